@@ -1,0 +1,16 @@
+//! Fieldgate: an MQTT broker appliance for IoT edge hardware.
+//!
+//! The modules stand on floors; a module knows only the floors below its own.
+//!
+//! | floor | modules | purpose |
+//! |---|---|---|
+//! | 6 | `cli` (in the binary) | one file per subcommand |
+//! | 5 | `gateway` | composition root: start order, readiness, reload, stop |
+//! | 4 | `net`, `admin` | bytes to packets to core; health, metrics, control |
+//! | 3 | `auth`, `systemd`, `metrics` | authenticators, the process model, metric names |
+//! | 2 | `config` | raw TOML to settings, report of all faults |
+//! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
+//! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
+
+pub mod limits;
+pub mod mqtt;

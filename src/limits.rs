@@ -1,0 +1,182 @@
+//! Every bound of the broker and every default, with its reason.
+//!
+//! A bound that a peer can run into is a field here, has a default constant with the reason beside it, and is set by the
+//! key of the same name in `[limits]` of the configuration file (for the whole gateway) or in the `limits` table of a
+//! port. Reaching a bound is counted and answered with the reason code that the standard names for it.
+
+use std::time::Duration;
+
+use crate::mqtt::QoS;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Bounds of the whole gateway, `[limits]` of the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Network connections served at one time over all ports.
+    ///
+    /// Default 10,000: below the descriptor limit that the service unit sets, with room for files and sockets of our own.
+    pub connections_max: u32,
+    /// Sessions kept at one time, connected or not.
+    ///
+    /// Default 100,000: about 50 MiB of session records at worst, and ten times the connections.
+    pub sessions_max: u32,
+    /// Bytes of messages queued for all sessions together.
+    ///
+    /// Default 64 MiB: leaves a board with 256 MiB of memory room for everything else.
+    pub queue_bytes_max: u64,
+    /// Retained messages kept at one time.
+    ///
+    /// Default 100,000: about 70 MiB at 64 bytes of payload.
+    pub retained_messages_max: u32,
+    /// Bytes of all retained messages: topic, properties and payload.
+    ///
+    /// Default 64 MiB, for the same reason as `queue_bytes_max`.
+    pub retained_bytes_max: u64,
+    /// Time between two publications of the `$SYS` topics; zero turns them off.
+    ///
+    /// Default 10 s, as in mosquitto, whose topic names these are.
+    pub sys_interval: Duration,
+    /// Time that a graceful stop may take before connections are cut.
+    ///
+    /// Default 5 s: well below the 90 s after which systemd kills.
+    pub stop_timeout: Duration,
+    /// What a port may set for itself; the values here are the defaults of every port.
+    pub port: PortLimits,
+}
+
+/// Bounds of one port; `[limits]` holds the default for every port, `limits = { … }` of a port its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortLimits {
+    /// Highest QoS that a client may publish with or is granted (MQTT 5, 3.2.2.3.4).
+    pub maximum_qos: QoS,
+    /// Whether retained messages are served (3.2.2.3.5).
+    pub retain_available: bool,
+    /// Whether `+` and `#` may be used in a subscription (3.2.2.3.11).
+    pub wildcard_subscription_available: bool,
+    /// Whether subscription identifiers may be used (3.2.2.3.12).
+    pub subscription_identifiers_available: bool,
+    /// Whether `$share/…` may be used (3.2.2.3.13).
+    pub shared_subscription_available: bool,
+    /// Largest control packet taken from a client, in bytes with its fixed header (3.2.2.3.6).
+    ///
+    /// Default 1 MiB: firmware chunks fit, and a thousand clients sending their largest packet at once do not end the board.
+    pub max_packet_size: u32,
+    /// QoS 1 and 2 publishes that a client may have unacknowledged towards us (3.2.2.3.3).
+    ///
+    /// Default 1,024: far above what devices use, and bounds the packet identifiers kept per client.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 publishes that we have unacknowledged towards one client, whatever it allows.
+    ///
+    /// Default 1,024, for the same reason.
+    pub inflight_messages_max: u16,
+    /// Topic aliases that a client may set (3.2.2.3.8).
+    ///
+    /// Default 32: bounds the aliases of a client to 32 topic names.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that we set towards one client, whatever it allows (3.1.2.11.5).
+    ///
+    /// Default 32.
+    pub outgoing_topic_aliases_max: u16,
+    /// Longest keep alive in seconds; a client that asks for more, or for none, is told this one. 0 lets clients choose (3.2.2.3.14).
+    ///
+    /// Default 0: the client knows its power budget.
+    pub max_keep_alive: u16,
+    /// Longest session expiry; `None` lets sessions last for ever (3.2.2.3.2).
+    ///
+    /// Default 7 days: a device that was away longer starts anew, and its queue is not kept for ever.
+    pub max_session_expiry: Option<Duration>,
+    /// Longest time that a message is kept for sessions that are away; `None` means as long as the session.
+    ///
+    /// Default none.
+    pub max_message_expiry: Option<Duration>,
+    /// Subscriptions of one client.
+    ///
+    /// Default 10,000.
+    pub subscriptions_per_client_max: u32,
+    /// Messages queued for one session.
+    ///
+    /// Default 100,000: what a sensor at one message a second sends in a day.
+    pub queue_messages_per_client_max: u32,
+    /// Bytes of messages queued for one session.
+    ///
+    /// Default 16 MiB: a quarter of the budget of the gateway, so that one absent client cannot use all of it.
+    pub queue_bytes_per_client_max: u64,
+    /// Bytes encoded for one connection and not yet taken by its socket. QoS 0 messages above it are dropped and counted.
+    ///
+    /// Default 1 MiB. One packet may exceed it, so that a large message still passes.
+    pub outbox_bytes_max: u32,
+    /// Connections served at one time on this port; `None` leaves the bound of the gateway alone.
+    pub connections_max: Option<u32>,
+    /// Connections from one address at one time on this port; 0 means no bound of its own.
+    ///
+    /// Default 0: field networks often put hundreds of devices behind one address.
+    pub connections_per_address_max: u32,
+    /// New connections per second from one address on this port, averaged over ten seconds; 0 means no bound.
+    ///
+    /// Default 0, for the same reason.
+    pub connection_rate_per_address_max: u32,
+    /// Time from accept to the end of the TLS, WebSocket and PROXY handshakes.
+    ///
+    /// Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Time from the end of the handshakes to a complete CONNECT packet.
+    ///
+    /// Default 10 s.
+    pub connect_timeout: Duration,
+    /// Time that a packet may take from its first to its last byte. A client that trickles bytes costs only this long.
+    ///
+    /// Default 60 s: a packet of 1 MiB on a link of 200 kbit/s still passes.
+    pub packet_timeout: Duration,
+    /// Time that a client may take no byte of what waits for it before it is disconnected.
+    ///
+    /// Default 60 s.
+    pub send_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            sessions_max: 100_000,
+            queue_bytes_max: 64 * MIB,
+            retained_messages_max: 100_000,
+            retained_bytes_max: 64 * MIB,
+            sys_interval: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(5),
+            port: PortLimits::default(),
+        }
+    }
+}
+
+impl Default for PortLimits {
+    fn default() -> Self {
+        Self {
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscription_available: true,
+            subscription_identifiers_available: true,
+            shared_subscription_available: true,
+            max_packet_size: MIB as u32,
+            receive_maximum: 1024,
+            inflight_messages_max: 1024,
+            topic_alias_maximum: 32,
+            outgoing_topic_aliases_max: 32,
+            max_keep_alive: 0,
+            max_session_expiry: Some(Duration::from_secs(7 * 24 * 3600)),
+            max_message_expiry: None,
+            subscriptions_per_client_max: 10_000,
+            queue_messages_per_client_max: 100_000,
+            queue_bytes_per_client_max: 16 * MIB,
+            outbox_bytes_max: MIB as u32,
+            connections_max: None,
+            connections_per_address_max: 0,
+            connection_rate_per_address_max: 0,
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            packet_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+        }
+    }
+}
