@@ -12,5 +12,6 @@
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
 
+pub mod config;
 pub mod limits;
 pub mod mqtt;
