@@ -13,5 +13,7 @@
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
 
 pub mod config;
+pub mod clock;
+pub mod gateway;
 pub mod limits;
 pub mod mqtt;

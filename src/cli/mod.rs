@@ -1,0 +1,88 @@
+//! The command line: one file per subcommand. Prints, never decides.
+
+mod failure;
+mod folders;
+mod output;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub(crate) use failure::{Exit, Failure};
+pub(crate) use output::Output;
+
+const AFTER_HELP: &str = "\
+Examples:
+  fieldgate serve                             Serve what /etc/fieldgate/gateway.toml says
+  fieldgate serve --state-dir ./var           Serve on loopback with state below ./var
+
+Exit codes:
+   0  fine
+   1  failed while running
+  64  the command line is wrong
+  78  the configuration is wrong; nothing was started";
+
+/// MQTT broker appliance for IoT edge hardware
+///
+/// Fieldgate serves MQTT 3.1, 3.1.1 and 5.0 over TCP, TLS, WebSocket and Unix sockets. Its ports and bounds come from one
+/// file, /etc/fieldgate/gateway.toml; without a file it serves on loopback only.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fieldgate",
+    bin_name = "fieldgate",
+    version,
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+}
+
+/// Runs the command that `args` name and returns the exit code of the process.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(refused) => return report_refused(&refused),
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+    };
+    match result {
+        Ok(()) => Exit::Fine.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Help and version are data and go to stdout; everything else is a fault of the command line.
+fn report_refused(refused: &clap::Error) -> ExitCode {
+    // A closed pipe must not turn help into a failure, so the result of the print is of no interest.
+    let _ = refused.print();
+    match refused.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Fine.into(),
+        _ => Exit::Usage.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
