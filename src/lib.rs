@@ -12,8 +12,10 @@
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
 
-pub mod config;
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod gateway;
 pub mod limits;
 pub mod mqtt;
+pub mod net;

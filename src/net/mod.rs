@@ -1,0 +1,46 @@
+//! Floor 4: the network. Listeners, transports and links: bytes to packets to the core, and back.
+//!
+//! ```text
+//! ports ── one supervisor per port ── listener: accept, admission
+//!                                        └ handshake: PROXY header, TLS, WebSocket
+//!                                             └ link: CONNECT to close, over a Stream
+//! ```
+//!
+//! * [`stream`]: one type for every transport, so that a link does not know which one it serves.
+//! * [`port`]: what the links of one port share: bounds, authenticator, counters, and the signal that the port ends.
+
+pub mod port;
+mod scratch;
+mod socket;
+pub mod stream;
+
+use std::net::SocketAddr;
+
+pub use port::{PortContext, PortCounters, PortEnd, PortTerms};
+pub use stream::{Stream, Transport};
+
+/// Who is at the other end of a connection, as far as the transport knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Address of the client; the one in the PROXY header where there was one. None over a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Address of the proxy, where a PROXY header named the client.
+    pub proxy: Option<SocketAddr>,
+    /// What the TLS handshake settled; none over plain text.
+    pub tls: Option<Box<TlsPeer>>,
+}
+
+/// What a TLS handshake settled about the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPeer {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// Name of the cipher suite as the registry of TLS has it.
+    pub cipher: &'static str,
+    /// Server name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// Whether the handshake resumed an earlier one.
+    pub resumed: bool,
+    /// Certificates that the client presented, its own first, in DER. Empty while no port asks for any.
+    pub certificates: Vec<Box<[u8]>>,
+}

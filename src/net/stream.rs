@@ -1,0 +1,241 @@
+//! One byte stream for every transport.
+//!
+//! A link reads and writes MQTT packets on a [`Stream`] and does not know what carries them.
+//!
+//! * A read goes straight into the caller's buffer; offer 64 KiB or more. A stream that waits holds no buffer.
+//! * Collect everything that one turn brings and write it with one `poll_write_vectored`: over TLS it becomes full
+//!   records, over WebSocket one frame.
+//! * A write that took fewer bytes than it was offered must be followed by the bytes that it left: a WebSocket frame
+//!   announces its length before its content.
+//! * Over TLS and WebSocket a write may return before the socket has taken the last byte. `poll_flush` until it is ready,
+//!   else the end stays behind. On plain sockets that costs nothing.
+//! * [`Stream::close`] lets the peer read our last packet: closing a socket with unread input would reset the connection
+//!   and throw that packet away.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::scratch;
+use super::socket::Socket;
+
+/// A connection to a client after its handshakes.
+#[derive(Debug)]
+pub struct Stream(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Plain(Socket),
+}
+
+/// What carries a [`Stream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+    /// TLS.
+    Tls,
+    /// WebSocket over plain text.
+    WebSocket,
+    /// WebSocket over TLS.
+    SecureWebSocket,
+}
+
+impl Transport {
+    /// The word used in logs, metrics and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+            Self::Tls => "tls",
+            Self::WebSocket => "ws",
+            Self::SecureWebSocket => "wss",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self(Inner::Plain(Socket::Tcp(stream)))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self(Inner::Plain(Socket::Unix(stream)))
+    }
+}
+
+impl Stream {
+    /// What carries the stream.
+    pub fn transport(&self) -> Transport {
+        match &self.0 {
+            Inner::Plain(Socket::Tcp(_)) => Transport::Tcp,
+            Inner::Plain(Socket::Unix(_)) => Transport::Unix,
+        }
+    }
+
+    /// Ends the stream so that the peer gets everything that was written: flushes, says goodbye in the words of the
+    /// transport, then throws away what still comes until the peer closes or `linger` is over.
+    ///
+    /// A peer that has already gone is no error.
+    pub async fn close(mut self, linger: Duration) {
+        let goodbye = async {
+            if self.shutdown().await.is_ok() {
+                self.discard_input().await;
+            }
+        };
+        // Running out of time ends the same way as the peer's close: the socket is dropped.
+        let _ = tokio::time::timeout(linger, goodbye).await;
+    }
+
+    async fn discard_input(&mut self) {
+        poll_fn(|cx| {
+            scratch::with_incoming(|buffer| {
+                // Bounded per turn, so that a peer that floods does not keep the thread.
+                for _ in 0..8 {
+                    match self.socket_mut().poll_recv(cx, buffer) {
+                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                        Poll::Ready(Ok(_)) => {}
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket {
+        match &mut self.0 {
+            Inner::Plain(socket) => socket,
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $method:ident ( $($argument:expr),* )) => {
+        match &mut $self.get_mut().0 {
+            Inner::Plain(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn tcp_pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (accepted.unwrap().0.into(), client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_over_tcp() {
+        let (mut stream, mut client) = tcp_pair().await;
+        client.write_all(b"ping").await.unwrap();
+        let mut read = [0; 16];
+        let n = stream.read(&mut read).await.unwrap();
+        assert_eq!(&read[..n], b"ping");
+        let written = stream
+            .write_vectored(&[IoSlice::new(b"po"), IoSlice::new(b"ng")])
+            .await
+            .unwrap();
+        assert_eq!(written, 4);
+        client.read_exact(&mut read[..4]).await.unwrap();
+        assert_eq!(&read[..4], b"pong");
+        assert_eq!(stream.transport(), Transport::Tcp);
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_over_a_unix_socket() {
+        let (server, mut client) = UnixStream::pair().unwrap();
+        let mut stream = Stream::from(server);
+        stream.write_all(b"pong").await.unwrap();
+        let mut read = [0; 4];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"pong");
+        assert_eq!(stream.transport(), Transport::Unix);
+    }
+
+    #[tokio::test]
+    async fn the_last_packet_arrives_although_input_was_left_unread() {
+        let (mut stream, mut client) = tcp_pair().await;
+        client.write_all(&vec![0; 100_000]).await.unwrap();
+        stream.write_all(b"farewell").await.unwrap();
+        let closing = tokio::spawn(stream.close(Duration::from_secs(10)));
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"farewell");
+        drop(client);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_closes_costs_the_linger_only() {
+        let (stream, _client) = tcp_pair().await;
+        stream.close(Duration::from_secs(1)).await;
+    }
+}
