@@ -7,15 +7,18 @@
 //! | 6 | `cli` (in the binary) | one file per subcommand |
 //! | 5 | `gateway` | composition root: start order, readiness, reload, stop |
 //! | 4 | `net`, `admin` | bytes to packets to core; health, metrics, control |
-//! | 3 | `auth`, `systemd`, `metrics` | authenticators, the process model, metric names |
+//! | 3 | `auth`, `systemd`, `metrics`, `logging`, `clock` | authenticators, the process model, metric names, the log, the clocks |
 //! | 2 | `config` | raw TOML to settings, report of all faults |
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
 
+pub mod admin;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod gateway;
 pub mod limits;
+pub mod logging;
 pub mod mqtt;
 pub mod net;
+pub mod systemd;

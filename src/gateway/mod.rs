@@ -1,13 +1,15 @@
 //! Floor 5: the composition root. Builds everything in order, says when it is ready, reloads, stops.
 
 mod lock;
+mod readiness;
+mod watch;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use lock::{LockFault, StateLock};
+pub use lock::{LockFault, Owner, StateLock};
 
 /// What the command line decides about a gateway.
 #[derive(Clone, Debug)]

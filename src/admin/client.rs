@@ -1,0 +1,119 @@
+//! The other end of the control socket: what the command line asks a running gateway.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::protocol::{ClientsInput, CommandFault, Request, Response};
+use super::{ClientReport, ReloadReport, Status};
+
+/// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to the control socket of a gateway.
+#[derive(Debug)]
+pub struct ControlClient {
+    stream: BufReader<UnixStream>,
+}
+
+/// Why a gateway could not be asked, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientFault {
+    /// Nobody listens there.
+    #[error("no gateway listens on `{}`", path.display())]
+    Absent {
+        /// The control socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The permissions of the socket keep this user out.
+    #[error("this user may not use the control socket `{}`", path.display())]
+    Denied {
+        /// The control socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the gateway did not answer")]
+    Broken(#[source] io::Error),
+    /// The answer is not of this version of the protocol.
+    #[error("the gateway gave an answer that this version does not understand")]
+    Foreign(#[source] serde_json::Error),
+    /// The gateway refused.
+    #[error(transparent)]
+    Refused(CommandFault),
+}
+
+impl ControlClient {
+    /// Connects to the gateway that listens on `path`.
+    pub fn connect(path: &Path) -> Result<Self, ClientFault> {
+        let stream = UnixStream::connect(path).map_err(|source| {
+            let path = path.to_owned();
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                ClientFault::Denied { path, source }
+            } else {
+                ClientFault::Absent { path, source }
+            }
+        })?;
+        stream
+            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .map_err(ClientFault::Broken)?;
+        stream
+            .set_write_timeout(Some(ANSWER_TIMEOUT))
+            .map_err(ClientFault::Broken)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Everything but the clients.
+    pub fn status(&mut self) -> Result<Status, ClientFault> {
+        self.ask("status", Value::Null)
+    }
+
+    /// Every session whose client identifier begins with `prefix`.
+    pub fn clients(&mut self, prefix: &str) -> Result<Vec<ClientReport>, ClientFault> {
+        let input = ClientsInput {
+            prefix: prefix.to_owned(),
+        };
+        self.ask(
+            "clients",
+            serde_json::to_value(input).map_err(ClientFault::Foreign)?,
+        )
+    }
+
+    /// Loads the configuration again and waits for what came of it.
+    pub fn reload(&mut self) -> Result<ReloadReport, ClientFault> {
+        self.ask("reload", Value::Null)
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {
+        let request = Request {
+            command: command.to_owned(),
+            input,
+        };
+        let mut line = serde_json::to_vec(&request).map_err(ClientFault::Foreign)?;
+        line.push(b'\n');
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .map_err(ClientFault::Broken)?;
+        line.clear();
+        self.stream
+            .read_until(b'\n', &mut line)
+            .map_err(ClientFault::Broken)?;
+        if line.is_empty() {
+            return Err(ClientFault::Broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_slice(&line).map_err(ClientFault::Foreign)? {
+            Response::Ok(answer) => serde_json::from_value(answer).map_err(ClientFault::Foreign),
+            Response::Error(fault) => Err(ClientFault::Refused(fault)),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of commands: name, role, handler with its typed input.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Source;
+use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
+
+/// Who may give a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// May look: whoever the permissions of the socket let in.
+    Viewer,
+    /// May change: root and the user that the gateway runs as.
+    Operator,
+}
+
+/// One row of the table.
+struct Command<S> {
+    name: &'static str,
+    role: Role,
+    handler: fn(Arc<S>, Value) -> Answer,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
+
+fn table<S: Source>() -> [Command<S>; 4] {
+    [
+        Command {
+            name: "ping",
+            role: Role::Viewer,
+            handler: ping,
+        },
+        Command {
+            name: "status",
+            role: Role::Viewer,
+            handler: status,
+        },
+        Command {
+            name: "clients",
+            role: Role::Viewer,
+            handler: clients,
+        },
+        Command {
+            name: "reload",
+            role: Role::Operator,
+            handler: reload,
+        },
+    ]
+}
+
+/// Carries out one line from a peer that has `role`.
+pub(super) async fn carry_out<S: Source>(
+    source: &Arc<S>,
+    role: Role,
+    line: &[u8],
+) -> Result<Value, CommandFault> {
+    let request: Request = serde_json::from_slice(line)
+        .map_err(|error| fault(FaultKind::BadRequest, format!("not a request: {error}")))?;
+    let table = table::<S>();
+    let Some(command) = table.iter().find(|command| command.name == request.command) else {
+        let names: Vec<_> = table.iter().map(|command| command.name).collect();
+        let message = format!(
+            "no command `{}`; there are {}",
+            request.command,
+            names.join(", ")
+        );
+        return Err(fault(FaultKind::UnknownCommand, message));
+    };
+    if role < command.role {
+        let message = format!(
+            "`{}` is for root and the user that the gateway runs as",
+            command.name
+        );
+        return Err(fault(FaultKind::NotPermitted, message));
+    }
+    (command.handler)(Arc::clone(source), request.input).await
+}
+
+fn ping<S: Source>(source: Arc<S>, input: Value) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        if source.heartbeat().await {
+            render(&"pong")
+        } else {
+            Err(fault(
+                FaultKind::Internal,
+                "the broker core does not answer".to_owned(),
+            ))
+        }
+    })
+}
+
+fn status<S: Source>(source: Arc<S>, input: Value) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        render(&source.status())
+    })
+}
+
+fn clients<S: Source>(source: Arc<S>, input: Value) -> Answer {
+    Box::pin(async move {
+        let ClientsInput { prefix } = parse(input)?;
+        render(&source.clients(&prefix))
+    })
+}
+
+fn reload<S: Source>(source: Arc<S>, input: Value) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        render(&source.reload().await)
+    })
+}
+
+/// Absent input is the input with every default.
+fn parse<T: DeserializeOwned + Default>(input: Value) -> Result<T, CommandFault> {
+    if input.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(input).map_err(|error| {
+        fault(
+            FaultKind::BadInput,
+            format!("not the input of this command: {error}"),
+        )
+    })
+}
+
+fn render(answer: &impl Serialize) -> Result<Value, CommandFault> {
+    serde_json::to_value(answer).map_err(|error| {
+        fault(
+            FaultKind::Internal,
+            format!("the answer cannot be written: {error}"),
+        )
+    })
+}
+
+fn fault(kind: FaultKind, message: String) -> CommandFault {
+    CommandFault { kind, message }
+}

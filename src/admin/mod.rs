@@ -1,0 +1,36 @@
+//! Floor 4: how a running gateway is watched and steered. HTTP for probes and metrics, a Unix socket for commands.
+//!
+//! Both show what a [`Source`] knows; the composition root is the only one.
+
+pub mod client;
+mod commands;
+pub mod control;
+pub mod http;
+mod protocol;
+mod report;
+
+use std::future::Future;
+
+pub use protocol::{CommandFault, FaultKind};
+pub use report::*;
+
+/// What probes, metrics and commands ask of the gateway.
+pub trait Source: Send + Sync + 'static {
+    /// Everything but the clients.
+    fn status(&self) -> Status;
+
+    /// Every session, connected or not, whose client identifier begins with `prefix`.
+    fn clients(&self, prefix: &str) -> Vec<ClientReport>;
+
+    /// Whether the gateway is up, and what it waits for.
+    fn readiness(&self) -> ReadinessReport;
+
+    /// A round trip through the broker core; `false` when it did not answer in time.
+    fn heartbeat(&self) -> impl Future<Output = bool> + Send;
+
+    /// Loads the configuration again and applies it, or refuses it whole.
+    fn reload(&self) -> impl Future<Output = ReloadReport> + Send;
+
+    /// The text of `/metrics`.
+    fn metrics(&self) -> String;
+}

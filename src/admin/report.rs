@@ -1,0 +1,234 @@
+//! What a gateway tells about itself: the data of `status`, `clients`, `reload`, `/readyz` and `/metrics`.
+//!
+//! The names of the fields are the names in the JSON, in the metrics and in the manual.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything about a gateway but its clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `[gateway] name`.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether it is up, and what it waits for.
+    pub readiness: ReadinessReport,
+    /// What needs somebody's attention now.
+    pub alarms: Vec<Alarm>,
+    /// Where the configuration comes from and what became of it.
+    pub configuration: ConfigurationReport,
+    /// Folder of the state.
+    pub state_dir: PathBuf,
+    /// Where commands are taken.
+    pub control_socket: PathBuf,
+    /// Where health and metrics are served.
+    pub admin: AdminReport,
+    /// Every port, in the order of the configuration.
+    pub ports: Vec<PortReport>,
+    /// What the broker core holds and has counted.
+    pub broker: BrokerReport,
+    /// Rates over the last minute.
+    pub rates: Rates,
+    /// What the process uses.
+    pub process: ProcessReport,
+}
+
+/// Whether a gateway is up, and what it waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessReport {
+    /// Everything is up or in a defined waiting state.
+    pub ready: bool,
+    /// What is awaited, also when ready: a certificate, an address.
+    pub awaiting: Vec<String>,
+}
+
+/// Something that needs attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// One word for programs.
+    pub name: String,
+    /// One sentence for people.
+    pub text: String,
+}
+
+/// Where the configuration comes from and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationReport {
+    /// The files in the order in which they were merged; none stands for the embedded default.
+    pub sources: Vec<PathBuf>,
+    /// Seconds since 1970 when what is in force was loaded.
+    pub loaded_at_seconds: u64,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+    /// The newest attempt to load it again.
+    pub last_reload: Option<ReloadReport>,
+}
+
+/// What came of loading the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Seconds since 1970.
+    pub at_seconds: u64,
+    /// In one word.
+    pub outcome: ReloadOutcome,
+    /// What changed, one sentence each.
+    pub changes: Vec<String>,
+    /// What is odd, or takes effect only at the next start.
+    pub warnings: Vec<String>,
+    /// Every fault, rendered for a person, when refused.
+    pub faults: Option<String>,
+}
+
+/// What came of loading the configuration again, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadOutcome {
+    /// It is in force.
+    Applied,
+    /// It says what it said before.
+    Unchanged,
+    /// It has faults; what was in force stays in force.
+    Refused,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminReport {
+    /// The address, with the number that the system chose when the configuration says 0.
+    pub address: Option<String>,
+    /// In one word.
+    pub state: AdminState,
+    /// Why it is not there yet.
+    pub detail: Option<String>,
+}
+
+/// State of the HTTP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminState {
+    /// The configuration wants none.
+    Off,
+    /// It serves.
+    Listening,
+    /// The address is taken or not there yet.
+    AwaitingAddress,
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortReport {
+    /// The group that it belongs to.
+    pub listener: String,
+    /// Its name: the address as the configuration has it.
+    pub endpoint: String,
+    /// The address that it listens on, with the number that the system chose when the configuration says 0.
+    pub address: Option<String>,
+    /// `Mqtt` or `WebSockets`.
+    pub protocol: String,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// In one word: `listening`, `awaiting-certificate`, `awaiting-address`, …
+    pub state: String,
+    /// Why it is in that state.
+    pub detail: Option<String>,
+    /// Connections served now.
+    pub connections: u64,
+    /// Connections accepted so far.
+    pub accepted: u64,
+    /// Connections closed at once because a bound was reached.
+    pub refused: u64,
+    /// Handshakes that failed or took too long.
+    pub handshakes_failed: u64,
+}
+
+/// What the broker core holds now and has counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BrokerReport {
+    /// Clients connected now.
+    pub clients_connected: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Subscriptions of all sessions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained_messages: u64,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Messages queued for sessions.
+    pub queued_messages: u64,
+    /// Bytes of queued messages.
+    pub queued_bytes: u64,
+    /// Messages sent and not yet acknowledged.
+    pub inflight_messages: u64,
+    /// Messages received from clients.
+    pub messages_received: u64,
+    /// Messages sent to clients.
+    pub messages_sent: u64,
+    /// Messages dropped, for whatever reason.
+    pub messages_dropped: u64,
+    /// Bytes received from clients.
+    pub bytes_received: u64,
+    /// Bytes sent to clients.
+    pub bytes_sent: u64,
+}
+
+/// Rates, per second over the last minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Messages from clients.
+    pub messages_received: f64,
+    /// Messages to clients.
+    pub messages_sent: f64,
+    /// Messages dropped.
+    pub messages_dropped: f64,
+}
+
+/// What the process uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessReport {
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Processor time.
+    pub cpu_seconds: f64,
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Descriptors that may be open.
+    pub descriptors_max: u64,
+}
+
+/// One session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientReport {
+    /// Its client identifier.
+    pub client_id: String,
+    /// Who was authenticated.
+    pub principal: Option<String>,
+    /// Whether a connection serves it now.
+    pub connected: bool,
+    /// Address of the client.
+    pub address: Option<String>,
+    /// Endpoint of the port.
+    pub port: Option<String>,
+    /// `3.1`, `3.1.1` or `5.0`.
+    pub protocol_version: Option<String>,
+    /// Seconds since it connected, or since it left.
+    pub since_seconds: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Messages sent and not yet acknowledged.
+    pub inflight_messages: u64,
+    /// Messages queued.
+    pub queued_messages: u64,
+    /// Bytes of queued messages.
+    pub queued_bytes: u64,
+    /// Messages dropped.
+    pub messages_dropped: u64,
+}

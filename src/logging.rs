@@ -1,0 +1,196 @@
+//! What is written down, where and in which form; set up once, before anything else can happen.
+//!
+//! Entries go to stderr as text or JSON, or to the journal with a field for each value, so that
+//! `journalctl CLIENT_ID=pump-7` finds what concerns one client. The names of fields are those of the entries in upper
+//! case: `CLIENT_ID`, `PORT`, `LISTENER`, `PRINCIPAL`, `PEER`, `CLAUSE`.
+
+use std::io::{self, IsTerminal};
+
+use nix::sys::stat::fstat;
+use tracing::error;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+use crate::config::{LogFormat, LogLevel, LogSettings};
+
+/// Variable whose filter replaces the level of the configuration, for looking into one part of the program.
+pub const FILTER_VARIABLE: &str = "FIELDGATE_LOG";
+
+/// Variable that names the socket of stderr when that is the journal.
+const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
+
+/// The log of this process; changes its level on reload.
+#[derive(Debug)]
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    overridden: bool,
+    format: LogFormat,
+}
+
+/// Why entries cannot be written as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFault {
+    /// `FIELDGATE_LOG` is not a filter.
+    #[error("{FILTER_VARIABLE} is not a filter")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// The journal was asked for by name and is not there.
+    #[error("the journal cannot be reached")]
+    Journal(#[source] io::Error),
+    /// The process already has a log.
+    #[error("the log is already set up")]
+    Repeated(#[source] tracing_subscriber::util::TryInitError),
+}
+
+impl Log {
+    /// Sets up the log of the process. `format` is that of the command line and wins over the settings.
+    pub fn init(settings: &LogSettings, format: Option<LogFormat>) -> Result<Self, LogFault> {
+        let asked = format.unwrap_or(settings.format);
+        let override_filter = std::env::var(FILTER_VARIABLE)
+            .ok()
+            .filter(|text| !text.is_empty());
+        let filter = match &override_filter {
+            Some(text) => EnvFilter::try_new(text).map_err(LogFault::Filter)?,
+            None => filter_of(settings.level),
+        };
+        let (filter, handle) = reload::Layer::new(filter);
+        let layer = layer_of(asked)?;
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(layer)
+            .try_init()
+            .map_err(LogFault::Repeated)?;
+        log_panics();
+        Ok(Self {
+            filter: handle,
+            overridden: override_filter.is_some(),
+            format: asked,
+        })
+    }
+
+    /// Applies changed settings; returns what cannot change while the process runs.
+    pub fn apply(&self, settings: &LogSettings) -> Option<&'static str> {
+        if !self.overridden
+            && let Err(fault) = self.filter.reload(filter_of(settings.level))
+        {
+            error!(error = %fault, "cannot change the log level");
+        }
+        (settings.format != self.format).then_some("log.format takes effect at the next start")
+    }
+}
+
+/// Ours at the level asked for; libraries only when they have something to complain about.
+fn filter_of(level: LogLevel) -> EnvFilter {
+    let level = match level {
+        LogLevel::Error => return EnvFilter::new("error"),
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    EnvFilter::new(format!("warn,fieldgate={level}"))
+}
+
+type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn layer_of<S>(format: LogFormat) -> Result<Boxed<S>, LogFault>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    Ok(match format {
+        LogFormat::Journald => journal().map_err(LogFault::Journal)?.boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(io::stderr)
+            .boxed(),
+        LogFormat::Text => text().boxed(),
+        LogFormat::Auto if stderr_is_journal() => match journal() {
+            Ok(layer) => layer.boxed(),
+            Err(_) => text().boxed(),
+        },
+        LogFormat::Auto => text().boxed(),
+    })
+}
+
+fn text<S>() -> fmt::Layer<S, fmt::format::DefaultFields, fmt::format::Format, fn() -> io::Stderr>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let terminal = io::stderr().is_terminal();
+    fmt::layer()
+        .with_target(false)
+        .with_ansi(terminal && !plain)
+        .with_writer(io::stderr as fn() -> io::Stderr)
+}
+
+fn journal() -> io::Result<tracing_journald::Layer> {
+    let priorities = PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    };
+    Ok(tracing_journald::Layer::new()?
+        .with_field_prefix(None)
+        .with_priority_mappings(priorities)
+        .with_syslog_identifier("fieldgate".to_owned()))
+}
+
+/// Whether stderr is the stream that systemd connected to the journal, and not redirected elsewhere since.
+fn stderr_is_journal() -> bool {
+    let Ok(named) = std::env::var(JOURNAL_VARIABLE) else {
+        return false;
+    };
+    fstat(io::stderr()).is_ok_and(|stat| is_stream(&named, stat.st_dev, stat.st_ino))
+}
+
+fn is_stream(named: &str, device: u64, inode: u64) -> bool {
+    named
+        .split_once(':')
+        .is_some_and(|(dev, ino)| dev.parse() == Ok(device) && ino.parse() == Ok(inode))
+}
+
+/// A panic ends one task, not the process; the journal must show it as what it is.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture();
+        error!(place, %backtrace, "fault of the program: {message}");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journal_stream_is_recognised_by_device_and_inode() {
+        assert!(is_stream("8:1234", 8, 1234));
+        assert!(!is_stream("8:1234", 8, 1235));
+        assert!(!is_stream("8", 8, 1234));
+        assert!(!is_stream("", 0, 0));
+    }
+
+    #[test]
+    fn libraries_are_quiet_at_every_level() {
+        assert_eq!(
+            filter_of(LogLevel::Trace).to_string(),
+            "fieldgate=trace,warn"
+        );
+        assert_eq!(filter_of(LogLevel::Error).to_string(), "error");
+    }
+}

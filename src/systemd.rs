@@ -1,0 +1,95 @@
+//! The only module that talks to the service manager. Without one (`NOTIFY_SOCKET` is not set) nothing is sent.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// Tells the service manager how the process fares.
+#[derive(Clone, Copy, Debug)]
+pub struct Notifier {
+    present: bool,
+}
+
+impl Notifier {
+    /// The service manager that started this process, if one did.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self {
+            present: std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty()),
+        }
+    }
+
+    /// Everything that was asked for is up or in a defined waiting state. Also ends a reload.
+    pub async fn ready(&self, status: &str) {
+        self.send(format!("READY=1\nSTATUS={}", one_line(status)))
+            .await;
+    }
+
+    /// A reload begins; [`Notifier::ready`] must follow.
+    pub async fn reloading(&self) {
+        // The manager compares this time with that of its own request, so it is taken here and not when the message is sent.
+        let message = match NotifyState::monotonic_usec_now() {
+            Ok(now) => format!("RELOADING=1\n{now}"),
+            Err(_) => "RELOADING=1".to_owned(),
+        };
+        self.send(message).await;
+    }
+
+    /// The process is on its way out.
+    pub async fn stopping(&self, status: &str) {
+        self.send(format!("STOPPING=1\nSTATUS={}", one_line(status)))
+            .await;
+    }
+
+    /// One line for `systemctl status`.
+    pub async fn status(&self, status: &str) {
+        self.send(format!("STATUS={}", one_line(status))).await;
+    }
+
+    /// The process is alive. Call only after the broker core answered.
+    pub async fn watchdog(&self) {
+        self.send("WATCHDOG=1".to_owned()).await;
+    }
+
+    /// How often [`Notifier::watchdog`] must be called: half the time after which the manager kills.
+    #[must_use]
+    pub fn watchdog_interval(&self) -> Option<Duration> {
+        if !self.present {
+            return None;
+        }
+        sd_notify::watchdog_enabled()
+            .filter(|time| !time.is_zero())
+            .map(|time| time / 2)
+    }
+
+    /// Sends on a thread of its own: the socket of a manager that does not read would block, and with it every client.
+    async fn send(&self, message: String) {
+        if !self.present {
+            return;
+        }
+        let sent = tokio::task::spawn_blocking(move || {
+            sd_notify::notify(&[NotifyState::Custom(&message)])
+        });
+        match sent.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the service manager does not take notifications"),
+            Err(error) => warn!(%error, "a notification of the service manager was not sent"),
+        }
+    }
+}
+
+/// A line end would begin another assignment.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_cannot_smuggle_an_assignment() {
+        assert_eq!(one_line("a\nSTOPPING=1\r\n b"), "a STOPPING=1 b");
+    }
+}
