@@ -1,0 +1,110 @@
+//! Files that belong to nothing, and violations that nothing proves.
+
+use std::path::{Path, PathBuf};
+
+use super::Fault;
+use super::source::{Tree, is_word, words};
+
+/// Source files that no module names; the compiler does not see them and neither does anybody else.
+pub(crate) fn dead_files(tree: &Tree) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for file in tree.files.iter().filter(|file| file.is_rust()) {
+        if is_root(&file.path) {
+            continue;
+        }
+        let (name, parents) = place(&file.path);
+        let named = tree
+            .files
+            .iter()
+            .filter(|other| parents.contains(&other.path));
+        if !named
+            .into_iter()
+            .any(|parent| declares(&parent.code, &name))
+        {
+            faults.push(Fault::new(
+                &file.path,
+                1,
+                format!("no module says `mod {name};`"),
+            ));
+        }
+    }
+    faults
+}
+
+/// Files that the build tool finds by itself.
+fn is_root(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    name == "main.rs"
+        || name == "lib.rs"
+        || name == "build.rs"
+        || ["tests", "benches", "examples", "fuzz_targets", "bin"]
+            .iter()
+            .any(|root| folder == *root)
+}
+
+/// The name of the module that a file is, and the files that may declare it.
+fn place(path: &Path) -> (String, Vec<PathBuf>) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let (name, folder) = if stem == "mod" {
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        (name, folder.parent().unwrap_or(Path::new("")))
+    } else {
+        (stem, folder)
+    };
+    let mut parents: Vec<PathBuf> = ["mod.rs", "lib.rs", "main.rs"]
+        .iter()
+        .map(|file| folder.join(file))
+        .collect();
+    parents.push(folder.with_extension("rs"));
+    (name, parents)
+}
+
+fn declares(code: &str, name: &str) -> bool {
+    words(code, "mod").any(|offset| {
+        let rest = code[offset + 3..].trim_start();
+        rest.strip_prefix(name)
+            .is_some_and(|rest| !rest.starts_with(is_word) && rest.trim_start().starts_with(';'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead(samples: &[(&str, &str)]) -> Vec<PathBuf> {
+        dead_files(&Tree::of(samples))
+            .into_iter()
+            .map(|fault| fault.path)
+            .collect()
+    }
+
+    #[test]
+    fn file_that_no_module_names_is_dead() {
+        let samples = [
+            ("src/lib.rs", "pub mod a;\n// mod stray;\nmod b;"),
+            ("src/a/mod.rs", "mod c;"),
+            ("src/a/c.rs", "mod d;"),
+            ("src/a/c/d.rs", "fn f() {}"),
+            ("src/b.rs", "mod bb;"),
+            ("src/stray.rs", "fn f() {}"),
+            ("src/a/stray.rs", "fn f() {}"),
+        ];
+        assert_eq!(
+            dead(&samples),
+            [
+                PathBuf::from("src/stray.rs"),
+                PathBuf::from("src/a/stray.rs")
+            ]
+        );
+    }
+}
