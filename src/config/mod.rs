@@ -2,16 +2,63 @@
 //!
 //! Only this module reads configuration. What it hands out cannot hold bad input: each type here can be built only from
 //! text that was checked, and a file is taken whole or not at all.
+//!
+//! A file passes through two forms. The first is what was typed, with the place of each key and value (`tree`, `syntax`,
+//! `merge`); the second is what the gateway runs on (`settings`), made from it by `resolve`. What a file may hold is said
+//! once, in `schema` and `limit_keys`; the reader, the hints and the reference manual all follow these.
 
+mod conflicts;
+mod faults;
+mod limit_keys;
+mod load;
+mod merge;
 mod names;
+mod nearest;
+mod reader;
+mod report;
+mod resolve;
+mod schema;
 mod settings;
+mod source;
+mod syntax;
+mod tree;
+mod units;
+mod value;
+
+use std::path::{Path, PathBuf};
 
 pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ServiceName, SocketName,
     WebSocketPath,
 };
+pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
     AdminSettings, Authentication, Authorization, Endpoint, GatewaySettings, ListenerSettings,
     LogFormat, LogLevel, LogSettings, PortSettings, Protocol, ServiceType, Settings, TlsMode,
     TlsSettings, TlsVersion,
 };
+
+/// The commented default file; what a gateway without a file runs on.
+pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");
+
+/// A configuration that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What the gateway runs on.
+    pub settings: Settings,
+    /// What is legal and probably not meant.
+    pub warnings: Vec<Fault>,
+    /// Every file that was read, the main one first; empty for the embedded default.
+    pub sources: Vec<PathBuf>,
+}
+
+/// Loads a configuration: the main file with `conf.d/*.toml` beside it laid over it in the order of their names, or the
+/// embedded default where no file is named.
+pub fn load(main: Option<&Path>) -> Result<Loaded, Report> {
+    load::load(main)
+}
+
+/// Loads a configuration from one text, which reports call `gateway.toml`.
+pub fn parse(text: &str) -> Result<Settings, Report> {
+    load::load_text(Path::new("gateway.toml"), text).map(|loaded| loaded.settings)
+}

@@ -1,0 +1,112 @@
+//! Lays one file over another.
+//!
+//! Tables are merged key by key, and of a value that both have the later counts. Listeners are the same where their names
+//! are, and ports of a listener are the same where they accept at the same place; others are added. What one file writes
+//! twice stays there twice, so that it is reported.
+
+use std::collections::HashMap;
+
+use super::tree::{Node, Table, Value};
+
+/// Lays `over` over `base`.
+pub(super) fn merge(base: &mut Table, over: Table) {
+    merge_table(base, over, Items::Listeners);
+}
+
+/// Which key of a table holds tables that are matched by identity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Items {
+    Listeners,
+    Ports,
+    None,
+}
+
+impl Items {
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Listeners => Some("listener"),
+            Self::Ports => Some("port"),
+            Self::None => None,
+        }
+    }
+
+    fn below(self) -> Self {
+        match self {
+            Self::Listeners => Self::Ports,
+            Self::Ports | Self::None => Self::None,
+        }
+    }
+
+    /// What makes an item the same as another; `None` where nothing does.
+    fn identity(self, node: &Node) -> Option<String> {
+        let Value::Table(table) = &node.value else {
+            return None;
+        };
+        let text = |key: &str| match table.get(key).map(|entry| &entry.node.value) {
+            Some(Value::Text(text)) => Some(format!("{key} {text}")),
+            _ => None,
+        };
+        match self {
+            Self::Listeners => text("name"),
+            Self::Ports => match table.get("port").map(|entry| &entry.node.value) {
+                // Port 0 is another number each time.
+                Some(Value::Integer {
+                    number: Some(0), ..
+                }) => None,
+                Some(Value::Integer { number, .. }) => number.map(|n| format!("port {n}")),
+                _ => text("path").or_else(|| text("systemd")),
+            },
+            Self::None => None,
+        }
+    }
+}
+
+fn merge_table(base: &mut Table, over: Table, items: Items) {
+    for entry in over.entries {
+        let Some(below) = base.get_mut(&entry.key) else {
+            base.entries.push(entry);
+            continue;
+        };
+        let are_items = items.key() == Some(entry.key.as_str());
+        match (&mut below.node.value, entry.node.value) {
+            (Value::List(base), Value::List(over)) if are_items => {
+                merge_items(base, over, items);
+            }
+            (Value::Table(base), Value::Table(over)) => merge_table(base, over, Items::None),
+            (_, value) => {
+                below.key_at = entry.key_at;
+                below.node = Node {
+                    at: entry.node.at,
+                    value,
+                };
+            }
+        }
+    }
+}
+
+fn merge_items(base: &mut Vec<Node>, over: Vec<Node>, items: Items) {
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for (index, node) in base.iter().enumerate() {
+        if let Some(identity) = items.identity(node) {
+            known.entry(identity).or_insert(index);
+        }
+    }
+    for node in over {
+        // Taken out, so that a second one of the same file is added and reported.
+        let index = items.identity(&node).and_then(|id| known.remove(&id));
+        let same = index.and_then(|index| base.get_mut(index));
+        match (same, node) {
+            (
+                Some(Node {
+                    value: Value::Table(base),
+                    ..
+                }),
+                Node {
+                    value: Value::Table(over),
+                    ..
+                },
+            ) => merge_table(base, over, items.below()),
+            (_, node) => base.push(node),
+        }
+    }
+}

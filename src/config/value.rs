@@ -1,0 +1,561 @@
+//! One value: from what was typed to what the key takes, or a complaint.
+//!
+//! The message of a complaint continues "`key` …", so that it can be said of any key.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::limit_keys::Setting;
+use super::names::NameFault;
+use super::nearest::nearest;
+use super::report::FaultCode;
+use super::schema::{Bounds, Kind};
+use super::source::quoted;
+use super::tree::Value;
+use super::units::{
+    UnitFault, nearest_size_unit, nearest_time_unit, parse_size, parse_time, render_size,
+    render_time,
+};
+
+/// Why a key does not take a value.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    pub(super) code: FaultCode,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Complaint {
+    fn bad(message: impl Into<String>) -> Self {
+        Self {
+            code: FaultCode::BadValue,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    fn wrong_type(takes: &str, value: &Value) -> Self {
+        Self {
+            code: FaultCode::WrongType,
+            message: format!("takes {takes}, not {}", value.kind()),
+            hint: None,
+        }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    fn maybe_hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// The text of a value; `example` is shown where it is something else.
+pub(super) fn text<'a>(value: &'a Value, takes: &str) -> Result<&'a str, Complaint> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Integer {
+            number: Some(number),
+            radix: 10,
+        } => Err(Complaint::wrong_type(takes, value)
+            .hint(format!("write {} in quotes", quoted(&number.to_string())))),
+        Value::Float(text) if !text.is_empty() => {
+            let hint = format!("write {} in quotes", quoted(text));
+            Err(Complaint::wrong_type(takes, value).hint(hint))
+        }
+        Value::List(items) => match items.as_slice() {
+            [item] => {
+                let hint = format!("write {} without brackets", shown(&item.value));
+                Err(Complaint::wrong_type(takes, value).hint(hint))
+            }
+            _ => Err(Complaint::wrong_type(takes, value)),
+        },
+        _ => Err(Complaint::wrong_type(takes, value)),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) => quoted(text),
+        Value::Integer {
+            number: Some(number),
+            ..
+        } => number.to_string(),
+        Value::Switch(on) => on.to_string(),
+        _ => "it".to_owned(),
+    }
+}
+
+/// A name of some kind.
+pub(super) fn name<T>(value: &Value) -> Result<T, Complaint>
+where
+    T: for<'t> TryFrom<&'t str, Error = NameFault>,
+{
+    let typed = text(value, "a text")?;
+    T::try_from(typed).map_err(|fault| {
+        let better = plainer(typed);
+        let works = better != typed && T::try_from(better.as_str()).is_ok();
+        let hint = works.then(|| format!("write {}", quoted(&better)));
+        Complaint::bad(fault.to_string()).maybe_hint(hint)
+    })
+}
+
+/// A name made of lower-case letters, digits and hyphens that resembles `typed`.
+fn plainer(typed: &str) -> String {
+    let lower = typed.trim().to_lowercase();
+    let plain: String = lower
+        .chars()
+        .take(64)
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    plain.trim_matches('-').to_owned()
+}
+
+/// Index of the word that was written; case does not matter.
+pub(super) fn choice(value: &Value, words: &[(&'static str, &str)]) -> Result<usize, Complaint> {
+    let list = words.iter().map(|(word, _)| format!("\"{word}\""));
+    let list = enumerate(&list.collect::<Vec<_>>());
+    let typed = text(value, &list)?;
+    if let Some(found) = words
+        .iter()
+        .position(|(w, _)| w.eq_ignore_ascii_case(typed))
+    {
+        return Ok(found);
+    }
+    let near = nearest(typed, words.iter().map(|(word, _)| *word));
+    Err(
+        Complaint::bad(format!("takes {list}, not {}", quoted(typed)))
+            .maybe_hint(near.map(|word| format!("write \"{word}\""))),
+    )
+}
+
+/// "a, b or c".
+pub(super) fn enumerate(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn switch(value: &Value) -> Result<bool, Complaint> {
+    let complaint = || Complaint::wrong_type("true or false", value);
+    match value {
+        Value::Switch(on) => Ok(*on),
+        Value::Text(text) => Err(match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => complaint().hint("write true, without quotes"),
+            "false" | "no" | "off" | "0" => complaint().hint("write false, without quotes"),
+            _ => complaint(),
+        }),
+        Value::Integer {
+            number: Some(0 | 1),
+            ..
+        } => {
+            let is_on = matches!(
+                value,
+                Value::Integer {
+                    number: Some(1),
+                    ..
+                }
+            );
+            Err(complaint().hint(format!("write {is_on}")))
+        }
+        _ => Err(complaint()),
+    }
+}
+
+/// A number, a size, a time or a switch, as the kind of the key says.
+pub(super) fn setting(value: &Value, kind: Kind) -> Result<Setting, Complaint> {
+    match kind {
+        Kind::Switch => switch(value).map(Setting::Switch),
+        Kind::Count(bounds) => bounded(value, bounds, Unit::One),
+        Kind::Size(bounds) => bounded(value, bounds, Unit::Bytes),
+        Kind::Time(bounds) => bounded(value, bounds, Unit::Millis),
+        Kind::Seconds(bounds) => bounded(value, bounds, Unit::Seconds),
+        _ => Err(Complaint::bad("is not a bound")),
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn number(value: &Value, bounds: Bounds) -> Result<u64, Complaint> {
+    match bounded(value, bounds, Unit::One)? {
+        Setting::Number(Some(number)) => Ok(number),
+        _ => Err(Complaint::bad("takes a number")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    One,
+    Bytes,
+    Millis,
+    Seconds,
+}
+
+impl Unit {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::One => "a whole number",
+            Self::Bytes => "a size such as \"64 KiB\"",
+            Self::Millis | Self::Seconds => "a time such as \"10 s\"",
+        }
+    }
+
+    fn render(self, n: u64) -> String {
+        match self {
+            Self::One => n.to_string(),
+            Self::Bytes if n > 1 << 20 && (n + 1).is_multiple_of(1 << 20) => {
+                format!("{n} ({} less one byte)", render_size(n + 1))
+            }
+            Self::Bytes => render_size(n),
+            Self::Millis => render_time(n),
+            Self::Seconds if n > 86_400 => format!("{n} s"),
+            Self::Seconds => render_time(n.saturating_mul(1000)),
+        }
+    }
+}
+
+fn bounded(value: &Value, bounds: Bounds, unit: Unit) -> Result<Setting, Complaint> {
+    if let (Value::Text(text), Some(word)) = (value, bounds.none)
+        && text.trim().eq_ignore_ascii_case(word)
+    {
+        return Ok(Setting::Number(if bounds.zero_is_none {
+            Some(0)
+        } else {
+            None
+        }));
+    }
+    let number = match value {
+        Value::Integer { number, .. } => whole(*number, bounds, unit)?,
+        Value::Text(text) => from_text(text, bounds, unit)?,
+        _ => return Err(wrong_type(value, bounds, unit)),
+    };
+    let allowed = bounds.min <= number && number <= bounds.max;
+    if allowed || (number == 0 && bounds.zero_is_none) {
+        return Ok(Setting::Number(Some(number)));
+    }
+    let found = match value {
+        Value::Text(text) => quoted(text),
+        _ => unit.render(number),
+    };
+    Err(out_of_bounds(&found, bounds, unit))
+}
+
+/// An integer in the unit of the setting. A time without a unit is in seconds.
+fn whole(number: Option<i128>, bounds: Bounds, unit: Unit) -> Result<u64, Complaint> {
+    let factor = if unit == Unit::Millis { 1000 } else { 1 };
+    let scaled = number.and_then(|n| n.checked_mul(factor));
+    scaled.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
+        let found = number.map_or("one that large".to_owned(), |n| n.to_string());
+        out_of_bounds(&found, bounds, unit)
+    })
+}
+
+fn from_text(text: &str, bounds: Bounds, unit: Unit) -> Result<u64, Complaint> {
+    let complaint = || {
+        let none = or_none(bounds);
+        Complaint::bad(format!("takes {}{none}, not {}", unit.noun(), quoted(text)))
+    };
+    match unit {
+        Unit::One => {
+            let plain = text.trim().replace(['_', ' '], "");
+            let is_number = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
+            let hint = is_number.then(|| format!("write {plain}, without quotes"));
+            let none = or_none(bounds);
+            Err(Complaint {
+                code: FaultCode::WrongType,
+                message: format!("takes a whole number{none}, not a text"),
+                hint,
+            })
+        }
+        Unit::Bytes => parse_size(text).map_err(|fault| {
+            complaint().maybe_hint(unit_hint(text, &fault, "KiB", nearest_size_unit))
+        }),
+        Unit::Millis | Unit::Seconds => {
+            let millis = parse_time(text).map_err(|fault| {
+                complaint().maybe_hint(unit_hint(text, &fault, "s", nearest_time_unit))
+            })?;
+            if unit == Unit::Seconds && !millis.is_multiple_of(1000) {
+                return Err(complaint().hint("MQTT counts this time in whole seconds"));
+            }
+            let factor = if unit == Unit::Seconds { 1000 } else { 1 };
+            Ok(millis / factor)
+        }
+    }
+}
+
+fn unit_hint(
+    text: &str,
+    fault: &UnitFault,
+    example: &str,
+    nearest_unit: fn(&str) -> Option<&'static str>,
+) -> Option<String> {
+    let digits = || text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    Some(match fault {
+        UnitFault::NoUnit { number } => format!("write the unit: \"{number} {example}\""),
+        UnitFault::Unit { found } => match nearest_unit(found) {
+            Some(unit) => format!("write \"{} {unit}\"", digits()),
+            None if example == "s" => "the units are ms, s, min, h, d and w".to_owned(),
+            None => "the units are B, KiB, MiB, GiB and TiB".to_owned(),
+        },
+        UnitFault::Fraction => "write a whole number of a smaller unit".to_owned(),
+        UnitFault::TooLarge => "this is more than can be counted".to_owned(),
+        UnitFault::NoNumber => return None,
+    })
+}
+
+fn wrong_type(value: &Value, bounds: Bounds, unit: Unit) -> Complaint {
+    let takes = format!("{}{}", unit.noun(), or_none(bounds));
+    let complaint = Complaint::wrong_type(&takes, value);
+    match (value, bounds.none) {
+        (Value::Switch(false), Some(word)) => complaint.hint(format!("write \"{word}\"")),
+        (Value::Float(_), _) if unit != Unit::One => {
+            complaint.hint("write a whole number of a smaller unit")
+        }
+        _ => complaint,
+    }
+}
+
+fn or_none(bounds: Bounds) -> String {
+    let word = bounds.none.map(|word| format!(" or \"{word}\""));
+    word.unwrap_or_default()
+}
+
+fn out_of_bounds(found: &str, bounds: Bounds, unit: Unit) -> Complaint {
+    let (min, max) = (unit.render(bounds.min), unit.render(bounds.max));
+    let noun = match unit {
+        Unit::One => "a number",
+        Unit::Bytes => "a size",
+        Unit::Millis | Unit::Seconds => "a time",
+    };
+    let none = bounds.none.map(|word| format!(", or \"{word}\""));
+    let none = none.unwrap_or_default();
+    Complaint::bad(format!(
+        "takes {noun} from {min} to {max}{none}, not {found}"
+    ))
+}
+
+/// An absolute path.
+pub(super) fn path(value: &Value, beside: &Path) -> Result<PathBuf, Complaint> {
+    let typed = text(value, "the name of a file")?;
+    if typed.contains("-----BEGIN") {
+        return Err(
+            Complaint::bad("takes the name of a PEM file, not its content")
+                .hint("save the PEM text as a file and write the name of that file here"),
+        );
+    }
+    if typed.is_empty() {
+        return Err(Complaint::bad(
+            "takes the name of a file, and this is empty",
+        ));
+    }
+    if typed.contains('\0') {
+        return Err(Complaint::bad(
+            "takes the name of a file, which holds no NUL",
+        ));
+    }
+    let path = Path::new(typed);
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    let complaint = Complaint::bad(format!(
+        "takes a path that begins with `/`, not {}",
+        quoted(typed)
+    ));
+    if typed.starts_with('~') {
+        return Err(complaint.hint("`~` means nothing here: write the whole path"));
+    }
+    if typed.contains('\\') {
+        return Err(complaint.hint("folders are separated by `/`"));
+    }
+    let folder = if beside.is_absolute() {
+        beside
+    } else {
+        Path::new("/etc/fieldgate")
+    };
+    let whole = folder.join(path.strip_prefix(".").unwrap_or(path));
+    Err(complaint.hint(format!("write {}", quoted(&whole.to_string_lossy()))))
+}
+
+/// The path of a Unix socket, which the system bounds.
+pub(super) fn socket_path(value: &Value, beside: &Path) -> Result<PathBuf, Complaint> {
+    const BYTES_MAX: usize = 107;
+    let path = path(value, beside)?;
+    let bytes = path.as_os_str().len();
+    if bytes > BYTES_MAX {
+        return Err(Complaint::bad(format!(
+            "takes a path of at most {BYTES_MAX} bytes, and this has {bytes}"
+        )));
+    }
+    if path.as_os_str().to_string_lossy().ends_with('/') {
+        return Err(Complaint::bad(
+            "takes the name of a file, and this is a folder",
+        ));
+    }
+    Ok(path)
+}
+
+/// Permission bits.
+pub(super) fn mode(value: &Value) -> Result<u32, Complaint> {
+    const MAX: u32 = 0o777;
+    const TAKES: &str = "permission bits such as \"0660\"";
+    let bits = match value {
+        Value::Text(text) => {
+            let digits = text.trim().trim_start_matches("0o");
+            let legal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            legal.then(|| u32::from_str_radix(digits, 8).ok()).flatten()
+        }
+        Value::Integer {
+            number: Some(number),
+            radix: 8,
+        } => u32::try_from(*number).ok(),
+        Value::Integer {
+            number: Some(number),
+            ..
+        } => {
+            let complaint = Complaint::bad(format!("takes {TAKES}, in octal digits"));
+            return Err(complaint.hint(format!("write \"0{number}\" in quotes, or 0o{number}")));
+        }
+        _ => return Err(Complaint::wrong_type(TAKES, value)),
+    };
+    match bits {
+        Some(bits) if bits <= MAX => Ok(bits),
+        _ => Err(Complaint::bad(format!("takes {TAKES}, at most \"0777\""))
+            .hint("write three octal digits: for the owner, the group and everybody else")),
+    }
+}
+
+/// An IP address to accept on; `None` is every address.
+pub(super) fn address(value: &Value) -> Result<Option<IpAddr>, Complaint> {
+    const TAKES: &str = "an IP address";
+    let typed = text(value, TAKES)?.trim();
+    if typed == "*" {
+        return Ok(None);
+    }
+    if let Ok(address) = typed.parse::<IpAddr>() {
+        return usable(address).map(Some);
+    }
+    let complaint = Complaint::bad(format!("takes {TAKES}, not {}", quoted(typed)));
+    if let Ok(address) = typed.parse::<SocketAddr>() {
+        let hint = format!("write \"{}\", and the number as `port`", address.ip());
+        return Err(complaint.hint(hint));
+    }
+    if let Some((address, rest)) = typed.split_once(['/', '%'])
+        && address.parse::<IpAddr>().is_ok()
+    {
+        let hint = match typed.contains('%') {
+            true => format!("write \"{address}\", and interface = {}", quoted(rest)),
+            false => format!("write \"{address}\", without the length of the network"),
+        };
+        return Err(complaint.hint(hint));
+    }
+    Err(complaint.maybe_hint(address_hint(typed)))
+}
+
+fn address_hint(typed: &str) -> Option<String> {
+    let unbracketed = typed.trim_start_matches('[').trim_end_matches(']');
+    let lower = typed.to_ascii_lowercase();
+    if lower == "localhost" {
+        return Some("write \"127.0.0.1\"".to_owned());
+    }
+    if lower == "all" || lower == "any" || typed.is_empty() {
+        return Some("write \"*\" for every address".to_owned());
+    }
+    if unbracketed != typed && unbracketed.parse::<Ipv6Addr>().is_ok() {
+        return Some(format!("write \"{unbracketed}\", without brackets"));
+    }
+    const INTERFACES: &[&str] = &["eth", "en", "wl", "br", "wwan", "usb", "tun", "bond", "lo"];
+    if INTERFACES.iter().any(|i| lower.starts_with(i)) && !typed.contains('.') {
+        return Some(format!(
+            "for a network interface write interface = {}",
+            quoted(typed)
+        ));
+    }
+    if typed.chars().any(|c| c.is_ascii_alphabetic()) && !typed.contains(':') {
+        return Some("a host name is not looked up here: write its address".to_owned());
+    }
+    None
+}
+
+/// Refuses addresses that no socket can accept on.
+fn usable(address: IpAddr) -> Result<IpAddr, Complaint> {
+    let refused = |what: &str| {
+        Err(Complaint::bad(format!(
+            "takes an address to accept on, and {address} is {what}"
+        )))
+    };
+    match address {
+        IpAddr::V4(v4) if v4.is_multicast() => refused("a multicast address"),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => refused("the broadcast address"),
+        IpAddr::V6(v6) if v6.is_multicast() => refused("a multicast address"),
+        IpAddr::V6(v6) => {
+            match v6.to_ipv4_mapped() {
+                Some(v4) => Err(Complaint::bad("takes an IPv4 address as itself")
+                    .hint(format!("write \"{v4}\""))),
+                None => Ok(address),
+            }
+        }
+        IpAddr::V4(_) => Ok(address),
+    }
+}
+
+/// An address with a port number; `None` is `"off"`.
+pub(super) fn socket_address(value: &Value) -> Result<Option<SocketAddr>, Complaint> {
+    const TAKES: &str = "an address with a port, such as \"127.0.0.1:9600\", or \"off\"";
+    let typed = match value {
+        Value::Text(text) => text.trim(),
+        Value::Switch(false) => {
+            return Err(Complaint::wrong_type(TAKES, value).hint("write \"off\""));
+        }
+        Value::Integer {
+            number: Some(port @ 1..=65_535),
+            ..
+        } => {
+            let hint =
+                format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every address");
+            return Err(Complaint::wrong_type(TAKES, value).hint(hint));
+        }
+        _ => return Err(Complaint::wrong_type(TAKES, value)),
+    };
+    if typed.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    if let Ok(address) = typed.parse::<SocketAddr>() {
+        usable(address.ip())?;
+        return Ok(Some(address));
+    }
+    let complaint = Complaint::bad(format!("takes {TAKES}, not {}", quoted(typed)));
+    Err(complaint.maybe_hint(socket_address_hint(typed)))
+}
+
+fn socket_address_hint(typed: &str) -> Option<String> {
+    let with_port = |address: &str| match address.contains(':') {
+        true => format!("write \"[{address}]:9600\""),
+        false => format!("write \"{address}:9600\""),
+    };
+    if typed.parse::<IpAddr>().is_ok() {
+        return Some(with_port(typed));
+    }
+    if let Ok(port) = typed.trim_start_matches(':').parse::<u16>() {
+        return Some(format!("write \"127.0.0.1:{port}\""));
+    }
+    let (host, port) = typed.rsplit_once(':').unwrap_or((typed, "9600"));
+    let Ok(port) = port.parse::<u16>() else {
+        return match port.parse::<u64>() {
+            Ok(_) => Some("a port number is at most 65535".to_owned()),
+            Err(_) => None,
+        };
+    };
+    match host.to_ascii_lowercase().as_str() {
+        "localhost" => Some(format!("write \"127.0.0.1:{port}\"")),
+        "*" => Some(format!("write \"0.0.0.0:{port}\", or \"[::]:{port}\"")),
+        "none" | "false" | "disabled" | "no" => Some("write \"off\"".to_owned()),
+        host if host.parse::<Ipv6Addr>().is_ok() => Some(format!("write \"[{host}]:{port}\"")),
+        _ => Some("a host name is not looked up here: write its address".to_owned()),
+    }
+}
