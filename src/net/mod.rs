@@ -10,9 +10,14 @@
 //! * [`port`]: what the links of one port share: bounds, authenticator, counters, and the signal that the port ends.
 
 pub mod port;
+pub mod proxy_protocol;
 mod scratch;
 mod socket;
 pub mod stream;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+pub mod websocket;
 
 use std::net::SocketAddr;
 
@@ -37,8 +42,6 @@ pub struct TlsPeer {
     pub version: &'static str,
     /// Name of the cipher suite as the registry of TLS has it.
     pub cipher: &'static str,
-    /// Server name that the client asked for.
-    pub server_name: Option<Box<str>>,
     /// Whether the handshake resumed an earlier one.
     pub resumed: bool,
     /// Certificates that the client presented, its own first, in DER. Empty while no port asks for any.

@@ -1,11 +1,70 @@
 //! A connected socket: TCP or Unix.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Implements the traits of a byte stream for an enum each of whose variants holds one.
+macro_rules! delegate_io {
+    ($type:ident { $($variant:ident),* }) => {
+        impl AsyncRead for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_read(cx, buffer),)*
+                }
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_write(cx, bytes),)*
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_write_vectored(cx, slices),)*
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_flush(cx),)*
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $(Self::$variant(stream) => Pin::new(stream).poll_shutdown(cx),)*
+                }
+            }
+        }
+    };
+}
+
+pub(super) use delegate_io;
 
 /// The socket below every transport.
 #[derive(Debug)]
@@ -26,6 +85,40 @@ impl Socket {
         let mut read = ReadBuf::new(buffer);
         ready!(Pin::new(self).poll_read(cx, &mut read))?;
         Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// Fills `buffer`, without taking a byte more from the socket.
+    pub(crate) async fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut have = 0;
+        while have < buffer.len() {
+            let room = buffer.get_mut(have..).unwrap_or_default();
+            match self.receive(room, MsgFlags::empty()).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => have += read,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what has come to `buffer` and leaves it in the socket. `Ok(0)` is the end of the stream.
+    pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer, MsgFlags::MSG_PEEK).await
+    }
+
+    async fn receive(&self, buffer: &mut [u8], flags: MsgFlags) -> io::Result<usize> {
+        let mut attempt = |fd: RawFd| Ok(recv(fd, buffer, flags)?);
+        match self {
+            Self::Tcp(stream) => {
+                stream
+                    .async_io(Interest::READABLE, || attempt(stream.as_raw_fd()))
+                    .await
+            }
+            Self::Unix(stream) => {
+                stream
+                    .async_io(Interest::READABLE, || attempt(stream.as_raw_fd()))
+                    .await
+            }
+        }
     }
 
     /// Writes from the front of `pending` until it is empty, and removes what was written.
@@ -52,51 +145,4 @@ impl Socket {
     }
 }
 
-macro_rules! delegate {
-    ($self:ident, $method:ident ( $($argument:expr),* )) => {
-        match $self.get_mut() {
-            Socket::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Socket::Unix(stream) => Pin::new(stream).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        delegate!(self, poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown(cx))
-    }
-}
+delegate_io!(Socket { Tcp, Unix });

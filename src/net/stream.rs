@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,7 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::scratch;
-use super::socket::Socket;
+use super::socket::{Socket, delegate_io};
+use super::tls::TlsStream;
+use super::websocket::WebSocketStream;
 
 /// A connection to a client after its handshakes.
 #[derive(Debug)]
@@ -31,7 +33,24 @@ pub struct Stream(Inner);
 
 #[derive(Debug)]
 enum Inner {
+    Carrier(Carrier),
+    WebSocket(Box<WebSocketStream<Carrier>>),
+}
+
+/// What MQTT packets or WebSocket frames travel on.
+#[derive(Debug)]
+pub(super) enum Carrier {
     Plain(Socket),
+    Tls(Box<TlsStream>),
+}
+
+impl Carrier {
+    fn socket_mut(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket_mut(),
+        }
+    }
 }
 
 /// What carries a [`Stream`].
@@ -70,13 +89,25 @@ impl fmt::Display for Transport {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self(Inner::Plain(Socket::Tcp(stream)))
+        Carrier::Plain(Socket::Tcp(stream)).into()
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self(Inner::Plain(Socket::Unix(stream)))
+        Carrier::Plain(Socket::Unix(stream)).into()
+    }
+}
+
+impl From<Carrier> for Stream {
+    fn from(carrier: Carrier) -> Self {
+        Self(Inner::Carrier(carrier))
+    }
+}
+
+impl From<WebSocketStream<Carrier>> for Stream {
+    fn from(stream: WebSocketStream<Carrier>) -> Self {
+        Self(Inner::WebSocket(Box::new(stream)))
     }
 }
 
@@ -84,8 +115,13 @@ impl Stream {
     /// What carries the stream.
     pub fn transport(&self) -> Transport {
         match &self.0 {
-            Inner::Plain(Socket::Tcp(_)) => Transport::Tcp,
-            Inner::Plain(Socket::Unix(_)) => Transport::Unix,
+            Inner::Carrier(Carrier::Plain(Socket::Tcp(_))) => Transport::Tcp,
+            Inner::Carrier(Carrier::Plain(Socket::Unix(_))) => Transport::Unix,
+            Inner::Carrier(Carrier::Tls(_)) => Transport::Tls,
+            Inner::WebSocket(stream) => match stream.carrier() {
+                Carrier::Plain(_) => Transport::WebSocket,
+                Carrier::Tls(_) => Transport::SecureWebSocket,
+            },
         }
     }
 
@@ -123,63 +159,57 @@ impl Stream {
 
     fn socket_mut(&mut self) -> &mut Socket {
         match &mut self.0 {
-            Inner::Plain(socket) => socket,
+            Inner::Carrier(carrier) => carrier.socket_mut(),
+            Inner::WebSocket(stream) => stream.carrier_mut().socket_mut(),
         }
     }
 }
 
-macro_rules! delegate {
-    ($self:ident, $method:ident ( $($argument:expr),* )) => {
-        match &mut $self.get_mut().0 {
-            Inner::Plain(stream) => Pin::new(stream).$method($($argument),*),
-        }
-    };
-}
+delegate_io!(Carrier { Plain, Tls });
+delegate_io!(Inner { Carrier, WebSocket });
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        delegate!(self, poll_read(cx, buffer))
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write(cx, bytes))
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored(cx, slices))
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush(cx))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown(cx))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
-
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 

@@ -1,0 +1,157 @@
+//! What the tests of this module share: an authority that issues certificates, and clients.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::{TlsMode, TlsSettings, TlsVersion};
+
+pub(crate) static ECDSA: &SignatureAlgorithm = &PKCS_ECDSA_P256_SHA256;
+pub(crate) static ED25519: &SignatureAlgorithm = &PKCS_ED25519;
+
+/// A certificate authority.
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate that an authority issued.
+pub(crate) struct Issued {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+/// The begin of every certificate of the tests.
+pub(crate) fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        Self(CertifiedIssuer::self_signed(authority_params(name), key).unwrap())
+    }
+
+    /// An authority below this one.
+    pub(crate) fn below(&self, name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        Self(CertifiedIssuer::signed_by(authority_params(name), key, self.issuer()).unwrap())
+    }
+
+    fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.0
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn issue(&self, name: &str) -> Issued {
+        self.issue_with(params(name), ECDSA)
+    }
+
+    pub(crate) fn issue_with(
+        &self,
+        params: CertificateParams,
+        algorithm: &'static SignatureAlgorithm,
+    ) -> Issued {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let cert = params.signed_by(&key, self.issuer()).unwrap();
+        Issued {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// A client that trusts this authority.
+    pub(crate) fn connector(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from(self.0.der().to_vec()))
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+/// Completes a handshake as a client that calls the server `localhost`.
+pub(crate) async fn connect_tls(
+    connector: &TlsConnector,
+    socket: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    connector
+        .connect("localhost".try_into().unwrap(), socket)
+        .await
+}
+
+/// A folder with `server.crt` and `server.key`.
+pub(crate) struct Files(pub(crate) tempfile::TempDir);
+
+impl Files {
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn with(cert: &str, key: &str) -> Self {
+        let files = Self::empty();
+        files.write(cert, key);
+        files
+    }
+
+    pub(crate) fn write(&self, cert: &str, key: &str) {
+        std::fs::write(self.key(), key).unwrap();
+        std::fs::write(self.cert(), cert).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn cert(&self) -> PathBuf {
+        self.path().join("server.crt")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.path().join("server.key")
+    }
+
+    pub(crate) fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            mode: TlsMode::Manual,
+            cert: self.cert(),
+            key: self.key(),
+            min_version: TlsVersion::V1_2,
+        }
+    }
+}
+
+/// A socket pair over the loopback: the server's end and the client's.
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (accepted.unwrap().0, client.unwrap())
+}
