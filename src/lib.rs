@@ -22,6 +22,7 @@ pub mod config;
 pub mod gateway;
 pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod mqtt;
 pub mod net;
 pub mod systemd;

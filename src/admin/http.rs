@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{AdminReport, AdminState, Source};
+use super::{AdminReport, AdminState, Source, metrics};
 
 /// Connections served at one time: a scraper, a probe, a person, and room.
 const CONNECTIONS_MAX: usize = 32;
@@ -180,7 +180,7 @@ async fn respond<S: Source>(request: &Request<Incoming>, source: &S) -> Response
         "/livez" => live(source).await,
         "/readyz" => ready(source),
         "/metrics" => {
-            let mut response = text(StatusCode::OK, source.metrics());
+            let mut response = text(StatusCode::OK, metrics::render(&source.status()));
             response.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
             response
         }

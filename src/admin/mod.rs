@@ -6,6 +6,7 @@ pub mod client;
 mod commands;
 pub mod control;
 pub mod http;
+pub mod metrics;
 mod protocol;
 mod report;
 
@@ -19,7 +20,7 @@ pub trait Source: Send + Sync + 'static {
     /// Everything but the clients.
     fn status(&self) -> Status;
 
-    /// Every session, connected or not, whose client identifier begins with `prefix`.
+    /// Every client that has a session and whose client identifier begins with `prefix`, in order.
     fn clients(&self, prefix: &str) -> Vec<ClientReport>;
 
     /// Whether the gateway is up, and what it waits for.
@@ -30,7 +31,4 @@ pub trait Source: Send + Sync + 'static {
 
     /// Loads the configuration again and applies it, or refuses it whole.
     fn reload(&self) -> impl Future<Output = ReloadReport> + Send;
-
-    /// The text of `/metrics`.
-    fn metrics(&self) -> String;
 }

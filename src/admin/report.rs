@@ -2,6 +2,7 @@
 //!
 //! The names of the fields are the names in the JSON, in the metrics and in the manual.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct ReadinessReport {
 pub struct Alarm {
     /// One word for programs.
     pub name: String,
+    /// What it is about: a port, an address; empty when it is about the gateway.
+    pub subject: String,
     /// One sentence for people.
     pub text: String,
 }
@@ -66,6 +69,10 @@ pub struct ConfigurationReport {
     pub loaded_at_seconds: u64,
     /// What is odd about it.
     pub warnings: Vec<String>,
+    /// Attempts to load it again that succeeded.
+    pub reloads_applied: u64,
+    /// Attempts to load it again that were refused.
+    pub reloads_refused: u64,
     /// The newest attempt to load it again.
     pub last_reload: Option<ReloadReport>,
 }
@@ -141,42 +148,80 @@ pub struct PortReport {
     pub connections: u64,
     /// Connections accepted so far.
     pub accepted: u64,
-    /// Connections closed at once because a bound was reached.
-    pub refused: u64,
-    /// Handshakes that failed or took too long.
+    /// Connections closed at once because a bound was reached, by the bound.
+    pub refused: BTreeMap<String, u64>,
+    /// Handshakes that failed.
     pub handshakes_failed: u64,
+    /// Handshakes that took too long.
+    pub handshakes_timed_out: u64,
+    /// Times that the system gave no connection although one was waiting.
+    pub accept_errors: u64,
 }
 
-/// What the broker core holds now and has counted so far.
+/// What the broker core holds now and has counted since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BrokerReport {
     /// Clients connected now.
-    pub clients_connected: u64,
-    /// Sessions, connected or not.
+    pub connections: u64,
+    /// The most clients that were connected at one time.
+    pub connections_peak: u64,
+    /// Clients that connected so far.
+    pub connections_total: u64,
+    /// Bound of the connections.
+    pub connections_max: u64,
+    /// Sessions now, connected or not.
     pub sessions: u64,
-    /// Subscriptions of all sessions.
+    /// Bound of the sessions.
+    pub sessions_max: u64,
+    /// Sessions that ended because their expiry interval had passed.
+    pub sessions_expired: u64,
+    /// Subscriptions of all sessions now.
     pub subscriptions: u64,
-    /// Retained messages.
+    /// Retained messages now.
     pub retained_messages: u64,
-    /// Bytes of retained messages.
+    /// Bound of the retained messages.
+    pub retained_messages_max: u64,
+    /// Bytes of the retained messages.
     pub retained_bytes: u64,
-    /// Messages queued for sessions.
+    /// Bound of these bytes.
+    pub retained_bytes_max: u64,
+    /// Messages queued or in flight for sessions now.
     pub queued_messages: u64,
-    /// Bytes of queued messages.
+    /// Bytes of these messages, each message counted once.
     pub queued_bytes: u64,
-    /// Messages sent and not yet acknowledged.
-    pub inflight_messages: u64,
-    /// Messages received from clients.
-    pub messages_received: u64,
-    /// Messages sent to clients.
-    pub messages_sent: u64,
-    /// Messages dropped, for whatever reason.
-    pub messages_dropped: u64,
-    /// Bytes received from clients.
+    /// Bound of these bytes.
+    pub queued_bytes_max: u64,
+    /// Control packets from clients.
+    pub packets_received: u64,
+    /// Control packets to clients.
+    pub packets_sent: u64,
+    /// Bytes from clients.
     pub bytes_received: u64,
-    /// Bytes sent to clients.
+    /// Bytes to clients.
     pub bytes_sent: u64,
+    /// PUBLISH packets from clients, by QoS.
+    pub messages_received: [u64; 3],
+    /// PUBLISH packets to clients, by QoS.
+    pub messages_sent: [u64; 3],
+    /// Payload bytes from clients.
+    pub payload_bytes_received: u64,
+    /// Payload bytes to clients.
+    pub payload_bytes_sent: u64,
+    /// Messages that a session should have got and did not, because a bound was reached.
+    pub messages_dropped: u64,
+    /// Messages that expired before they could be sent.
+    pub messages_expired: u64,
+    /// Messages that were larger than their receiver takes.
+    pub messages_too_large: u64,
+    /// Publications and subscriptions that were refused because a bound was reached.
+    pub quota_refusals: u64,
+    /// Publications and subscriptions that the rules denied.
+    pub authorization_denials: u64,
+    /// Connections that were ended because the client broke the standard.
+    pub violations: u64,
+    /// Times that a publisher was told to wait for a receiver.
+    pub publisher_pauses: u64,
 }
 
 /// Rates, per second over the last minute.
@@ -203,32 +248,48 @@ pub struct ProcessReport {
     pub descriptors_max: u64,
 }
 
-/// One session.
+/// One client that has a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientReport {
     /// Its client identifier.
     pub client_id: String,
     /// Who was authenticated.
-    pub principal: Option<String>,
-    /// Whether a connection serves it now.
-    pub connected: bool,
-    /// Address of the client.
-    pub address: Option<String>,
-    /// Endpoint of the port.
-    pub port: Option<String>,
-    /// `3.1`, `3.1.1` or `5.0`.
-    pub protocol_version: Option<String>,
-    /// Seconds since it connected, or since it left.
-    pub since_seconds: u64,
+    pub principal: String,
+    /// Endpoint of the port of the newest connection.
+    pub port: String,
+    /// The connection; none while the session waits for its client.
+    pub connection: Option<ConnectionReport>,
+    /// Seconds that the session stays without a connection; none for ever.
+    pub session_expiry_interval: Option<u32>,
     /// Subscriptions.
     pub subscriptions: u64,
     /// Messages sent and not yet acknowledged.
     pub inflight_messages: u64,
     /// Messages queued.
     pub queued_messages: u64,
-    /// Bytes of queued messages.
+    /// Bytes of the queued messages.
     pub queued_bytes: u64,
-    /// Messages dropped.
-    pub messages_dropped: u64,
+    /// Messages dropped because a bound was reached.
+    pub dropped_messages: u64,
+}
+
+/// The connection of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnectionReport {
+    /// Address of the client.
+    pub address: String,
+    /// `tcp`, `tls`, `websocket` and so on.
+    pub transport: String,
+    /// `3.1`, `3.1.1` or `5.0`.
+    pub protocol_version: String,
+    /// Seconds since it was accepted.
+    pub connected_seconds: u64,
+    /// The keep alive in force, in seconds.
+    pub keep_alive: u16,
+    /// Messages that the client published over it.
+    pub received_messages: u64,
+    /// Bytes that wait for its socket.
+    pub outbox_bytes: u64,
 }

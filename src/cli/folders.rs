@@ -1,25 +1,49 @@
 //! Where the state, the runtime files and the control socket are, from options and environment.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use fieldgate::admin::client::{ClientFault, ControlClient};
+use fieldgate::gateway::{CONTROL_SOCKET, Owner};
+
+use super::Failure;
 
 /// State folder when neither option nor service manager names one.
-pub(crate) const STATE_DIR: &str = "/var/lib/fieldgate";
+const STATE_DIR: &str = "/var/lib/fieldgate";
+
+/// Folder in which the service keeps its control socket; looked into when nothing else is said.
+const SERVICE_RUNTIME_DIR: &str = "/run/fieldgate";
 
 /// Options that name the folders of a gateway.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArgs {
     /// Folder for everything the gateway keeps
     ///
-    /// Two gateways on one machine need two folders. Default: $STATE_DIRECTORY, which systemd sets, else /var/lib/fieldgate.
-    #[arg(long, value_name = "DIR")]
+    /// Two gateways on one machine need two folders. Default: $STATE_DIRECTORY, which systemd sets, else
+    /// /var/lib/fieldgate.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
 
     /// Folder for the control socket
     ///
-    /// Default: $RUNTIME_DIRECTORY, which systemd sets, else the state folder.
-    #[arg(long, value_name = "DIR")]
+    /// Default: the folder of --state-dir if that is given, else $RUNTIME_DIRECTORY, which systemd sets, else the state
+    /// folder.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) runtime_dir: Option<PathBuf>,
+}
+
+/// Options that name a running gateway.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct RunningArgs {
+    /// State folder of the gateway to ask
+    ///
+    /// Default: the gateway that runs as a service.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    state_dir: Option<PathBuf>,
+
+    /// Folder of its control socket, when the state folder cannot be read
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    runtime_dir: Option<PathBuf>,
 }
 
 impl FolderArgs {
@@ -42,6 +66,58 @@ impl FolderArgs {
             .or_else(|| from_environment("RUNTIME_DIRECTORY"))
             .unwrap_or_else(|| self.state_dir())
     }
+}
+
+impl RunningArgs {
+    /// Connects to the gateway that the options name.
+    pub(crate) fn connect(&self) -> Result<ControlClient, Failure> {
+        let mut denied = None;
+        let sockets = self.sockets();
+        for socket in &sockets {
+            match ControlClient::connect(socket) {
+                Ok(client) => return Ok(client),
+                Err(fault @ ClientFault::Denied { .. }) => denied = Some(fault),
+                Err(_) => {}
+            }
+        }
+        if let Some(fault) = denied {
+            return Err(Failure::runtime(fault)
+                .hint("run as root, or as a member of the group that the gateway runs as"));
+        }
+        let tried: Vec<String> = sockets
+            .iter()
+            .map(|socket| format!("`{}`", socket.display()))
+            .collect();
+        let message = format!("no gateway listens on {}", tried.join(" or "));
+        Err(Failure::runtime(anyhow::Error::msg(message))
+            .hint("name the state folder of a running gateway with `--state-dir`"))
+    }
+
+    /// Control sockets that may be meant, the likeliest first.
+    fn sockets(&self) -> Vec<PathBuf> {
+        if let Some(folder) = &self.runtime_dir {
+            return vec![folder.join(CONTROL_SOCKET)];
+        }
+        if let Some(folder) = &self.state_dir {
+            return vec![socket_of(folder)];
+        }
+        let mut sockets = Vec::new();
+        sockets.extend(
+            from_environment("RUNTIME_DIRECTORY").map(|folder| folder.join(CONTROL_SOCKET)),
+        );
+        sockets.extend(from_environment("STATE_DIRECTORY").map(|folder| socket_of(&folder)));
+        sockets.push(Path::new(SERVICE_RUNTIME_DIR).join(CONTROL_SOCKET));
+        sockets.push(socket_of(Path::new(STATE_DIR)));
+        sockets.dedup();
+        sockets
+    }
+}
+
+/// The control socket that the owner of a state folder wrote down, else the one that it would use by default.
+fn socket_of(state_dir: &Path) -> PathBuf {
+    Owner::of(state_dir)
+        .and_then(|owner| owner.control_socket)
+        .unwrap_or_else(|| state_dir.join(CONTROL_SOCKET))
 }
 
 /// First folder of a variable in which systemd puts folders with `:` between them.
@@ -70,5 +146,19 @@ mod tests {
             runtime_dir: None,
         };
         assert_eq!(folders.runtime_dir(), PathBuf::from("/s"));
+    }
+
+    #[test]
+    fn named_folders_are_asked_alone() {
+        let args = RunningArgs {
+            state_dir: Some("/s".into()),
+            runtime_dir: None,
+        };
+        assert_eq!(args.sockets(), [PathBuf::from("/s/control.sock")]);
+        let args = RunningArgs {
+            state_dir: Some("/s".into()),
+            runtime_dir: Some("/r".into()),
+        };
+        assert_eq!(args.sockets(), [PathBuf::from("/r/control.sock")]);
     }
 }

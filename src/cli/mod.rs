@@ -1,9 +1,14 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod clients;
 mod failure;
 mod folders;
+mod generate;
 mod output;
+mod reload;
 mod serve;
+mod status;
+mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,6 +23,9 @@ const AFTER_HELP: &str = "\
 Examples:
   fieldgate serve                             Serve what /etc/fieldgate/gateway.toml says
   fieldgate serve --state-dir ./var           Serve on loopback with state below ./var
+  fieldgate status                            Show how the gateway fares that runs as a service
+  fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
+  fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
    0  fine
@@ -48,6 +56,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Status(status::Args),
+    Clients(clients::Args),
+    Reload(reload::Args),
+    Generate(generate::Args),
 }
 
 /// Runs the command that `args` name and returns the exit code of the process.
@@ -58,6 +70,10 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Clients(args) => clients::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Generate(args) => generate::run(&args),
     };
     match result {
         Ok(()) => Exit::Fine.into(),

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use serde::Serialize;
+
 use super::Failure;
 
 /// Collects what a command prints and writes it in one go.
@@ -20,6 +22,13 @@ impl Output {
     /// Adds text that brings its own line ends.
     pub(crate) fn text(&mut self, text: impl AsRef<str>) {
         self.text.push_str(text.as_ref());
+    }
+
+    /// Adds data for programs, indented because people look at it, too.
+    pub(crate) fn json(&mut self, data: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(data).map_err(Failure::runtime)?;
+        self.line(text);
+        Ok(())
     }
 
     /// Writes everything to stdout.

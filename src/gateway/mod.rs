@@ -11,6 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use lock::{LockFault, Owner, StateLock};
 
+/// Name of the control socket in the runtime folder.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
 /// What the command line decides about a gateway.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -1,0 +1,197 @@
+//! `fieldgate status`: how a running gateway fares.
+
+use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status};
+use fieldgate::clock;
+
+use super::folders::RunningArgs;
+use super::table::{Table, bytes, duration, printable};
+use super::{Failure, Output};
+
+/// Show how a running gateway fares
+///
+/// Ports with their states and connections, the configuration and its newest reload, rates, queues and whatever needs
+/// attention.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    running: RunningArgs,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let status = args.running.connect()?.status().map_err(Failure::runtime)?;
+    let mut output = Output::default();
+    if args.json {
+        output.json(&status)?;
+    } else {
+        print(&status, clock::wall_seconds(), &mut output);
+    }
+    output.finish()
+}
+
+fn print(status: &Status, now: u64, output: &mut Output) {
+    output.line(format!(
+        "{} · fieldgate {} · process {} · up {}",
+        status.name,
+        status.version,
+        status.pid,
+        duration(status.uptime_seconds)
+    ));
+    output.line(if status.readiness.ready {
+        "ready"
+    } else {
+        "not ready"
+    });
+    for awaited in &status.readiness.awaiting {
+        output.line(format!("awaiting {}", printable(awaited)));
+    }
+    print_alarms(status, output);
+    output.line("");
+    print_configuration(status, now, output);
+    output.line("");
+    print_ports(status, output);
+    output.line("");
+    print_broker(status, output);
+}
+
+fn print_alarms(status: &Status, output: &mut Output) {
+    if status.alarms.is_empty() {
+        return;
+    }
+    output.line("");
+    output.line("needs attention:");
+    for alarm in &status.alarms {
+        output.line(format!("  {}: {}", alarm.name, printable(&alarm.text)));
+    }
+}
+
+fn print_configuration(status: &Status, now: u64, output: &mut Output) {
+    let configuration = &status.configuration;
+    let sources: Vec<String> = configuration
+        .sources
+        .iter()
+        .map(|source| source.display().to_string())
+        .collect();
+    let sources = if sources.is_empty() {
+        "embedded default".to_owned()
+    } else {
+        sources.join(", ")
+    };
+    let age = duration(now.saturating_sub(configuration.loaded_at_seconds));
+    output.line(format!(
+        "configuration  {} (loaded {age} ago)",
+        printable(&sources)
+    ));
+    for warning in &configuration.warnings {
+        output.line(format!("  warning: {}", printable(warning)));
+    }
+    if let Some(reload) = &configuration.last_reload {
+        print_reload(reload, now, output);
+    }
+    output.line(format!("state          {}", status.state_dir.display()));
+    output.line(format!(
+        "control        {}",
+        status.control_socket.display()
+    ));
+    let address = status.admin.address.as_deref().unwrap_or_default();
+    output.line(match status.admin.state {
+        AdminState::Off => "admin          off".to_owned(),
+        AdminState::Listening => format!("admin          http://{address}"),
+        AdminState::AwaitingAddress => {
+            let detail = status.admin.detail.as_deref().unwrap_or_default();
+            format!("admin          {address}, awaiting address: {detail}")
+        }
+    });
+}
+
+fn print_reload(reload: &ReloadReport, now: u64, output: &mut Output) {
+    let outcome = match reload.outcome {
+        ReloadOutcome::Applied => "applied",
+        ReloadOutcome::Unchanged => "nothing changed",
+        ReloadOutcome::Refused => "refused, the old configuration stays in force",
+    };
+    let age = duration(now.saturating_sub(reload.at_seconds));
+    output.line(format!("last reload    {outcome} ({age} ago)"));
+    for line in reload
+        .faults
+        .iter()
+        .flat_map(|faults| faults.trim_end().lines())
+    {
+        output.line(format!("  {}", printable(line)));
+    }
+}
+
+fn print_ports(status: &Status, output: &mut Output) {
+    let mut table = Table::new([
+        "PORT",
+        "LISTENER",
+        "PROTOCOL",
+        "TLS",
+        "STATE",
+        "CONNECTIONS",
+        "ACCEPTED",
+        "REFUSED",
+    ]);
+    for port in &status.ports {
+        let state = match &port.detail {
+            Some(detail) => format!("{}: {detail}", port.state),
+            None => port.state.clone(),
+        };
+        table.row([
+            port.endpoint.clone(),
+            port.listener.clone(),
+            port.protocol.clone(),
+            if port.tls { "yes" } else { "no" }.to_owned(),
+            state,
+            port.connections.to_string(),
+            port.accepted.to_string(),
+            port.refused.values().sum::<u64>().to_string(),
+        ]);
+    }
+    table.print(output);
+}
+
+fn print_broker(status: &Status, output: &mut Output) {
+    let (broker, rates, process) = (&status.broker, &status.rates, &status.process);
+    output.line(format!(
+        "clients        {} connected (most {}, bound {}), {} sessions, {} subscriptions",
+        broker.connections,
+        broker.connections_peak,
+        broker.connections_max,
+        broker.sessions,
+        broker.subscriptions
+    ));
+    output.line(format!(
+        "messages       {:.1}/s in, {:.1}/s out, {:.1}/s dropped over the last minute",
+        rates.messages_received, rates.messages_sent, rates.messages_dropped
+    ));
+    output.line(format!(
+        "               {} in, {} out, {} dropped, {} expired since the start",
+        broker.messages_received.iter().sum::<u64>(),
+        broker.messages_sent.iter().sum::<u64>(),
+        broker.messages_dropped,
+        broker.messages_expired
+    ));
+    output.line(format!(
+        "queue          {} messages, {} of {}",
+        broker.queued_messages,
+        bytes(broker.queued_bytes),
+        bytes(broker.queued_bytes_max)
+    ));
+    output.line(format!(
+        "retained       {} messages, {} of {}",
+        broker.retained_messages,
+        bytes(broker.retained_bytes),
+        bytes(broker.retained_bytes_max)
+    ));
+    output.line(format!(
+        "process        {} resident, {:.1} s of processor time, {} of {} descriptors",
+        bytes(process.resident_bytes),
+        process.cpu_seconds,
+        process.descriptors,
+        process.descriptors_max
+    ));
+}
