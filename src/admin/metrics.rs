@@ -400,3 +400,27 @@ const ROWS: &[Row] = &[
         },
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::metrics;
+
+    #[test]
+    fn manual_is_up_to_date() {
+        let manual = include_str!("../../docs/metrics.md");
+        assert_eq!(metrics::manual(families()), manual, "run `just generate`");
+    }
+
+    #[test]
+    fn counters_are_called_total_and_names_are_unique() {
+        let mut names = BTreeSet::new();
+        for family in families() {
+            let total = family.name.ends_with("_total");
+            assert_eq!(total, family.kind == Kind::Counter, "{}", family.name);
+            assert!(names.insert(family.name), "{}", family.name);
+        }
+    }
+}

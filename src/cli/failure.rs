@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use fieldgate::config::Paint;
+
 /// Exit codes of the process; the service unit relies on them (`RestartPreventExitStatus=64 78`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -107,11 +109,20 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// `name:`, in colour on a terminal.
-fn label(name: &str, colour: &str) -> String {
+/// Whether reports on stderr may use colours.
+pub(crate) fn paint() -> Paint {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if plain || !std::io::stderr().is_terminal() {
-        return format!("{name}:");
+        Paint::Plain
+    } else {
+        Paint::Colour
     }
-    format!("\u{1b}[1;{colour}m{name}\u{1b}[0m\u{1b}[1m:\u{1b}[0m")
+}
+
+/// `name:`, in colour on a terminal.
+fn label(name: &str, colour: &str) -> String {
+    match paint() {
+        Paint::Plain => format!("{name}:"),
+        Paint::Colour => format!("\u{1b}[1;{colour}m{name}\u{1b}[0m\u{1b}[1m:\u{1b}[0m"),
+    }
 }

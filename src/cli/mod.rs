@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
 mod clients;
+mod config_file;
 mod failure;
 mod folders;
 mod generate;

@@ -1,38 +1,260 @@
 //! Floor 5: the composition root. Builds everything in order, says when it is ready, reloads, stops.
+//!
+//! The order of a start: configuration, log, state folder, hub, ports, probes and control socket, ready. The order of a
+//! stop: not ready, ports accept nobody, clients are told and drained, the rest goes.
 
+mod alarms;
+mod configuration;
+mod heartbeat;
 mod lock;
+mod process;
+mod rates;
 mod readiness;
+mod reload;
+mod serving;
+mod signals;
+mod source;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, anyhow};
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
 
+pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
+
+use crate::admin::control::ControlSocket;
+use crate::admin::http::{self, HttpState};
+use crate::clock;
+use crate::config::Settings;
+use crate::logging::Log;
+use crate::systemd::Notifier;
+use heartbeat::Heartbeat;
+use rates::RateWindow;
+use readiness::Readiness;
+use reload::ReloadReply;
+use serving::Serving;
+use signals::{ReloadSignal, StopSignals};
 
 /// Name of the control socket in the runtime folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
+/// Pause between two attempts to open the control socket.
+const CONTROL_PAUSE: Duration = Duration::from_secs(5);
+
+/// Requests for a reload that may wait; more wait in their connections.
+const RELOADS_MAX: usize = 4;
+
 /// What the command line decides about a gateway.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Configuration file; `None` searches the usual place and falls back to the embedded default.
-    pub config: Option<PathBuf>,
     /// Folder for everything that is kept.
     pub state_dir: PathBuf,
-    /// Folder for the control socket.
+    /// Folder for the control socket, unless the configuration names its path.
     pub runtime_dir: PathBuf,
 }
 
+/// Everything that the parts of a running gateway share.
+#[derive(Debug)]
+struct Gateway {
+    options: Options,
+    started: Instant,
+    log: Log,
+    notifier: Notifier,
+    lock: Mutex<StateLock>,
+    configuration: Mutex<Configuration>,
+    readiness: Readiness,
+    serving: Arc<Serving>,
+    heartbeat: Heartbeat,
+    rates: Mutex<RateWindow>,
+    control_socket: PathBuf,
+    control_fault: Mutex<Option<String>>,
+    admin: HttpState,
+    admin_address: watch_channel::Sender<Option<SocketAddr>>,
+    reloads: mpsc::Sender<ReloadReply>,
+}
+
 /// Runs a gateway until it is told to stop.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let _lock = StateLock::acquire(&options.state_dir)?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+pub async fn run(
+    options: Options,
+    mut configuration: Configuration,
+    log: Log,
+) -> anyhow::Result<()> {
+    // Caught first, so that a signal during the start is not lost.
+    let mut stop = StopSignals::catch().context("cannot catch SIGTERM and SIGINT")?;
+    let asked = ReloadSignal::catch().context("cannot catch SIGHUP")?;
+    let watcher = configuration.take_watcher();
+    let lock = StateLock::acquire(&options.state_dir)?;
+    let (reloads, requests) = mpsc::channel(RELOADS_MAX);
+    let gateway = Arc::new(Gateway::new(options, configuration, log, lock, reloads));
+
+    let mut tasks = JoinSet::new();
+    let started = tokio::select! {
+        started = gateway.start(&mut tasks) => Some(started),
+        signal = stop.next() => {
+            info!("{signal} came during the start");
+            None
+        }
+    };
+    let outcome = match started {
+        None => Ok(()),
+        Some(()) => tokio::select! {
+            signal = stop.next() => {
+                info!("stopping because of {signal}");
+                Ok(())
+            }
+            Some(ended) = tasks.join_next() => {
+                error!(?ended, "a part of the gateway ended by itself");
+                Err(anyhow!("a part of the gateway ended by itself"))
+            }
+            never = gateway.steer(asked, requests, watcher) => match never {},
+        },
+    };
+    gateway.stop(&mut stop).await;
+    outcome
+}
+
+impl Gateway {
+    fn new(
+        options: Options,
+        configuration: Configuration,
+        log: Log,
+        lock: StateLock,
+        reloads: mpsc::Sender<ReloadReply>,
+    ) -> Self {
+        let settings = configuration.settings();
+        process::raise_descriptors(settings.limits.connections_max);
+        let serving = Arc::new(Serving::new(settings));
+        Self {
+            started: clock::now(),
+            log,
+            notifier: Notifier::from_environment(),
+            lock: Mutex::new(lock),
+            readiness: Readiness::default(),
+            heartbeat: Heartbeat::new(Arc::clone(&serving)),
+            serving,
+            rates: Mutex::default(),
+            control_socket: control_path(&options, settings),
+            control_fault: Mutex::default(),
+            admin: HttpState::default(),
+            admin_address: watch_channel::Sender::new(settings.admin.http),
+            reloads,
+            configuration: Mutex::new(configuration),
+            options,
+        }
     }
-    Ok(())
+
+    /// Starts everything and says so when it is up.
+    async fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let (settings, warnings) = {
+            let configuration = self.configuration();
+            (configuration.settings().clone(), configuration.warnings())
+        };
+        for warning in warnings {
+            warn!("configuration: {warning}");
+        }
+        let ports = self.readiness.latch("ports");
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.serving.run_timers().await });
+        self.serving.apply(&settings).await;
+        drop(ports);
+
+        let (address, gateway) = (self.admin_address.subscribe(), Arc::clone(self));
+        tasks.spawn(async move {
+            http::serve(address, Arc::clone(&gateway), gateway.admin.clone()).await
+        });
+        let control = self.open_control().await;
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.serve_control(control).await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(
+            async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
+        );
+
+        let line = self.status_line();
+        info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
+        self.notifier.ready(&line).await;
+    }
+
+    /// Opens the control socket, or notes why it cannot be opened: clients are served without it, too.
+    async fn open_control(&self) -> Option<ControlSocket> {
+        let opened = ControlSocket::bind(&self.control_socket).await;
+        let mut noted = self
+            .control_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(socket) => {
+                *noted = None;
+                let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = lock.record_control_socket(&self.control_socket) {
+                    warn!(%error, "cannot write down where the control socket is");
+                }
+                Some(socket)
+            }
+            Err(fault) => {
+                let text = format!("{:#}", anyhow::Error::new(fault));
+                if noted.as_ref() != Some(&text) {
+                    warn!("{text}; trying again");
+                }
+                *noted = Some(text);
+                None
+            }
+        }
+    }
+
+    async fn serve_control(self: Arc<Self>, mut control: Option<ControlSocket>) {
+        loop {
+            match control {
+                Some(socket) => return socket.serve(Arc::clone(&self)).await,
+                None => sleep(CONTROL_PAUSE).await,
+            }
+            control = self.open_control().await;
+        }
+    }
+
+    /// Ends what clients notice, within the time that the limits give, or at once at a second signal.
+    async fn stop(&self, again: &mut StopSignals) {
+        let _stopping = self.readiness.latch("stop");
+        self.notifier.stopping("stopping: clients are told").await;
+        let deadline = self.configuration().settings().limits.stop_timeout;
+        tokio::select! {
+            stopped = timeout(deadline, self.serving.stop()) => match stopped {
+                Ok(()) => info!("stopped"),
+                Err(_) => warn!("stopped; clients that did not take their last words in time were cut"),
+            },
+            signal = again.next() => warn!("stopped at once because of a second {signal}"),
+        }
+    }
+
+    /// Not to be held while waiting for anything.
+    fn configuration(&self) -> MutexGuard<'_, Configuration> {
+        self.configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sample_rates(&self) {
+        let broker = self.serving.broker(self.configuration().settings());
+        self.rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sample(clock::now(), &broker);
+    }
+}
+
+/// Where the control socket is by the settings, else by the command line.
+fn control_path(options: &Options, settings: &Settings) -> PathBuf {
+    settings
+        .admin
+        .control_socket
+        .clone()
+        .unwrap_or_else(|| options.runtime_dir.join(CONTROL_SOCKET))
 }

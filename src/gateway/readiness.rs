@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a start waits for; shared by who waits and who shows it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     latches: Arc<Mutex<Vec<&'static str>>>,
 }
 
 /// Holds readiness back until it is dropped.
 #[derive(Debug)]
-pub struct Latch {
+pub(crate) struct Latch {
     name: &'static str,
     latches: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -18,7 +18,7 @@ pub struct Latch {
 impl Readiness {
     /// A latch that shows as `name` while it is there.
     #[must_use]
-    pub fn latch(&self, name: &'static str) -> Latch {
+    pub(crate) fn latch(&self, name: &'static str) -> Latch {
         lock(&self.latches).push(name);
         Latch {
             name,
@@ -28,13 +28,13 @@ impl Readiness {
 
     /// Whether no latch is left.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         lock(&self.latches).is_empty()
     }
 
     /// The names of the latches that are left.
     #[must_use]
-    pub fn awaited(&self) -> Vec<&'static str> {
+    pub(crate) fn awaited(&self) -> Vec<&'static str> {
         lock(&self.latches).clone()
     }
 }

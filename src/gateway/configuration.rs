@@ -1,0 +1,265 @@
+//! Which files are in force, and what came of loading them again.
+
+use std::path::{Path, PathBuf};
+
+use super::watch::Watcher;
+use crate::admin::{ConfigurationReport, ReloadOutcome, ReloadReport};
+use crate::clock;
+use crate::config::{self, Loaded, Paint, Report, Settings};
+
+/// Where a configuration is looked for when none is named.
+pub const CONFIG_FILE: &str = "/etc/fieldgate/gateway.toml";
+
+/// The configuration that is in force.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The main file; none while the embedded default is in force.
+    main: Option<PathBuf>,
+    loaded: Loaded,
+    loaded_at_seconds: u64,
+    reloads_applied: u64,
+    reloads_refused: u64,
+    last_reload: Option<ReloadReport>,
+    watcher: Option<Watcher>,
+}
+
+impl Configuration {
+    /// Loads the file that is named, else the one in the usual place, else the embedded default.
+    pub fn load(named: Option<&Path>) -> Result<Self, Report> {
+        let main = find_config(named);
+        // Looks at the files before they are read, so that a change in between is not lost.
+        let watcher = Watcher::new(main.as_deref().unwrap_or(Path::new(CONFIG_FILE)));
+        let loaded = config::load(main.as_deref())?;
+        Ok(Self {
+            main,
+            watcher: Some(watcher),
+            loaded,
+            loaded_at_seconds: clock::wall_seconds(),
+            reloads_applied: 0,
+            reloads_refused: 0,
+            last_reload: None,
+        })
+    }
+
+    /// What the gateway runs on.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.loaded.settings
+    }
+
+    /// What is odd about it, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        lines(&self.loaded)
+    }
+
+    /// Who says when the files change.
+    pub(crate) fn take_watcher(&mut self) -> Watcher {
+        self.watcher
+            .take()
+            .unwrap_or_else(|| Watcher::new(&self.watched()))
+    }
+
+    /// The file to watch: the one in force, or the one that would be if it were there.
+    #[must_use]
+    pub(crate) fn watched(&self) -> PathBuf {
+        self.main
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(CONFIG_FILE))
+    }
+
+    /// The file to load next. A file that was in force once stays the one that is meant, even when it is gone: falling back
+    /// to the embedded default would close every port of the site.
+    pub(crate) fn next_main(&self) -> Option<PathBuf> {
+        self.main.clone().or_else(|| find_config(None))
+    }
+
+    /// Takes what was loaded from `main` and says what differs; the caller applies it.
+    pub(crate) fn replace(&mut self, main: Option<PathBuf>, loaded: Loaded) -> ReloadReport {
+        let changes = differences(&self.loaded.settings, &loaded.settings);
+        let unchanged =
+            self.loaded.settings == loaded.settings && self.loaded.sources == loaded.sources;
+        let report = ReloadReport {
+            at_seconds: clock::wall_seconds(),
+            outcome: if unchanged {
+                ReloadOutcome::Unchanged
+            } else {
+                ReloadOutcome::Applied
+            },
+            changes,
+            warnings: lines(&loaded),
+            faults: None,
+        };
+        self.main = main;
+        self.loaded = loaded;
+        self.loaded_at_seconds = report.at_seconds;
+        self.reloads_applied += 1;
+        report
+    }
+
+    /// Notes that the files were refused; what was in force stays.
+    pub(crate) fn refuse(&mut self, faults: &Report) -> ReloadReport {
+        self.reloads_refused += 1;
+        ReloadReport {
+            at_seconds: clock::wall_seconds(),
+            outcome: ReloadOutcome::Refused,
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            faults: Some(faults.render(Paint::Plain)),
+        }
+    }
+
+    /// Keeps the newest result for whoever asks.
+    pub(crate) fn note(&mut self, report: ReloadReport) {
+        self.last_reload = Some(report);
+    }
+
+    /// The newest refusal, if nothing was applied since.
+    pub(crate) fn refused(&self) -> Option<&ReloadReport> {
+        self.last_reload
+            .as_ref()
+            .filter(|report| report.outcome == ReloadOutcome::Refused)
+    }
+
+    pub(crate) fn report(&self) -> ConfigurationReport {
+        ConfigurationReport {
+            sources: self.loaded.sources.clone(),
+            loaded_at_seconds: self.loaded_at_seconds,
+            warnings: self.warnings(),
+            reloads_applied: self.reloads_applied,
+            reloads_refused: self.reloads_refused,
+            last_reload: self.last_reload.clone(),
+        }
+    }
+}
+
+/// The file that is named, else the one in the usual place if there is one. None stands for the embedded default.
+#[must_use]
+pub fn find_config(named: Option<&Path>) -> Option<PathBuf> {
+    let usual = Path::new(CONFIG_FILE);
+    // A file that is there and cannot be read is a fault to report, not a reason to run on something else.
+    named
+        .map(Path::to_owned)
+        .or_else(|| usual.try_exists().unwrap_or(true).then(|| usual.to_owned()))
+}
+
+/// One line for each warning: where and what.
+fn lines(loaded: &Loaded) -> Vec<String> {
+    loaded
+        .warnings
+        .iter()
+        .map(|warning| match &warning.place {
+            Some(place) => {
+                format!(
+                    "{}:{}:{}: {}",
+                    place.file.display(),
+                    place.line,
+                    place.column,
+                    warning.message
+                )
+            }
+            None => warning.message.clone(),
+        })
+        .collect()
+}
+
+/// What differs, one line each, for people.
+fn differences(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut changes = Vec::new();
+    let known = |settings: &Settings, endpoint: &config::Endpoint| {
+        settings
+            .ports()
+            .find(|port| port.endpoint == *endpoint)
+            .cloned()
+    };
+    for port in new.ports() {
+        match known(old, &port.endpoint) {
+            None => changes.push(format!("port {} of {} opens", port.endpoint, port.listener)),
+            Some(before) if before != *port => {
+                changes.push(format!(
+                    "port {} of {} changes",
+                    port.endpoint, port.listener
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for port in old.ports() {
+        if known(new, &port.endpoint).is_none() {
+            changes.push(format!(
+                "port {} of {} closes",
+                port.endpoint, port.listener
+            ));
+        }
+    }
+    let sections = [
+        ("gateway", old.gateway != new.gateway),
+        ("limits", old.limits != new.limits),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+    ];
+    for (section, _) in sections.iter().filter(|(_, changed)| *changed) {
+        changes.push(format!("[{section}] changes"));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const PORT: &str =
+        "authentication = \"none\"\nauthorization = \"none\"\nbind = \"127.0.0.1\"\n";
+
+    fn file(folder: &Path, ports: &[u16], more: &str) -> PathBuf {
+        let mut text = format!("{more}\n[[listener]]\nname = \"plant\"\n");
+        for port in ports {
+            text.push_str(&format!("[[listener.port]]\nport = {port}\n{PORT}"));
+        }
+        let path = folder.join("gateway.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn reload_names_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), &[1883, 1884], "");
+        let mut configuration = Configuration::load(Some(&path)).unwrap();
+
+        file(folder.path(), &[1884, 1885], "[log]\nlevel = \"debug\"");
+        let report = configuration.replace(Some(path.clone()), config::load(Some(&path)).unwrap());
+        assert_eq!(report.outcome, ReloadOutcome::Applied);
+        assert_eq!(
+            report.changes,
+            [
+                "port 127.0.0.1:1885 of plant opens",
+                "port 127.0.0.1:1883 of plant closes",
+                "[log] changes"
+            ]
+        );
+
+        let report = configuration.replace(Some(path.clone()), config::load(Some(&path)).unwrap());
+        assert_eq!(report.outcome, ReloadOutcome::Unchanged);
+        assert!(report.changes.is_empty());
+    }
+
+    #[test]
+    fn file_that_is_gone_stays_the_one_that_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), &[1883], "");
+        let mut configuration = Configuration::load(Some(&path)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+
+        assert_eq!(configuration.next_main(), Some(path.clone()));
+        let report = config::load(Some(&path)).unwrap_err();
+        let refused = configuration.refuse(&report);
+        configuration.note(refused);
+
+        assert!(configuration.refused().is_some());
+        assert_eq!(configuration.report().reloads_refused, 1);
+        assert_eq!(configuration.settings().ports().count(), 1);
+    }
+}

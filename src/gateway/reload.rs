@@ -1,0 +1,157 @@
+//! Loading the configuration again while clients are served.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::Gateway;
+use super::signals::ReloadSignal;
+use super::watch::Watcher;
+use crate::admin::{ReloadOutcome, ReloadReport, Source};
+use crate::clock;
+use crate::config::{self, Loaded, Report};
+
+/// Time between two looks at counters and states.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Who waits for the result of a reload.
+pub(super) type ReloadReply = oneshot::Sender<ReloadReport>;
+
+impl Gateway {
+    /// Reloads when asked by signal, command or a changed file, and keeps the status of the service up to date.
+    pub(super) async fn steer(
+        &self,
+        mut asked: ReloadSignal,
+        mut requests: mpsc::Receiver<ReloadReply>,
+        mut watcher: Watcher,
+    ) -> Infallible {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = self.status_line();
+        loop {
+            let (why, reply) = tokio::select! {
+                () = asked.next() => ("SIGHUP", None),
+                Some(reply) = requests.recv() => ("a command", Some(reply)),
+                () = watcher.changed() => ("a changed file", None),
+                _ = look.tick() => {
+                    self.sample_rates();
+                    let line = self.status_line();
+                    if line != said {
+                        self.notifier.status(&line).await;
+                        said = line;
+                    }
+                    continue;
+                }
+            };
+            info!("the configuration is loaded again because of {why}");
+            // Looks at the files before they are read, so that a change in between is not lost.
+            watcher = Watcher::new(&self.configuration().watched());
+            let report = self.reload_now().await;
+            said = self.status_line();
+            self.notifier.ready(&said).await;
+            if let Some(reply) = reply {
+                // Whoever asked may be gone; the result is in the status, too.
+                let _ = reply.send(report);
+            }
+        }
+    }
+
+    async fn reload_now(&self) -> ReloadReport {
+        self.notifier.reloading().await;
+        let main = self.configuration().next_main();
+        let path = main.clone();
+        // Files may be on a slow card or a network; clients must not wait for them.
+        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref())).await;
+        let report = match loaded {
+            Ok(Ok(loaded)) => self.adopt(main, loaded).await,
+            Ok(Err(faults)) => self.refuse(&faults),
+            Err(error) => {
+                error!(%error, "the configuration could not be loaded");
+                ReloadReport {
+                    at_seconds: clock::wall_seconds(),
+                    outcome: ReloadOutcome::Refused,
+                    changes: Vec::new(),
+                    warnings: Vec::new(),
+                    faults: Some("error: the configuration could not be loaded\n".to_owned()),
+                }
+            }
+        };
+        self.configuration().note(report.clone());
+        report
+    }
+
+    /// Puts a configuration without faults into force.
+    async fn adopt(&self, main: Option<std::path::PathBuf>, loaded: Loaded) -> ReloadReport {
+        let settings = loaded.settings.clone();
+        let mut report = self.configuration().replace(main, loaded);
+        self.serving.apply(&settings).await;
+        self.admin_address.send_if_modified(|address| {
+            std::mem::replace(address, settings.admin.http) != settings.admin.http
+        });
+        report
+            .warnings
+            .extend(self.log.apply(&settings.log).map(str::to_owned));
+        if super::control_path(&self.options, &settings) != self.control_socket {
+            report
+                .warnings
+                .push("admin.control_socket takes effect at the next start".to_owned());
+        }
+        for change in &report.changes {
+            info!("configuration: {change}");
+        }
+        for warning in &report.warnings {
+            warn!("configuration: {warning}");
+        }
+        if report.outcome == ReloadOutcome::Unchanged {
+            info!("the configuration says what it said before");
+        }
+        report
+    }
+
+    /// Keeps what is in force and says why.
+    fn refuse(&self, faults: &Report) -> ReloadReport {
+        for fault in faults.errors() {
+            let place = fault
+                .place
+                .as_ref()
+                .map(|place| format!("{}:{}:{}: ", place.file.display(), place.line, place.column));
+            error!(
+                "configuration: {}{}",
+                place.unwrap_or_default(),
+                fault.message
+            );
+        }
+        error!(
+            "the changed configuration is refused, {}; the old one stays in force",
+            faults.summary()
+        );
+        self.configuration().refuse(faults)
+    }
+
+    /// One line for the service manager.
+    pub(super) fn status_line(&self) -> String {
+        let status = self.status();
+        let open = status
+            .ports
+            .iter()
+            .filter(|port| port.state == "listening")
+            .count();
+        let mut line = match (open, status.ports.len()) {
+            (_, 1) if open == 1 => "serving 1 port".to_owned(),
+            (open, all) if open == all => format!("serving {all} ports"),
+            (open, all) => format!("serving {open} of {all} ports"),
+        };
+        for alarm in status
+            .alarms
+            .iter()
+            .filter(|alarm| alarm.name != "messages-dropped")
+        {
+            line.push_str("; ");
+            line.push_str(&alarm.text);
+        }
+        line
+    }
+}

@@ -1,0 +1,117 @@
+//! What the gateway tells about itself.
+
+use std::sync::PoisonError;
+
+use tokio::sync::oneshot;
+
+use super::alarms::{Facts, alarms};
+use super::{Gateway, process};
+use crate::admin::{
+    AdminState, ClientReport, PortReport, ReadinessReport, ReloadOutcome, ReloadReport, Source,
+    Status,
+};
+use crate::clock;
+
+impl Source for Gateway {
+    fn status(&self) -> Status {
+        let ports = self.serving.ports();
+        let (configuration, refused, name, broker) = {
+            let configuration = self.configuration();
+            let settings = configuration.settings();
+            (
+                configuration.report(),
+                configuration.refused().cloned(),
+                settings.gateway.name.to_string(),
+                self.serving.broker(settings),
+            )
+        };
+        let rates = self
+            .rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rates(clock::now(), &broker);
+        let (admin, process) = (self.admin.report(), process::usage());
+        let control = self
+            .control_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let alarms = alarms(&Facts {
+            ports: &ports,
+            admin: &admin,
+            refused: refused.as_ref(),
+            control: control.as_deref(),
+            broker: &broker,
+            rates: &rates,
+            process: &process,
+        });
+        Status {
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: clock::now().duration_since(self.started).as_secs(),
+            readiness: self.readiness(),
+            alarms,
+            configuration,
+            state_dir: self.options.state_dir.clone(),
+            control_socket: self.control_socket.clone(),
+            admin,
+            ports,
+            broker,
+            rates,
+            process,
+        }
+    }
+
+    fn clients(&self, prefix: &str) -> Vec<ClientReport> {
+        self.serving.clients(prefix)
+    }
+
+    fn readiness(&self) -> ReadinessReport {
+        let mut awaiting: Vec<String> = self
+            .readiness
+            .awaited()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        awaiting.extend(self.serving.ports().iter().filter_map(awaited));
+        let admin = self.admin.report();
+        if admin.state == AdminState::AwaitingAddress {
+            awaiting.push(format!("address {}", admin.address.unwrap_or_default()));
+        }
+        ReadinessReport {
+            ready: self.readiness.is_ready(),
+            awaiting,
+        }
+    }
+
+    async fn heartbeat(&self) -> bool {
+        self.heartbeat.beat().await
+    }
+
+    async fn reload(&self) -> ReloadReport {
+        let (reply, report) = oneshot::channel();
+        // Whoever steers takes one request after the other; both ends are gone when the gateway stops.
+        let asked = self.reloads.send(reply).await.is_ok();
+        match report.await {
+            Ok(report) if asked => report,
+            Ok(_) | Err(_) => ReloadReport {
+                at_seconds: clock::wall_seconds(),
+                outcome: ReloadOutcome::Refused,
+                changes: Vec::new(),
+                warnings: Vec::new(),
+                faults: Some("error: the gateway is stopping\n".to_owned()),
+            },
+        }
+    }
+}
+
+/// What a port waits for, if it does.
+fn awaited(port: &PortReport) -> Option<String> {
+    let what = port.state.strip_prefix("awaiting-")?;
+    Some(format!(
+        "{} for port {}",
+        what.replace('-', " "),
+        port.endpoint
+    ))
+}
