@@ -17,6 +17,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod gateway;
@@ -25,4 +26,5 @@ pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod net;
+pub mod policy;
 pub mod systemd;

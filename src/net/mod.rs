@@ -9,6 +9,9 @@
 //! * [`stream`]: one type for every transport, so that a link does not know which one it serves.
 //! * [`port`]: what the links of one port share: bounds, authenticator, counters, and the signal that the port ends.
 
+mod admit;
+pub mod hub;
+pub mod link;
 pub mod port;
 pub mod proxy_protocol;
 mod scratch;
@@ -19,8 +22,10 @@ mod testing;
 pub mod tls;
 pub mod websocket;
 
+use std::fmt;
 use std::net::SocketAddr;
 
+pub use hub::Hub;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms};
 pub use stream::{Stream, Transport};
 
@@ -33,6 +38,15 @@ pub struct Peer {
     pub proxy: Option<SocketAddr>,
     /// What the TLS handshake settled; none over plain text.
     pub tls: Option<Box<TlsPeer>>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("local"),
+        }
+    }
 }
 
 /// What a TLS handshake settled about the peer.

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 
 use crate::auth::Authenticator;
-use crate::config::{Authorization, ListenerName, MountPoint, PortSettings, Protocol};
+use crate::broker::PortPolicy;
+use crate::config::{self, ListenerName, PortSettings, Protocol};
 use crate::limits::PortLimits;
+use crate::policy;
 
 /// One port as its links see it. Shared by all of them; what may change while the port is open is in [`PortTerms`].
 #[derive(Debug)]
@@ -30,20 +32,26 @@ pub struct PortTerms {
     pub limits: Arc<PortLimits>,
     /// Who says who a client is.
     pub authenticator: Arc<Authenticator>,
-    /// What clients may do.
-    pub authorization: Authorization,
-    /// Prefix of every topic of the port's clients.
-    pub mount_point: Option<MountPoint>,
+    /// What the core goes by.
+    pub policy: Arc<PortPolicy>,
 }
 
 impl PortTerms {
     /// The terms that the settings of a port ask for.
     pub fn new(settings: &PortSettings) -> Self {
+        let limits = Arc::new(settings.limits.clone());
+        let mount_point = settings.mount_point.as_ref();
         Self {
-            limits: Arc::new(settings.limits.clone()),
             authenticator: Arc::new(Authenticator::new(&settings.authentication)),
-            authorization: settings.authorization,
-            mount_point: settings.mount_point.clone(),
+            policy: Arc::new(PortPolicy {
+                endpoint: settings.endpoint.to_string().into(),
+                limits: Arc::clone(&limits),
+                mount_point: mount_point.map_or_else(Box::default, |prefix| prefix.as_str().into()),
+                authorization: match settings.authorization {
+                    config::Authorization::None => policy::Authorization::None,
+                },
+            }),
+            limits,
         }
     }
 }

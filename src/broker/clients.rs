@@ -1,0 +1,484 @@
+//! Sessions and connections, and the way of a message to them.
+
+use super::arena::Arena;
+use super::connection::Connection;
+use super::effect::Effect;
+use super::form::{Form, append_image};
+use super::inflight::{Awaiting, Exchange};
+use super::message::{Delivery, QueueBudget};
+use super::outbox::SHARED_PAYLOAD_MIN;
+use super::publication::{Images, Publication};
+use super::route::Target;
+use super::session::{Queued, Session};
+use super::shared::GroupId;
+use super::statistics::Statistics;
+use super::time::Timestamp;
+use super::timers::Timers;
+use super::{ConnectionId, SessionId};
+use crate::mqtt::encode;
+use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode};
+
+/// Bytes up to which queued messages are encoded ahead of the socket. What is beyond stays in the queue of the session,
+/// where it can expire, and where a packet costs a pointer.
+pub(super) const ENCODE_AHEAD_BYTES: usize = 256 * 1024;
+
+/// What became of a message for one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// It is on its way, or queued, or the session does not want it in its state.
+    Yes,
+    /// It was dropped because a bound was reached.
+    Dropped,
+}
+
+/// Everybody the broker knows, and what waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) sessions: Arena<Session>,
+    pub(crate) connections: Arena<Connection>,
+    pub(crate) budget: QueueBudget,
+    pub(crate) queue_bytes_max: u64,
+    pub(crate) statistics: Statistics,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) timers: Timers,
+    pub(crate) images: Images,
+}
+
+impl Clients {
+    /// How much waits for a session, as shared subscriptions compare it; `None` if it cannot take a message now.
+    pub(crate) fn load(&self, session: SessionId, online: bool, qos: QoS) -> Option<u64> {
+        let session = self.sessions.get(session)?;
+        match session.connection.and_then(|id| self.connections.get(id)) {
+            Some(connection) if online => {
+                let waiting = u64::try_from(connection.outbox.len()).unwrap_or(u64::MAX);
+                Some(session.load().saturating_mul(256).saturating_add(waiting))
+            }
+            None if !online && qos > QoS::AtMostOnce && session.is_durable() => {
+                Some(session.load())
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends or queues a publication for one session.
+    pub(crate) fn deliver(
+        &mut self,
+        target: &Target,
+        publication: &mut Publication<'_>,
+        group: Option<GroupId>,
+    ) -> Delivered {
+        let qos = publication.qos.min(target.qos);
+        let Some(session) = self.sessions.get_mut(target.session) else {
+            return Delivered::Yes;
+        };
+        let Some(id) = session.connection else {
+            if qos == QoS::AtMostOnce || !session.is_durable() {
+                return Delivered::Yes;
+            }
+            return self.enqueue(target, publication, group);
+        };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Delivered::Yes;
+        };
+        if connection.closing && !session.is_durable() {
+            return Delivered::Yes;
+        }
+        let waiting = connection.outbox.len();
+        if qos == QoS::AtMostOnce {
+            let bound = connection.outbox_bytes_max();
+            if waiting >= bound / 2 && !connection.slow {
+                publication.behind = Some(id);
+            }
+            if waiting >= bound || connection.closing {
+                self.drop_for(target.session);
+                return Delivered::Dropped;
+            }
+            self.transmit(target, publication, id, None);
+            return Delivered::Yes;
+        }
+        let quota = usize::from(connection.send_quota);
+        let now = session.queue.is_empty()
+            && session.outgoing.len() < quota
+            && waiting < ENCODE_AHEAD_BYTES
+            && !connection.closing;
+        if now {
+            self.begin_exchange(target, publication, id, qos, group);
+            return Delivered::Yes;
+        }
+        if session.queue_bytes >= connection.port.limits.queue_bytes_per_client_max / 2
+            && !connection.slow
+        {
+            publication.behind = Some(id);
+        }
+        self.enqueue(target, publication, group)
+    }
+
+    /// Counts a message that a session should have got, and reports the first of a burst.
+    fn drop_for(&mut self, session: SessionId) {
+        self.statistics.messages_dropped += 1;
+        if let Some(entry) = self.sessions.get_mut(session) {
+            entry.dropped += 1;
+            if !entry.overflowing {
+                entry.overflowing = true;
+                self.effects.push(Effect::Overflow(session));
+            }
+        }
+    }
+
+    /// Sends a QoS 1 or 2 publication at once.
+    fn begin_exchange(
+        &mut self,
+        target: &Target,
+        publication: &mut Publication<'_>,
+        id: ConnectionId,
+        qos: QoS,
+        group: Option<GroupId>,
+    ) {
+        let Some(session) = self.sessions.get_mut(target.session) else {
+            return;
+        };
+        // A session that ends with its connection never sends again; another member of a group may have to.
+        let kept = (session.is_durable() || group.is_some()).then(|| {
+            let message = publication.keep();
+            self.budget.hold(&message);
+            Box::new(Delivery {
+                message,
+                qos,
+                retain: publication.retain && target.retain_as_published,
+                identifiers: target.identifiers.clone(),
+                group,
+            })
+        });
+        let Some(packet_id) = session.outgoing.begin(awaiting(qos), kept) else {
+            return;
+        };
+        if !self.transmit(target, publication, id, Some(packet_id)) {
+            self.abandon(target.session, packet_id, awaiting(qos));
+        }
+    }
+
+    /// Ends an exchange whose message is larger than the client takes (MQTT-3.1.2-25).
+    fn abandon(&mut self, session: SessionId, packet_id: PacketId, awaiting: Awaiting) {
+        if let Some(session) = self.sessions.get_mut(session)
+            && let Some(exchange) = session.outgoing.end(packet_id, awaiting)
+        {
+            self.release(exchange);
+        }
+    }
+
+    /// Returns what an exchange that is over has held.
+    #[inline]
+    pub(crate) fn release(&mut self, exchange: Exchange) {
+        if let Some(delivery) = exchange.delivery {
+            self.budget.release(&delivery.message);
+        }
+    }
+
+    /// Encodes a publication into the outbox of a connection; false if the client does not take a packet that large.
+    fn transmit(
+        &mut self,
+        target: &Target,
+        publication: &mut Publication<'_>,
+        id: ConnectionId,
+        packet_id: Option<PacketId>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let Some(topic) = connection.unmounted(publication.topic) else {
+            return false;
+        };
+        let form = Form {
+            topic,
+            qos: publication.qos.min(target.qos),
+            retain: publication.retain && target.retain_as_published,
+            dup: false,
+            message_expiry_interval: publication.message_expiry_interval,
+            identifiers: &target.identifiers,
+            forwarded: publication.forwarded,
+        };
+        let parts = form.parts(packet_id, publication.payload);
+        let Some(len) = connection.fitting(&parts) else {
+            self.statistics.messages_too_large += 1;
+            return false;
+        };
+        self.statistics
+            .count_sent(form.qos, len, publication.payload.len());
+        let share = publication.fans_out && publication.payload.len() >= SHARED_PAYLOAD_MIN;
+        let plain = publication.fans_out
+            && form.identifiers.is_empty()
+            && connection.details.outgoing_aliases_max == 0
+            && connection.port.mount_point.is_empty();
+        if plain {
+            append_image(&mut self.images, connection, &parts, publication, share);
+        } else {
+            let shared = share.then(|| publication.shared_payload());
+            connection.append(&form, packet_id, publication.payload, shared);
+        }
+        connection.announce(id, &mut self.effects);
+        true
+    }
+
+    /// Puts a publication into the queue of a session.
+    fn enqueue(
+        &mut self,
+        target: &Target,
+        publication: &mut Publication<'_>,
+        group: Option<GroupId>,
+    ) -> Delivered {
+        let message = publication.keep();
+        let delivery = Delivery {
+            qos: publication.qos.min(target.qos),
+            retain: publication.retain && target.retain_as_published,
+            identifiers: target.identifiers.clone(),
+            group,
+            message,
+        };
+        self.enqueue_delivery(target.session, delivery, publication.received_at)
+    }
+
+    pub(crate) fn enqueue_delivery(
+        &mut self,
+        session: SessionId,
+        delivery: Delivery,
+        now: Timestamp,
+    ) -> Delivered {
+        let Some(entry) = self.sessions.get_mut(session) else {
+            return Delivered::Dropped;
+        };
+        let limits = &entry.port.limits;
+        let bytes = delivery.message.bytes();
+        let messages_max = usize::try_from(limits.queue_messages_per_client_max).unwrap_or(0);
+        let full = entry.queue.len() >= messages_max
+            || entry.queue_bytes + bytes > limits.queue_bytes_per_client_max
+            || self.budget.bytes() + QueueBudget::cost(&delivery.message) > self.queue_bytes_max;
+        if full {
+            self.drop_for(session);
+            return Delivered::Dropped;
+        }
+        entry.queue_bytes += bytes;
+        self.budget.hold(&delivery.message);
+        entry.queue.push_back(Queued {
+            delivery,
+            since: now,
+        });
+        Delivered::Yes
+    }
+
+    /// Takes the first queued message that has not expired.
+    fn dequeue(&mut self, session: SessionId, now: Timestamp) -> Option<Delivery> {
+        let entry = self.sessions.get_mut(session)?;
+        let kept_for = entry.port.limits.max_message_expiry;
+        while let Some(queued) = entry.queue.pop_front() {
+            let message = &queued.delivery.message;
+            entry.queue_bytes = entry.queue_bytes.saturating_sub(message.bytes());
+            self.budget.release(message);
+            if message.is_expired(now) || kept_for.is_some_and(|time| queued.since + time <= now) {
+                self.statistics.messages_expired += 1;
+                continue;
+            }
+            return Some(queued.delivery);
+        }
+        entry.queue.shrink_to_fit();
+        None
+    }
+
+    /// Sends queued messages as far as the client's quota and the outbox allow.
+    pub(crate) fn fill(&mut self, id: ConnectionId, now: Timestamp) {
+        loop {
+            let Some(connection) = self.connections.get(id).filter(|c| !c.closing) else {
+                return;
+            };
+            let Some(session) = self.sessions.get(connection.session) else {
+                return;
+            };
+            if session.queue.is_empty()
+                || session.outgoing.len() >= usize::from(connection.send_quota)
+                || connection.outbox.len() >= ENCODE_AHEAD_BYTES
+            {
+                return;
+            }
+            let session = connection.session;
+            let Some(delivery) = self.dequeue(session, now) else {
+                return;
+            };
+            self.send_delivery(id, session, delivery, now);
+        }
+    }
+
+    /// Sends one kept message to a connection whose quota allows it.
+    pub(crate) fn send_delivery(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        delivery: Delivery,
+        now: Timestamp,
+    ) {
+        let Some(entry) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let mut packet_id = None;
+        if delivery.qos > QoS::AtMostOnce {
+            let kept = (entry.is_durable() || delivery.group.is_some()).then(|| {
+                self.budget.hold(&delivery.message);
+                Box::new(delivery.clone())
+            });
+            packet_id = entry.outgoing.begin(awaiting(delivery.qos), kept);
+            if packet_id.is_none() {
+                return;
+            }
+        }
+        if !self.write_delivery(id, &delivery, packet_id, false, now)
+            && let Some(packet_id) = packet_id
+        {
+            self.abandon(session, packet_id, awaiting(delivery.qos));
+        }
+    }
+
+    /// Encodes one kept message; false if the client does not take a packet that large.
+    fn write_delivery(
+        &mut self,
+        id: ConnectionId,
+        delivery: &Delivery,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        now: Timestamp,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        let message = &delivery.message;
+        let Some(topic) = connection.unmounted(&message.topic) else {
+            return false;
+        };
+        let form = Form {
+            topic,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup,
+            message_expiry_interval: message.expiry_left(now),
+            identifiers: &delivery.identifiers,
+            forwarded: &message.forwarded,
+        };
+        let Some(len) = connection.fitting(&form.parts(packet_id, &message.payload)) else {
+            self.statistics.messages_too_large += 1;
+            return false;
+        };
+        self.statistics
+            .count_sent(form.qos, len, message.payload.len());
+        let shared = (message.payload.len() >= SHARED_PAYLOAD_MIN).then(|| message.payload.clone());
+        connection.append(&form, packet_id, &message.payload, shared);
+        connection.announce(id, &mut self.effects);
+        true
+    }
+
+    /// Sends everything again that was under way when the last connection ended, in its order (MQTT-4.4.0-1).
+    pub(crate) fn resend(&mut self, id: ConnectionId, session: SessionId, now: Timestamp) {
+        let Some(entry) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let again: Vec<(PacketId, Awaiting, Option<Delivery>)> = entry
+            .outgoing
+            .iter()
+            .map(|exchange| {
+                let delivery = exchange.delivery.as_deref().cloned();
+                (exchange.packet_id, exchange.awaiting, delivery)
+            })
+            .collect();
+        for (packet_id, awaiting, delivery) in again {
+            match (awaiting, delivery) {
+                (Awaiting::PubAck | Awaiting::PubRec, Some(delivery)) => {
+                    if !self.write_delivery(id, &delivery, Some(packet_id), true, now) {
+                        self.abandon(session, packet_id, awaiting);
+                    }
+                }
+                (Awaiting::PubComp, _) => self.send_pubrel(id, packet_id),
+                (Awaiting::PubAck | Awaiting::PubRec, None) => {
+                    self.abandon(session, packet_id, awaiting);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn send_pubrel(&mut self, id: ConnectionId, packet_id: PacketId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            encode::ack(
+                connection.outbox.buffer(),
+                connection.version,
+                AckKind::PubRel,
+                packet_id,
+                ReasonCode::Success,
+                None,
+            );
+            connection.announce(id, &mut self.effects);
+        }
+    }
+
+    /// Marks a connection as ending: the link writes what waits for it and closes.
+    pub(crate) fn close(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.closing
+        {
+            connection.closing = true;
+            self.effects.push(Effect::Close(id));
+        }
+    }
+
+    /// Drops everything that a session waits for.
+    pub(crate) fn discard_messages(&mut self, session: &mut Session) {
+        for queued in session.queue.drain(..) {
+            self.budget.release(&queued.delivery.message);
+        }
+        session.queue_bytes = 0;
+        for exchange in session.outgoing.drain() {
+            if let Some(delivery) = exchange.delivery {
+                self.budget.release(&delivery.message);
+            }
+        }
+    }
+
+    /// What of a session's messages another member of a group may take: all that was not sent yet, and, when the session
+    /// is over, QoS 1 messages that were sent and not acknowledged (MQTT 5, 4.8.2).
+    pub(crate) fn take_shared(&mut self, session: SessionId, over: bool) -> Vec<Delivery> {
+        let Some(entry) = self.sessions.get_mut(session) else {
+            return Vec::new();
+        };
+        if entry.groups.is_empty() && !over {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        if over {
+            for exchange in entry.outgoing.iter_mut() {
+                let is_shared = |delivery: &Box<Delivery>| {
+                    delivery.group.is_some() && delivery.qos == QoS::AtLeastOnce
+                };
+                if exchange.delivery.as_ref().is_some_and(is_shared)
+                    && let Some(delivery) = exchange.delivery.take()
+                {
+                    self.budget.release(&delivery.message);
+                    taken.push(*delivery);
+                }
+            }
+        }
+        let mut kept = std::collections::VecDeque::new();
+        for queued in entry.queue.drain(..) {
+            if queued.delivery.group.is_some() {
+                let bytes = queued.delivery.message.bytes();
+                entry.queue_bytes = entry.queue_bytes.saturating_sub(bytes);
+                self.budget.release(&queued.delivery.message);
+                taken.push(queued.delivery);
+            } else {
+                kept.push_back(queued);
+            }
+        }
+        entry.queue = kept;
+        taken
+    }
+}
+
+fn awaiting(qos: QoS) -> Awaiting {
+    match qos {
+        QoS::ExactlyOnce => Awaiting::PubRec,
+        QoS::AtMostOnce | QoS::AtLeastOnce => Awaiting::PubAck,
+    }
+}

@@ -1,0 +1,51 @@
+//! What the core asks of the shell.
+
+use super::{ConnectionId, SessionId};
+
+/// Something that the shell must do. Effects come in the order in which they must be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Output waits for this connection: take it with [`Broker::take_outbox`](super::Broker::take_outbox).
+    Send(ConnectionId),
+    /// Write what waits for this connection, then close it, then call
+    /// [`Broker::handle_closed`](super::Broker::handle_closed).
+    Close(ConnectionId),
+    /// Do not read from this connection until [`Effect::Resume`]: a receiver of its publications is behind.
+    Pause(ConnectionId),
+    /// Read again from this connection, which was told to pause.
+    Resume(ConnectionId),
+    /// Messages for this session are being dropped because a bound is reached: the first of a burst, for the journal.
+    Overflow(SessionId),
+}
+
+/// What the link does after a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Decode the next packet.
+    Continue,
+    /// Stop reading until [`Effect::Resume`]: a receiver of this publisher is behind.
+    Pause,
+    /// Handle no further packet: the connection ends.
+    Close,
+}
+
+/// Why a connection ends, for the journal and the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client said so with DISCONNECT.
+    Client,
+    /// The network connection broke or the client closed it without DISCONNECT.
+    ConnectionLost,
+    /// The client broke the standard.
+    Violation,
+    /// No packet for one and a half times the keep alive.
+    KeepAliveTimeout,
+    /// Another connection with the same client identifier took the session.
+    TakenOver,
+    /// The credential is no longer valid.
+    CredentialExpired,
+    /// An operator or a changed configuration.
+    Administrative,
+    /// The gateway stops.
+    ShuttingDown,
+}

@@ -1,0 +1,84 @@
+//! What the broker tells about itself and its clients.
+
+use super::session::Session;
+use super::time::Timestamp;
+use super::{Broker, ClientInfo, ConnectionId, ConnectionInfo, SessionId, Statistics};
+use crate::mqtt::ProtocolVersion;
+
+impl Broker {
+    /// Counters and levels as they are now.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        Statistics {
+            connections: count(self.clients.connections.len()),
+            sessions: count(self.clients.sessions.len()),
+            subscriptions: u64::from(self.subscriptions.len()),
+            retained_messages: count(self.retained.len()),
+            retained_bytes: self.retained.bytes(),
+            queued_messages: self.clients.budget.deliveries(),
+            queued_bytes: self.clients.budget.bytes(),
+            ..self.clients.statistics.clone()
+        }
+    }
+
+    /// Every client that has a session, in no order that means anything.
+    pub fn clients(&self, now: Timestamp) -> impl Iterator<Item = ClientInfo> {
+        self.clients
+            .sessions
+            .iter()
+            .map(move |(_, session)| self.client_info(session, now))
+    }
+
+    /// The client identifier of a session.
+    #[must_use]
+    pub fn client_id(&self, session: SessionId) -> Option<&str> {
+        let session = self.clients.sessions.get(session)?;
+        Some(&session.client_id)
+    }
+
+    /// The client identifier of the session that a connection serves.
+    #[must_use]
+    pub fn connection_client_id(&self, id: ConnectionId) -> Option<&str> {
+        self.client_id(self.clients.connections.get(id)?.session)
+    }
+
+    /// Connections that are open, for a stop that has to end them all.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.clients.connections.iter().map(|(id, _)| id)
+    }
+
+    fn client_info(&self, session: &Session, now: Timestamp) -> ClientInfo {
+        let connection = session
+            .connection
+            .and_then(|id| self.clients.connections.get(id))
+            .map(|connection| ConnectionInfo {
+                peer: connection.details.peer.to_string(),
+                transport: connection.details.transport,
+                protocol_version: match connection.version {
+                    ProtocolVersion::V3_1 => "3.1",
+                    ProtocolVersion::V3_1_1 => "3.1.1",
+                    ProtocolVersion::V5 => "5.0",
+                },
+                connected_millis: u64::try_from(
+                    now.since(connection.details.connected_at).as_millis(),
+                )
+                .unwrap_or(u64::MAX),
+                keep_alive: connection.details.keep_alive,
+                received_messages: connection.details.received_messages,
+                outbox_bytes: connection.outbox.len(),
+            });
+        ClientInfo {
+            client_id: session.client_id.to_string(),
+            connection,
+            principal: session.owner.to_string(),
+            port: session.port.endpoint.to_string(),
+            session_expiry_interval: session.expiry_interval,
+            subscriptions: session.subscriptions(),
+            inflight_messages: session.outgoing.len(),
+            queued_messages: session.queue.len(),
+            queued_bytes: session.queue_bytes,
+            dropped_messages: session.dropped,
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Floor 1: the broker as a machine without input and output.
+//!
+//! A [`Broker`] is told what happened and when, and answers with effects and with encoded packets. It knows no socket, no
+//! task, no file, no clock and no randomness: the same inputs give the same effects, so every rule of MQTT can be tested
+//! here.
+//!
+//! Its methods are of four kinds:
+//!
+//! * `handle_*` take an event from outside, with the time at which it happened.
+//! * [`Broker::poll_effect`] gives what the shell has to do, in order, and [`Broker::poll_timeout`] when
+//!   [`Broker::handle_timeout`] wants to be called.
+//! * [`Broker::take_outbox`] hands over what is encoded for one connection.
+//! * The rest look and change nothing.
+//!
+//! **Every `handle_*` must be followed by draining [`Broker::poll_effect`] before the caller waits for anything.** A link
+//! may handle all packets of one read first: effects keep their order.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::wildcard_enum_match_arm,
+    clippy::match_wildcard_for_single_variants,
+    clippy::as_conversions
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::as_conversions
+    )
+)]
+
+mod arena;
+mod clients;
+mod connect;
+mod connection;
+mod effect;
+mod ending;
+mod form;
+mod inflight;
+mod levels;
+mod listing;
+mod message;
+mod outbox;
+mod publication;
+mod publish;
+mod retained;
+mod route;
+mod session;
+mod shared;
+mod statistics;
+mod subscribe;
+mod subscriptions;
+mod sys_topics;
+#[cfg(test)]
+mod tests;
+mod time;
+mod timers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::limits::Limits;
+use crate::mqtt::encode;
+use crate::mqtt::{Ack, AckKind, Packet, PacketId, ReasonCode, Violation};
+use clients::Clients;
+use connection::Connection;
+use inflight::Awaiting;
+use publication::Publication;
+use retained::Retained;
+use route::RouteCache;
+use session::Session;
+use subscriptions::Subscriptions;
+use sys_topics::SysTopics;
+use timers::Timer;
+
+pub use arena::Id;
+pub use connect::Refusal;
+pub use connection::{Admission, PortPolicy};
+pub use effect::{CloseReason, Effect, Next};
+pub use outbox::Outbox;
+pub use statistics::{ClientInfo, ConnectionInfo, Statistics};
+pub use time::Timestamp;
+
+/// Address of a network connection that the core serves.
+pub type ConnectionId = Id<Connection>;
+
+/// Address of a session.
+pub type SessionId = Id<Session>;
+
+/// Longest time that a publisher waits for a receiver that is behind.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Shortest time between two waits of a publisher of which the first was in vain, so that slow receivers cost it at most
+/// a twentieth of its time.
+const PAUSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The broker.
+#[derive(Debug)]
+pub struct Broker {
+    limits: Limits,
+    clients: Clients,
+    sessions_by_key: HashMap<Box<str>, SessionId, FixedState>,
+    subscriptions: Subscriptions,
+    routes: RouteCache,
+    retained: Retained,
+    sys: SysTopics,
+    effects_from: usize,
+}
+
+impl Broker {
+    /// A broker without clients. `seed` keys its hash tables, and should differ from start to start; `version` is what
+    /// `$SYS/broker/version` says.
+    #[must_use]
+    pub fn new(limits: Limits, seed: u64, version: &str) -> Self {
+        let mut broker = Self {
+            clients: Clients {
+                queue_bytes_max: limits.queue_bytes_max,
+                ..Clients::default()
+            },
+            sessions_by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
+            subscriptions: Subscriptions::new(seed),
+            routes: RouteCache::default(),
+            retained: Retained::default(),
+            sys: SysTopics::new(version),
+            effects_from: 0,
+            limits,
+        };
+        broker.arm_sys(Timestamp::default());
+        broker
+    }
+
+    /// Changes the bounds of the gateway. What a port sets for itself comes with each [`Admission`].
+    pub fn set_limits(&mut self, limits: Limits, now: Timestamp) {
+        let sys_changed = limits.sys_interval != self.limits.sys_interval;
+        self.clients.queue_bytes_max = limits.queue_bytes_max;
+        self.limits = limits;
+        if sys_changed {
+            self.arm_sys(now);
+        }
+    }
+
+    /// The next thing that the shell has to do.
+    #[inline]
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.clients.effects.get(self.effects_from).copied();
+        if effect.is_some() {
+            self.effects_from += 1;
+        } else if self.effects_from > 0 {
+            self.clients.effects.clear();
+            self.effects_from = 0;
+        }
+        effect
+    }
+
+    /// When [`Broker::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.clients.timers.next()
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some((at, timer)) = self.clients.timers.pop_due(now) {
+            match timer {
+                Timer::KeepAlive(id) => self.handle_keep_alive_timer(id, now),
+                Timer::CredentialExpiry(id) => self.handle_credential_expiry(id),
+                Timer::PauseEnd(id) => self.handle_pause_end(id, now),
+                Timer::SessionExpiry(id) => self.handle_session_expiry(id, at, now),
+                Timer::WillDelay(id) => self.publish_will(id, now),
+                Timer::Sys => {
+                    self.retained.sweep(now);
+                    self.publish_sys_topics(now);
+                    self.arm_sys(now);
+                }
+            }
+        }
+    }
+
+    /// Hands over what is encoded for a connection, and encodes more if more waits. Called when the link has written all
+    /// that it took before; that is what says that the client keeps up.
+    pub fn take_outbox(&mut self, id: ConnectionId, now: Timestamp) -> Outbox {
+        let Some(connection) = self.clients.connections.get_mut(id) else {
+            return Outbox::default();
+        };
+        // The link is here: whatever is encoded below needs no announcement.
+        connection.announced = true;
+        let bound = connection.outbox_bytes_max();
+        if connection.outbox.len() < bound / 2 {
+            connection.slow = false;
+            if let Some(session) = self.clients.sessions.get_mut(connection.session) {
+                let queue_max = session.port.limits.queue_bytes_per_client_max;
+                if session.overflowing && session.queue_bytes < queue_max / 2 {
+                    session.overflowing = false;
+                }
+            }
+        }
+        let waiting = std::mem::take(&mut connection.waiting);
+        for publisher in waiting {
+            self.resume(publisher);
+        }
+        self.fill(id, now);
+        match self.clients.connections.get_mut(id) {
+            Some(connection) => {
+                connection.announced = false;
+                std::mem::take(&mut connection.outbox)
+            }
+            None => Outbox::default(),
+        }
+    }
+
+    /// Takes a packet from a client. On a violation the connection is already ending, and the client has been told if
+    /// its version allows.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the client broke, for the journal.
+    #[inline]
+    pub fn handle_packet(
+        &mut self,
+        id: ConnectionId,
+        packet: &Packet<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let Some(connection) = self.clients.connections.get_mut(id) else {
+            return Ok(Next::Close);
+        };
+        if connection.closing {
+            return Ok(Next::Close);
+        }
+        connection.last_packet_at = now;
+        self.clients.statistics.packets_received += 1;
+        let result = match packet {
+            Packet::Publish(publish) => self.handle_publish(id, publish, now),
+            Packet::PubAck(ack) => {
+                self.handle_acknowledgement(id, ack.packet_id, Awaiting::PubAck, now)
+            }
+            Packet::PubRec(ack) => self.handle_pubrec(id, ack, now),
+            Packet::PubRel(ack) => self.handle_pubrel(id, ack),
+            Packet::PubComp(ack) => {
+                self.handle_acknowledgement(id, ack.packet_id, Awaiting::PubComp, now)
+            }
+            Packet::Subscribe(subscribe) => self.handle_subscribe(id, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, unsubscribe),
+            Packet::PingReq => {
+                self.write(id, encode::pingresp);
+                Ok(Next::Continue)
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(id, disconnect, now),
+            // The link answers AUTH: the authenticator may take its time.
+            Packet::Auth(_) => Err(Violation::AuthUnexpected),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Violation::PacketFromWrongSide)
+            }
+        };
+        if let Err(violation) = result {
+            self.handle_violation(id, violation);
+        }
+        result
+    }
+
+    /// Ends the connection of a client that broke a rule, as the decoder or the link has found.
+    pub fn handle_violation(&mut self, id: ConnectionId, violation: Violation) {
+        self.clients.statistics.violations += 1;
+        self.disconnect(id, violation.reason(), violation.sentence());
+    }
+
+    /// Whether so much waits for a client, acknowledgements and all, that no more packets should be taken from it.
+    #[must_use]
+    pub fn is_congested(&self, id: ConnectionId) -> bool {
+        let connection = self.clients.connections.get(id);
+        connection.is_some_and(|connection| connection.outbox.len() > connection.outbox_bytes_max())
+    }
+
+    /// Counts bytes that were read from a client.
+    pub fn note_received(&mut self, bytes: usize) {
+        self.clients.statistics.bytes_received += u64::try_from(bytes).unwrap_or(0);
+    }
+
+    /// Appends a packet to the outbox of a connection.
+    fn write(&mut self, id: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.clients.connections.get_mut(id) {
+            let buffer = connection.outbox.buffer();
+            let before = buffer.len();
+            encode(buffer);
+            let written = buffer.len() - before;
+            connection.announce(id, &mut self.clients.effects);
+            self.clients.statistics.packets_sent += 1;
+            self.clients.statistics.bytes_sent += u64::try_from(written).unwrap_or(0);
+        }
+    }
+
+    #[inline]
+    fn acknowledge(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        text: Option<&'static str>,
+    ) {
+        let Some(connection) = self.clients.connections.get(id) else {
+            return;
+        };
+        let version = connection.version;
+        let text = text.and_then(|text| connection.reason_string(text));
+        self.write(id, |out| {
+            encode::ack(out, version, kind, packet_id, reason, text)
+        });
+    }
+
+    /// PUBACK or PUBCOMP: an exchange is over.
+    fn handle_acknowledgement(
+        &mut self,
+        id: ConnectionId,
+        packet_id: PacketId,
+        awaiting: Awaiting,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        if let Some(session) = self.session_of(id)
+            && let Some(exchange) = session.outgoing.end(packet_id, awaiting)
+        {
+            self.clients.release(exchange);
+            self.fill(id, now);
+        }
+        Ok(Next::Continue)
+    }
+
+    /// PUBREC: the client has the message; what remains is to release its identifier (MQTT 5, 4.3.3).
+    fn handle_pubrec(
+        &mut self,
+        id: ConnectionId,
+        ack: &Ack<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let Some(session) = self.session_of(id) else {
+            return Ok(Next::Close);
+        };
+        if ack.reason.is_error() {
+            return self.handle_acknowledgement(id, ack.packet_id, Awaiting::PubRec, now);
+        }
+        let known = match session.outgoing.find_mut(ack.packet_id) {
+            Some(exchange) if exchange.awaiting != Awaiting::PubAck => {
+                exchange.awaiting = Awaiting::PubComp;
+                let delivery = exchange.delivery.take();
+                if let Some(delivery) = delivery {
+                    self.clients.budget.release(&delivery.message);
+                }
+                true
+            }
+            _ => false,
+        };
+        let reason = if known {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.acknowledge(id, AckKind::PubRel, ack.packet_id, reason, None);
+        Ok(Next::Continue)
+    }
+
+    /// PUBREL: the client will not send this message again.
+    fn handle_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>) -> Result<Next, Violation> {
+        let Some(session) = self.session_of(id) else {
+            return Ok(Next::Close);
+        };
+        let reason = if session.incoming.remove(ack.packet_id) {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.acknowledge(id, AckKind::PubComp, ack.packet_id, reason, None);
+        Ok(Next::Continue)
+    }
+
+    fn session_of(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        let session = self.clients.connections.get(id)?.session;
+        self.clients.sessions.get_mut(session)
+    }
+
+    /// Tells a publisher's link to wait for `receiver`, if it may still be asked to.
+    fn pause(&mut self, publisher: ConnectionId, receiver: ConnectionId, now: Timestamp) -> Next {
+        let Some(connection) = self.clients.connections.get_mut(publisher) else {
+            return Next::Close;
+        };
+        if publisher == receiver || now < connection.next_pause_from {
+            return Next::Continue;
+        }
+        let until = now + PAUSE_MAX;
+        connection.paused = Some((until, receiver));
+        self.clients.timers.arm(until, Timer::PauseEnd(publisher));
+        if let Some(receiver) = self.clients.connections.get_mut(receiver) {
+            receiver.waiting.push(publisher);
+        }
+        self.clients.statistics.pauses += 1;
+        self.clients.effects.push(Effect::Pause(publisher));
+        Next::Pause
+    }
+
+    fn resume(&mut self, publisher: ConnectionId) {
+        if let Some(connection) = self.clients.connections.get_mut(publisher)
+            && let Some((until, _)) = connection.paused.take()
+        {
+            self.clients
+                .timers
+                .disarm(until, Timer::PauseEnd(publisher));
+            self.clients.effects.push(Effect::Resume(publisher));
+        }
+    }
+
+    /// A publisher has waited long enough: its receiver is slow, and nobody waits for it until it has caught up.
+    fn handle_pause_end(&mut self, publisher: ConnectionId, now: Timestamp) {
+        let Some(connection) = self.clients.connections.get_mut(publisher) else {
+            return;
+        };
+        let Some((_, receiver)) = connection.paused.take() else {
+            return;
+        };
+        connection.next_pause_from = now + PAUSE_INTERVAL;
+        self.clients.effects.push(Effect::Resume(publisher));
+        if let Some(receiver) = self.clients.connections.get_mut(receiver) {
+            receiver.slow = true;
+            receiver.waiting.retain(|waiting| *waiting != publisher);
+        }
+    }
+
+    /// Encodes queued and retained messages for a connection, as far as it may be sent more.
+    fn fill(&mut self, id: ConnectionId, now: Timestamp) {
+        self.clients.fill(id, now);
+        self.fill_retained(id, now);
+    }
+
+    /// Routes a message of the broker itself or a will.
+    fn route_message(&mut self, message: &Arc<message::Message>, retain: bool, now: Timestamp) {
+        let mut publication = Publication::of(message, retain, now);
+        self.route(&mut publication);
+    }
+}

@@ -1,0 +1,311 @@
+//! PUBLISH from a client, and the way of every message to its receivers.
+
+use super::clients::Delivered;
+use super::message::Delivery;
+use super::publication::Publication;
+use super::route::Target;
+use super::shared::GroupId;
+use super::time::Timestamp;
+use super::{Broker, ConnectionId, Next};
+use crate::mqtt::{AckKind, Publish, PublishProperties, QoS, ReasonCode, Violation};
+use crate::policy::{Action, Decision};
+
+/// How many receivers a message had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Routed {
+    /// Sessions and shared subscriptions with a matching filter.
+    matched: u32,
+    /// Those of them that could not take the message.
+    dropped: u32,
+}
+
+impl Broker {
+    #[inline]
+    pub(super) fn handle_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let statistics = &mut self.clients.statistics;
+        statistics.count_received(publish.qos, publish.payload.len());
+        let Some(connection) = self.clients.connections.get_mut(id) else {
+            return Ok(Next::Close);
+        };
+        connection.details.received_messages += 1;
+        let limits = &connection.port.limits;
+        if publish.qos > limits.maximum_qos {
+            return Err(Violation::QoSAboveMaximum);
+        }
+        if publish.retain && !limits.retain_available {
+            return Err(Violation::RetainNotAvailable);
+        }
+        let Some(alias) = publish.properties.topic_alias else {
+            return self.accept(id, publish, publish.topic, now);
+        };
+        if alias > limits.topic_alias_maximum {
+            return Err(Violation::TopicAliasAboveMaximum);
+        }
+        // The decoder has seen to it that an alias is not zero.
+        let slot = usize::from(alias.saturating_sub(1));
+        let aliases = &mut connection.details.incoming_aliases;
+        if !publish.topic.is_empty() {
+            if aliases.len() <= slot {
+                aliases.resize(slot + 1, None);
+            }
+            if let Some(known) = aliases.get_mut(slot) {
+                *known = Some(publish.topic.into());
+            }
+            return self.accept(id, publish, publish.topic, now);
+        }
+        let topic = aliases.get_mut(slot).and_then(Option::take);
+        let Some(topic) = topic else {
+            return Err(Violation::TopicAliasUnknown);
+        };
+        let result = self.accept(id, publish, &topic, now);
+        if let Some(connection) = self.clients.connections.get_mut(id)
+            && let Some(known) = connection.details.incoming_aliases.get_mut(slot)
+        {
+            *known = Some(topic);
+        }
+        result
+    }
+
+    /// Takes a PUBLISH whose topic is known: rules, QoS 2 bookkeeping, routing, acknowledgement.
+    fn accept(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let Some(connection) = self.clients.connections.get(id) else {
+            return Ok(Next::Close);
+        };
+        let v5 = connection.version.is_v5();
+        let receive_maximum = usize::from(connection.port.limits.receive_maximum);
+        let session = connection.session;
+        let action = Action::Publish(topic);
+        let decision = connection
+            .port
+            .authorization
+            .decide(&connection.principal, action);
+        let mounted;
+        let topic = match &*connection.port.mount_point {
+            "" => topic,
+            mount_point => {
+                mounted = [mount_point, topic].concat();
+                &mounted
+            }
+        };
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(packet_id) = publish.packet_id
+            && let Some(session) = self.clients.sessions.get(session)
+        {
+            if session.incoming.contains(packet_id) {
+                self.acknowledge(id, AckKind::PubRec, packet_id, ReasonCode::Success, None);
+                return Ok(Next::Continue);
+            }
+            if v5 && session.incoming.len() >= receive_maximum {
+                return Err(Violation::ReceiveMaximumExceeded);
+            }
+        }
+        let (reason, text, next) = if decision == Decision::Denied {
+            self.clients.statistics.authorization_denials += 1;
+            let text = "not allowed to publish to this topic";
+            (ReasonCode::NotAuthorized, text, Next::Continue)
+        } else {
+            self.route_publish(id, publish, topic, now)
+        };
+        self.acknowledge_publish(id, publish, reason, text);
+        Ok(next)
+    }
+
+    /// Retains and routes what a client has published.
+    fn route_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Timestamp,
+    ) -> (ReasonCode, &'static str, Next) {
+        let pieces;
+        let forwarded = match publish.properties.forwarded.as_slice() {
+            Some(slice) => slice,
+            None => {
+                pieces = collect_forwarded(&publish.properties);
+                &pieces
+            }
+        };
+        let mut publication = Publication::new(
+            topic,
+            publish.payload,
+            forwarded,
+            publish.qos,
+            publish.retain,
+            now,
+        );
+        publication.message_expiry_interval = publish.properties.message_expiry_interval;
+        let mut v5 = false;
+        if let Some(connection) = self.clients.connections.get(id) {
+            publication.publisher = Some(connection.session);
+            v5 = connection.version.is_v5();
+        }
+        if publish.retain && !self.retain(&mut publication) {
+            self.clients.statistics.quota_refusals += 1;
+            if v5 && publish.qos > QoS::AtMostOnce {
+                let text = "no room for another retained message";
+                return (ReasonCode::QuotaExceeded, text, Next::Continue);
+            }
+        }
+        let routed = self.route(&mut publication);
+        let next = match publication.behind {
+            Some(receiver) => self.pause(id, receiver, now),
+            None => Next::Continue,
+        };
+        if routed.matched == 0 {
+            return (ReasonCode::NoMatchingSubscribers, "", next);
+        }
+        if routed.dropped == routed.matched {
+            self.clients.statistics.quota_refusals += 1;
+            let text = "the queue of every receiver is full";
+            return (ReasonCode::QuotaExceeded, text, next);
+        }
+        (ReasonCode::Success, "", next)
+    }
+
+    /// PUBACK or PUBREC. Versions before 5 know no refusal: what was not taken is acknowledged and counted.
+    #[inline]
+    fn acknowledge_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        text: &'static str,
+    ) {
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        let text = (!text.is_empty()).then_some(text);
+        if publish.qos == QoS::AtLeastOnce {
+            self.acknowledge(id, AckKind::PubAck, packet_id, reason, text);
+            return;
+        }
+        let refused = reason.is_error();
+        if let Some(connection) = self.clients.connections.get(id)
+            && !(refused && connection.version.is_v5())
+            && let Some(session) = self.clients.sessions.get_mut(connection.session)
+        {
+            session.incoming.insert(packet_id);
+        }
+        self.acknowledge(id, AckKind::PubRec, packet_id, reason, text);
+    }
+
+    /// Sets or clears the retained message of a topic; false if there is no room for it (MQTT 5, 3.3.1.3).
+    pub(super) fn retain(&mut self, publication: &mut Publication<'_>) -> bool {
+        if publication.payload.is_empty() {
+            self.retained.clear(publication.topic);
+            return true;
+        }
+        let message = publication.keep();
+        let replaces = self.retained.get(publication.topic).is_some();
+        let count = u64::try_from(self.retained.len()).unwrap_or(u64::MAX);
+        let room = replaces || count < u64::from(self.limits.retained_messages_max);
+        if !room || self.retained.bytes_with(&message) > self.limits.retained_bytes_max {
+            return false;
+        }
+        self.retained.set(message);
+        true
+    }
+
+    /// Gives a message to everybody who has subscribed to its topic.
+    pub(super) fn route(&mut self, publication: &mut Publication<'_>) -> Routed {
+        let hash = self.subscriptions.hash(publication.topic);
+        let cached = self
+            .routes
+            .take(&mut self.subscriptions, hash, publication.topic);
+        let route = &cached.route;
+        let mut routed = Routed::default();
+        publication.fans_out = route.targets.len() + route.groups.len() > 1;
+        self.clients.images.clear();
+        for target in &route.targets {
+            let delivered = if target.no_local && publication.publisher == Some(target.session) {
+                match self.target_without_no_local(target, publication.topic) {
+                    Some(target) => self.clients.deliver(&target, publication, None),
+                    None => continue,
+                }
+            } else {
+                self.clients.deliver(target, publication, None)
+            };
+            routed.count(delivered);
+        }
+        for group in &route.groups {
+            routed.count(self.deliver_shared(*group, publication));
+        }
+        self.routes.put_back(hash, cached);
+        routed
+    }
+
+    /// What is left of a target when its subscriptions with no local do not count (3.8.3.1).
+    fn target_without_no_local(&mut self, target: &Target, topic: &str) -> Option<Target> {
+        let wanted = target.session;
+        let route = self.subscriptions.route_where(topic, |subscriber| {
+            subscriber.session == wanted && !subscriber.no_local
+        });
+        route.targets.into_iter().next()
+    }
+
+    /// Gives a message to the least loaded member of a shared subscription: one that is connected, else one that comes
+    /// back for its queue.
+    fn deliver_shared(&mut self, group: GroupId, publication: &mut Publication<'_>) -> Delivered {
+        let clients = &self.clients;
+        let Some(members) = self.subscriptions.group_mut(group) else {
+            return Delivered::Yes;
+        };
+        let qos = publication.qos;
+        let member = members
+            .choose(|member| clients.load(member.session, true, qos.min(member.qos)))
+            .or_else(|| {
+                members.choose(|member| clients.load(member.session, false, qos.min(member.qos)))
+            });
+        match member {
+            Some(member) => {
+                let target = Target::from(&member);
+                self.clients.deliver(&target, publication, Some(group))
+            }
+            None => Delivered::Yes,
+        }
+    }
+
+    /// Gives messages of a shared subscription to another member, after the one that had them is gone.
+    pub(super) fn redistribute(&mut self, deliveries: Vec<Delivery>, now: Timestamp) {
+        for delivery in deliveries {
+            if delivery.message.is_expired(now) {
+                self.clients.statistics.messages_expired += 1;
+                continue;
+            }
+            let Some(group) = delivery.group else {
+                continue;
+            };
+            let mut publication = Publication::of(&delivery.message, false, now);
+            self.deliver_shared(group, &mut publication);
+        }
+    }
+}
+
+impl Routed {
+    #[inline]
+    fn count(&mut self, delivered: Delivered) {
+        self.matched += 1;
+        if delivered == Delivered::Dropped {
+            self.dropped += 1;
+        }
+    }
+}
+
+/// The properties to pass on, where they do not stand together in the packet.
+pub(super) fn collect_forwarded(properties: &PublishProperties<'_>) -> Vec<u8> {
+    let mut pieces = Vec::with_capacity(properties.forwarded.len());
+    properties.forwarded.append_to(&mut pieces);
+    pieces
+}

@@ -1,0 +1,280 @@
+//! Retained messages: the last one of each topic (MQTT 5, 3.3.1.3).
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::message::Message;
+use super::time::Timestamp;
+use crate::mqtt::QoS;
+
+/// A message under its topic.
+#[derive(Debug)]
+struct Entry(Arc<Message>);
+
+impl Borrow<str> for Entry {
+    fn borrow(&self) -> &str {
+        &self.0.topic
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.topic == other.0.topic
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.topic.cmp(&other.0.topic)
+    }
+}
+
+/// How far a new subscription has got with the retained messages that it is to receive.
+#[derive(Debug)]
+pub(crate) struct RetainedCursor {
+    /// The filter, without a share name.
+    pub(crate) filter: Box<str>,
+    pub(crate) qos: QoS,
+    pub(crate) identifier: Option<u32>,
+    /// The topic that was sent last.
+    pub(crate) after: Option<Box<str>>,
+}
+
+/// The retained messages of all topics, in order of the topics.
+#[derive(Debug, Default)]
+pub(crate) struct Retained {
+    entries: BTreeSet<Entry>,
+    bytes: u64,
+}
+
+impl Retained {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn get(&self, topic: &str) -> Option<&Arc<Message>> {
+        self.entries.get(topic).map(|entry| &entry.0)
+    }
+
+    /// Bytes that would be held if `message` took its place.
+    pub(crate) fn bytes_with(&self, message: &Message) -> u64 {
+        let replaced = self.get(&message.topic).map_or(0, |known| known.bytes());
+        self.bytes - replaced + message.bytes()
+    }
+
+    pub(crate) fn set(&mut self, message: Arc<Message>) {
+        self.bytes = self.bytes_with(&message);
+        self.entries.replace(Entry(message));
+    }
+
+    /// Removes the message of a topic; false if there was none.
+    pub(crate) fn clear(&mut self, topic: &str) -> bool {
+        match self.entries.take(topic) {
+            Some(entry) => {
+                self.bytes -= entry.0.bytes();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes all messages that have expired.
+    pub(crate) fn sweep(&mut self, now: Timestamp) {
+        let mut freed = 0;
+        self.entries.retain(|entry| {
+            let keep = !entry.0.is_expired(now);
+            if !keep {
+                freed += entry.0.bytes();
+            }
+            keep
+        });
+        self.bytes -= freed;
+    }
+
+    /// The first message after the topic `after` that `filter` matches.
+    pub(crate) fn next(&self, filter: &str, after: Option<&str>) -> Option<&Arc<Message>> {
+        let mut from = match after {
+            Some(topic) => Bound::Excluded(topic.to_owned()),
+            None => Bound::Included(literal_prefix(filter).to_owned()),
+        };
+        loop {
+            let entry = self
+                .entries
+                .range::<str, _>((as_str(&from), Bound::Unbounded))
+                .next()?;
+            match step(filter, &entry.0.topic) {
+                Step::Match => return Some(&entry.0),
+                Step::Next => from = Bound::Excluded(entry.0.topic.to_string()),
+                Step::Seek(topic) => from = Bound::Included(topic),
+                Step::End => return None,
+            }
+        }
+    }
+}
+
+fn as_str(bound: &Bound<String>) -> Bound<&str> {
+    match bound {
+        Bound::Included(topic) => Bound::Included(topic),
+        Bound::Excluded(topic) => Bound::Excluded(topic),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+/// What every topic that `filter` matches begins with.
+fn literal_prefix(filter: &str) -> &str {
+    let end = filter.find(['+', '#']).unwrap_or(filter.len());
+    // `a/#` matches `a` as well.
+    let prefix = filter.get(..end).unwrap_or_default();
+    if filter.get(end..) == Some("#") {
+        prefix.strip_suffix('/').unwrap_or(prefix)
+    } else {
+        prefix
+    }
+}
+
+enum Step {
+    Match,
+    /// The next topic in order.
+    Next,
+    /// The first topic that is not before this text.
+    Seek(String),
+    End,
+}
+
+/// Compares a topic with a filter level by level and says where the next topic that may match can be.
+fn step(filter: &str, topic: &str) -> Step {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return Step::Seek("%".to_owned());
+    }
+    let mut prefix_len = 0;
+    let mut wildcard_end = None;
+    let mut filter_levels = filter.split('/').peekable();
+    let mut topic_levels = topic.split('/');
+    loop {
+        match (filter_levels.next(), topic_levels.next()) {
+            (None, None) | (Some("#"), _) => return Step::Match,
+            (Some("+"), Some(level)) => {
+                prefix_len += level.len() + 1;
+                wildcard_end = Some(prefix_len - 1);
+            }
+            (Some(wanted), Some(level)) if wanted == level => prefix_len += level.len() + 1,
+            (Some(wanted), Some(_)) => {
+                let at = topic.get(..prefix_len).unwrap_or_default();
+                let mut target = format!("{at}{wanted}");
+                if topic >= &*target && filter_levels.peek().is_some() {
+                    target.push('/');
+                }
+                if topic < &*target {
+                    return Step::Seek(target);
+                }
+                return past(topic, wildcard_end);
+            }
+            (None, Some(_)) => return past(topic, wildcard_end),
+            // A topic that is shorter than the filter; longer ones follow it.
+            (Some(_), None) => return Step::Next,
+        }
+    }
+}
+
+/// The first text behind all topics that share the last level that a `+` matched.
+fn past(topic: &str, wildcard_end: Option<usize>) -> Step {
+    match wildcard_end.and_then(|end| topic.get(..end)) {
+        // `0` is the character after `/`.
+        Some(levels) => Step::Seek(format!("{levels}0")),
+        None => Step::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::topic;
+    use bytes::Bytes;
+
+    fn retained(topics: &[String]) -> Retained {
+        let mut retained = Retained::default();
+        for topic in topics {
+            retained.set(Arc::new(Message::new(
+                topic,
+                Bytes::new(),
+                Box::default(),
+                QoS::AtMostOnce,
+                None,
+            )));
+        }
+        retained
+    }
+
+    fn all<'a>(retained: &'a Retained, filter: &str) -> Vec<&'a str> {
+        let mut found: Vec<&str> = Vec::new();
+        while let Some(message) = retained.next(filter, found.last().copied()) {
+            found.push(&message.topic);
+        }
+        found
+    }
+
+    /// Levels whose order as text differs from their order as levels, because `-` sorts before `/` and `0` after it.
+    const LEVELS: [&str; 7] = ["", "a", "a-b", "a0", "b", "$x", "é"];
+
+    fn texts(levels: &[&str]) -> Vec<String> {
+        let mut texts = Vec::new();
+        for one in levels {
+            texts.push((*one).to_owned());
+            for two in levels {
+                texts.push(format!("{one}/{two}"));
+                for three in levels {
+                    texts.push(format!("{one}/{two}/{three}"));
+                }
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn a_walk_finds_what_a_naive_matcher_finds() {
+        let topics: Vec<String> = texts(&LEVELS)
+            .into_iter()
+            .filter(|t| !t.is_empty())
+            .collect();
+        let retained = retained(&topics);
+        let mut filters = texts(&["a", "a0", "+", ""]);
+        filters.retain(|filter| !filter.is_empty());
+        let hashes: Vec<String> = filters.iter().map(|filter| format!("{filter}/#")).collect();
+        filters.extend(hashes);
+        filters.push("#".to_owned());
+        for filter in &filters {
+            let mut naive: Vec<&str> = topics
+                .iter()
+                .map(String::as_str)
+                .filter(|name| topic::matches(filter, name))
+                .collect();
+            naive.sort_unstable();
+            assert_eq!(all(&retained, filter), naive, "filter {filter:?}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_what_is_kept() {
+        let mut retained = retained(&["a".to_owned(), "b".to_owned()]);
+        let one = retained.bytes() / 2;
+        assert!(retained.clear("a"));
+        assert!(!retained.clear("a"));
+        assert_eq!(retained.bytes(), one);
+        assert_eq!(retained.len(), 1);
+    }
+}

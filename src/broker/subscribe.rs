@@ -1,0 +1,249 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
+
+use super::message::Delivery;
+use super::retained::RetainedCursor;
+use super::subscriptions::Subscriber;
+use super::time::Timestamp;
+use super::{Broker, ConnectionId, Next, SessionId};
+use crate::mqtt::encode;
+use crate::mqtt::{
+    QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, TopicFilter, Unsubscribe,
+    Violation,
+};
+use crate::policy::{Action, Decision};
+
+/// Bytes of topic filters that one client may have; ten thousand filters of a hundred bytes.
+const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;
+
+impl Broker {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let Some(connection) = self.clients.connections.get(id) else {
+            return Ok(Next::Close);
+        };
+        let (session, version) = (connection.session, connection.version);
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        for (filter, options) in subscribe.filters.clone() {
+            let identifier = subscribe.subscription_identifier;
+            let reason = self.subscribe(id, session, filter, options, identifier);
+            if reason == ReasonCode::QuotaExceeded {
+                self.clients.statistics.quota_refusals += 1;
+            }
+            reasons.push(reason);
+        }
+        let packet_id = subscribe.packet_id;
+        self.write(id, |out| {
+            encode::suback(out, version, packet_id, &reasons, None)
+        });
+        self.fill(id, now);
+        Ok(Next::Continue)
+    }
+
+    /// Adds one subscription and returns the reason code of its place in the SUBACK (MQTT 5, 3.9.3).
+    fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        text: &str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
+        let filter = match self.check_filter(id, text, identifier) {
+            Ok(filter) => filter,
+            Err(reason) => return reason,
+        };
+        let Some(connection) = self.clients.connections.get(id) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let limits = &connection.port.limits;
+        let share_name = filter.share_name();
+        let subscriptions_max =
+            usize::try_from(limits.subscriptions_per_client_max).unwrap_or(usize::MAX);
+        let retain_available = limits.retain_available;
+        let mounted = [&*connection.port.mount_point, filter.filter()].concat();
+        let qos = options.qos.min(limits.maximum_qos);
+        let options = SubscriptionOptions { qos, ..options };
+        let Some(session) = self.clients.sessions.get_mut(session_id) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let subscriber = Subscriber::new(session_id, &options, identifier);
+        let known = self.subscriptions.has(&mounted, share_name, session_id);
+        if !known
+            && (session.subscriptions() >= subscriptions_max
+                || session.filter_bytes + text.len() > FILTER_BYTES_PER_CLIENT_MAX)
+        {
+            return ReasonCode::QuotaExceeded;
+        }
+        let added = match share_name {
+            None => self
+                .subscriptions
+                .subscribe(&mounted, subscriber)
+                .map(|(place, _)| session.add_filter(place)),
+            Some(name) => {
+                self.subscriptions
+                    .join(name, &mounted, subscriber)
+                    .map(|(group, replaced)| {
+                        if !replaced {
+                            session.groups.push(group);
+                        }
+                    })
+            }
+        };
+        if added.is_none() {
+            return ReasonCode::QuotaExceeded;
+        }
+        if !known {
+            session.filter_bytes += text.len();
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => !known,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained && retain_available && share_name.is_none() {
+            // A cursor of the same filter that is still under way begins anew.
+            session.retained.retain(|cursor| *cursor.filter != *mounted);
+            session.retained.push(RetainedCursor {
+                filter: mounted.into(),
+                qos,
+                identifier,
+                after: None,
+            });
+        }
+        match qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        }
+    }
+
+    /// The topic filter of a subscription, or the reason why the client may not have it.
+    fn check_filter(
+        &mut self,
+        id: ConnectionId,
+        text: &str,
+        identifier: Option<u32>,
+    ) -> Result<TopicFilter, ReasonCode> {
+        let Some(connection) = self.clients.connections.get(id) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let Ok(filter) = TopicFilter::parse(text) else {
+            return Err(ReasonCode::TopicFilterInvalid);
+        };
+        let limits = &connection.port.limits;
+        if filter.share_name().is_some() && !limits.shared_subscription_available {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if identifier.is_some() && !limits.subscription_identifiers_available {
+            return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
+        }
+        if filter.has_wildcard() && !limits.wildcard_subscription_available {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        let action = Action::Subscribe(filter.filter());
+        let rules = &connection.port.authorization;
+        if rules.decide(&connection.principal, action) == Decision::Denied {
+            self.clients.statistics.authorization_denials += 1;
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok(filter)
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<Next, Violation> {
+        let Some(connection) = self.clients.connections.get(id) else {
+            return Ok(Next::Close);
+        };
+        let (session, version) = (connection.session, connection.version);
+        let mount_point = connection.port.clone();
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters.clone() {
+            reasons.push(self.unsubscribe(session, &mount_point.mount_point, filter));
+        }
+        let packet_id = unsubscribe.packet_id;
+        self.write(id, |out| {
+            encode::unsuback(out, version, packet_id, &reasons, None)
+        });
+        Ok(Next::Continue)
+    }
+
+    fn unsubscribe(&mut self, id: SessionId, mount_point: &str, text: &str) -> ReasonCode {
+        let Ok(filter) = TopicFilter::parse(text) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        let mounted = [mount_point, filter.filter()].concat();
+        let Some(place) = self.subscriptions.find(&mounted) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        let Some(session) = self.clients.sessions.get_mut(id) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        let removed = match filter.share_name() {
+            None => {
+                session.remove_filter(place);
+                session.retained.retain(|cursor| *cursor.filter != *mounted);
+                self.subscriptions.unsubscribe(place, id)
+            }
+            Some(name) => match self.subscriptions.find_group(place, name) {
+                Some(group) => {
+                    session.groups.retain(|known| *known != group);
+                    self.subscriptions.leave(group, id)
+                }
+                None => false,
+            },
+        };
+        if removed {
+            session.filter_bytes = session.filter_bytes.saturating_sub(text.len());
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoSubscriptionExisted
+        }
+    }
+
+    /// Sends retained messages that subscriptions of this client have still to get, as far as quota and outbox allow.
+    pub(super) fn fill_retained(&mut self, id: ConnectionId, now: Timestamp) {
+        loop {
+            let Some(connection) = self.clients.connections.get(id).filter(|c| !c.closing) else {
+                return;
+            };
+            let session_id = connection.session;
+            let quota = usize::from(connection.send_quota);
+            if connection.outbox.len() >= super::clients::ENCODE_AHEAD_BYTES {
+                return;
+            }
+            let Some(session) = self.clients.sessions.get_mut(session_id) else {
+                return;
+            };
+            let no_quota = session.outgoing.len() >= quota || !session.queue.is_empty();
+            let Some(cursor) = session.retained.first_mut() else {
+                return;
+            };
+            if cursor.qos > QoS::AtMostOnce && no_quota {
+                return;
+            }
+            let Some(message) = self.retained.next(&cursor.filter, cursor.after.as_deref()) else {
+                session.retained.remove(0);
+                continue;
+            };
+            cursor.after = Some(message.topic.clone());
+            if message.is_expired(now) {
+                continue;
+            }
+            let delivery = Delivery {
+                message: message.clone(),
+                qos: message.qos.min(cursor.qos),
+                retain: true,
+                identifiers: cursor.identifier.into_iter().collect(),
+                group: None,
+            };
+            self.clients.send_delivery(id, session_id, delivery, now);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The first part of a link: the CONNECT packet, who the client is, and the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::info;
+
+use super::Peer;
+use super::hub::{Hub, random};
+use super::link::Admitted;
+use super::port::{PortContext, PortTerms};
+use super::stream::Stream;
+use crate::broker::{Admission, Refusal};
+use crate::mqtt::encode;
+use crate::mqtt::{
+    self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
+    Violation,
+};
+use crate::policy::Principal;
+
+/// Time for the last words to a client that is not served.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Takes a client in. `None` if it is not served; it has been told why then, as far as its version allows.
+pub(super) async fn admit(
+    stream: &mut Stream,
+    port: &PortContext,
+    peer: &Peer,
+    hub: &Hub,
+) -> Option<Admitted> {
+    let terms = port.terms();
+    let mut input = Vec::new();
+    let deadline = tokio::time::timeout(
+        terms.limits.connect_timeout,
+        read_connect(stream, &mut input, terms.limits.max_packet_size),
+    );
+    let used = tokio::select! {
+        read = deadline => match read {
+            Ok(Ok(used)) => used,
+            Ok(Err(ConnectError::Closed)) => return None,
+            Ok(Err(ConnectError::Fault(fault))) => {
+                let answer = fault.version.zip(fault.connack_reason());
+                refuse(stream, answer, Some(fault.violation.sentence())).await;
+                log_violation(port, peer, fault.violation);
+                return None;
+            }
+            Err(_) => {
+                log_violation(port, peer, Violation::ConnectTimeout);
+                return None;
+            }
+        },
+        _ = port.ended() => return None,
+    };
+    let max_packet_size = terms.limits.max_packet_size;
+    let Ok(Some((connect, _))) = mqtt::decode_connect(&input, max_packet_size) else {
+        return None;
+    };
+    match authenticate(&connect, &terms) {
+        Ok(principal) => {
+            let admitted = connect_to_core(&connect, principal, &terms, peer, stream, hub);
+            match admitted {
+                Ok(id) => Some(Admitted {
+                    id,
+                    options: DecodeOptions {
+                        version: connect.version,
+                        max_packet_size,
+                        sender: Role::Client,
+                    },
+                    packet_timeout: terms.limits.packet_timeout,
+                    send_timeout: terms.limits.send_timeout,
+                    left_over: input.get(used..).unwrap_or_default().to_vec(),
+                }),
+                Err(refusal) => {
+                    let answer = Some((connect.version, refusal.reason));
+                    let text = connect.properties.request_problem_information;
+                    refuse(stream, answer, text.then_some(refusal.sentence)).await;
+                    log_refusal(port, peer, &connect, &refusal);
+                    None
+                }
+            }
+        }
+        Err(reason) => {
+            refuse(stream, Some((connect.version, reason)), None).await;
+            info!(port = port.endpoint(), %peer, client_id = connect.client_id, %reason, "Client refused");
+            None
+        }
+    }
+}
+
+enum ConnectError {
+    Closed,
+    Fault(mqtt::ConnectFault),
+}
+
+/// Reads until a CONNECT is complete; returns its length.
+async fn read_connect(
+    stream: &mut Stream,
+    input: &mut Vec<u8>,
+    max_packet_size: u32,
+) -> Result<usize, ConnectError> {
+    loop {
+        match mqtt::decode_connect(input, max_packet_size) {
+            Ok(Some((_, used))) => return Ok(used),
+            Ok(None) => {}
+            Err(fault) => return Err(ConnectError::Fault(fault)),
+        }
+        match stream.read_buf(input).await {
+            Ok(0) | Err(_) => return Err(ConnectError::Closed),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn authenticate(connect: &Connect<'_>, _terms: &PortTerms) -> Result<Arc<Principal>, ReasonCode> {
+    if connect.properties.authentication_method.is_some() {
+        return Err(ReasonCode::BadAuthenticationMethod);
+    }
+    Ok(Arc::default())
+}
+
+fn connect_to_core(
+    connect: &Connect<'_>,
+    principal: Arc<Principal>,
+    terms: &PortTerms,
+    peer: &Peer,
+    stream: &Stream,
+    hub: &Hub,
+) -> Result<crate::broker::ConnectionId, Refusal> {
+    let assigned = match connect.client_id {
+        "" => format!("auto-{:016x}{:016x}", random(), random()),
+        _ => String::new(),
+    };
+    hub.connect(&Admission {
+        connect,
+        assigned_client_id: &assigned,
+        principal,
+        expires_at: None,
+        authentication_data: None,
+        port: Arc::clone(&terms.policy),
+        peer: &peer.to_string(),
+        transport: stream.transport().as_str(),
+    })
+}
+
+/// Answers with a CONNACK that refuses, if there is one for the version.
+async fn refuse(
+    stream: &mut Stream,
+    answer: Option<(ProtocolVersion, ReasonCode)>,
+    reason_string: Option<&str>,
+) {
+    let Some((version, reason)) = answer else {
+        return;
+    };
+    let connack = ConnAck {
+        session_present: false,
+        reason,
+        properties: ConnAckProperties {
+            reason_string,
+            ..ConnAckProperties::default()
+        },
+    };
+    let mut out = Vec::new();
+    encode::connack(&mut out, version, &connack);
+    // The connection ends whether or not this arrives.
+    let _ = tokio::time::timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
+}
+
+fn log_violation(port: &PortContext, peer: &Peer, violation: Violation) {
+    info!(
+        port = port.endpoint(),
+        %peer,
+        clause = violation.clause(),
+        reason = %violation.reason(),
+        "Client refused: {}",
+        violation.sentence()
+    );
+}
+
+fn log_refusal(port: &PortContext, peer: &Peer, connect: &Connect<'_>, refusal: &Refusal) {
+    info!(
+        port = port.endpoint(),
+        %peer,
+        client_id = connect.client_id,
+        clause = refusal.violation.map(Violation::clause),
+        reason = %refusal.reason,
+        "Client refused: {}",
+        refusal.sentence
+    );
+}

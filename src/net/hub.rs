@@ -1,0 +1,260 @@
+//! Where links meet the core: one lock, taken once for all packets of a read, and the wakers of the links.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::broker::{Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Timestamp};
+use crate::clock;
+use crate::limits::Limits;
+
+/// The core and the links that it serves.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    started: Instant,
+    timer_moved: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    broker: Broker,
+    /// By the slot of the connection.
+    links: Vec<LinkState>,
+    /// When the timer task wakes up by itself.
+    timer_at: Option<Timestamp>,
+}
+
+/// What the core has for a link besides output.
+#[derive(Debug, Default)]
+struct LinkState {
+    waker: Option<Waker>,
+    close: bool,
+    paused: bool,
+}
+
+/// What a link finds when it comes to the core.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// What to write.
+    pub(super) outbox: Outbox,
+    /// Close when everything is written.
+    pub(super) close: bool,
+    /// Do not read.
+    pub(super) paused: bool,
+    /// More waits for the client than it may leave unread.
+    pub(super) congested: bool,
+}
+
+/// The core during the turn of one link.
+pub(super) struct Held<'a> {
+    pub(super) broker: &'a mut Broker,
+    pub(super) now: Timestamp,
+    /// The link is still to pause.
+    pub(super) paused: bool,
+    /// More waits for the client than it may leave unread.
+    pub(super) congested: bool,
+}
+
+impl Hub {
+    /// A hub around a new broker.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            state: Mutex::new(State {
+                broker: Broker::new(limits, random(), env!("CARGO_PKG_VERSION")),
+                links: Vec::new(),
+                timer_at: None,
+            }),
+            started: clock::now(),
+            timer_moved: Notify::new(),
+        }
+    }
+
+    /// Milliseconds since the hub was made.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let elapsed = clock::now().duration_since(self.started).as_millis();
+        Timestamp::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// When the hub was made.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Gives the core something to do or asks it something, then carries out what it wants.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Broker, Timestamp) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let result = work(&mut state.broker, now);
+        state.carry_out(None);
+        self.rearm(&mut state);
+        result
+    }
+
+    /// Runs the timers of the core. The composition root spawns this once.
+    pub async fn run_timers(&self) {
+        loop {
+            let next = {
+                let now = self.now();
+                let mut state = self.lock();
+                state.broker.handle_timeout(now);
+                state.carry_out(None);
+                state.timer_at = state.broker.poll_timeout();
+                state.timer_at
+            };
+            let moved = self.timer_moved.notified();
+            match next {
+                Some(at) => {
+                    let at = self.started + at.since(Timestamp::default());
+                    let _ = tokio::time::timeout_at(at.into(), moved).await;
+                }
+                None => moved.await,
+            }
+        }
+    }
+
+    /// Completes when the core has answered: the lock was free and the timers ran.
+    pub fn round_trip(&self) {
+        self.with(|broker, now| broker.handle_timeout(now));
+    }
+
+    /// Admits a connection; its link must call [`Hub::closed`] at its end.
+    pub(super) fn connect(&self, admission: &Admission<'_>) -> Result<ConnectionId, Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        let admitted = state.broker.handle_connect(admission, now);
+        if let Ok(id) = admitted {
+            let slot = id.index();
+            if state.links.len() <= slot {
+                state.links.resize_with(slot + 1, LinkState::default);
+            }
+            if let Some(link) = state.links.get_mut(slot) {
+                *link = LinkState::default();
+            }
+        }
+        state.carry_out(None);
+        self.rearm(&mut state);
+        admitted
+    }
+
+    /// The connection is closed.
+    pub(super) fn closed(&self, id: ConnectionId) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.broker.handle_closed(id, now);
+        if let Some(link) = state.links.get_mut(id.index()) {
+            *link = LinkState::default();
+        }
+        state.carry_out(None);
+        self.rearm(&mut state);
+    }
+
+    /// One turn of a link: `work` hands packets to the core; then, if `take` says that everything taken before has been
+    /// written, the link takes what waits for it and leaves its waker behind.
+    pub(super) fn turn(
+        &self,
+        id: ConnectionId,
+        take: bool,
+        cx: &Context<'_>,
+        work: impl FnOnce(Held<'_>),
+    ) -> Turn {
+        let now = self.now();
+        let mut state = self.lock();
+        let paused = state.links.get(id.index()).is_some_and(|link| link.paused);
+        let congested = state.broker.is_congested(id);
+        work(Held {
+            broker: &mut state.broker,
+            now,
+            paused,
+            congested,
+        });
+        let mut turn = Turn::default();
+        if take {
+            turn.outbox = state.broker.take_outbox(id, now);
+        }
+        turn.congested = state.broker.is_congested(id);
+        // Effects for this link itself need no waker: it is here.
+        state.carry_out(Some(id));
+        if let Some(link) = state.links.get_mut(id.index()) {
+            turn.close = link.close;
+            turn.paused = link.paused;
+            match &mut link.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => link.waker = Some(cx.waker().clone()),
+            }
+        }
+        self.rearm(&mut state);
+        turn
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A link that panicked has closed its own connection; the state of the others is theirs.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the timer task if the core wants to be called earlier than it knows.
+    fn rearm(&self, state: &mut State) {
+        let next = state.broker.poll_timeout();
+        if let Some(next) = next
+            && state.timer_at.is_none_or(|at| next < at)
+        {
+            state.timer_at = Some(next);
+            self.timer_moved.notify_one();
+        }
+    }
+}
+
+impl State {
+    /// Carries out the effects of the core. `present` is the link that is taking its turn.
+    fn carry_out(&mut self, present: Option<ConnectionId>) {
+        while let Some(effect) = self.broker.poll_effect() {
+            let id = match effect {
+                Effect::Send(id) => id,
+                Effect::Close(id) => {
+                    self.update(id, |link| link.close = true);
+                    id
+                }
+                Effect::Pause(id) => {
+                    self.update(id, |link| link.paused = true);
+                    id
+                }
+                Effect::Resume(id) => {
+                    self.update(id, |link| link.paused = false);
+                    id
+                }
+                Effect::Overflow(session) => {
+                    let client_id = self.broker.client_id(session).unwrap_or_default();
+                    warn!(
+                        client_id,
+                        "Messages for a client are dropped: it takes them too slowly, or its queue is full"
+                    );
+                    continue;
+                }
+            };
+            if present != Some(id)
+                && let Some(link) = self.links.get(id.index())
+                && let Some(waker) = &link.waker
+            {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn update(&mut self, id: ConnectionId, change: impl FnOnce(&mut LinkState)) {
+        if let Some(link) = self.links.get_mut(id.index()) {
+            change(link);
+        }
+    }
+}
+
+/// A number that differs from start to start and cannot be guessed from outside.
+pub(super) fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}

@@ -1,0 +1,463 @@
+//! A link serves one connection from CONNECT to close.
+//!
+//! It has two parts: [`serve`] takes the CONNECT and asks who the client is, which may take a while and happens once;
+//! then [`Link`] moves bytes, which must cost little and happens always. In one turn a link reads once, hands all
+//! packets of that read to the core under one lock, and writes everything that waits for its client in one go.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use tracing::{debug, info};
+
+use super::hub::{Held, Hub};
+use super::port::{Ended, PortContext, PortEnd};
+use super::stream::Stream;
+use super::{Peer, admit};
+use crate::broker::{ConnectionId, Next, Outbox};
+use crate::clock;
+use crate::mqtt::{self, DecodeOptions, ReasonCode, Violation};
+
+/// Bytes that one read takes at most. One buffer per thread, so that an idle connection has none.
+const READ_LEN: usize = 128 * 1024;
+
+/// A packet of which at least this much is missing is read to where it will stand, instead of through the buffer.
+const DIRECT_READ_MIN: usize = 16 * 1024;
+
+/// Pieces that one write hands over at most.
+const PIECES_MAX: usize = 64;
+
+/// How long a client may take to get the last bytes and to close after us.
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Serves a client until its connection has ended.
+pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: Arc<Hub>) {
+    // Only the steady part stays in memory while a client is connected.
+    let Some(admitted) = Box::pin(admit::admit(&mut stream, &port, &peer, &hub)).await else {
+        return stream.close(LINGER).await;
+    };
+    let mut link = Link::new(stream, admitted, &port, &hub);
+    let end = poll_fn(|cx| link.poll_turn(cx)).await;
+    let Link { stream, id, .. } = link;
+    log_end(&end, &hub, id, &port, &peer);
+    hub.closed(id);
+    if !matches!(end, End::Broken(_)) {
+        Box::pin(stream.close(LINGER)).await;
+    }
+}
+
+/// A client that the core serves.
+pub(super) struct Admitted {
+    pub(super) id: ConnectionId,
+    pub(super) options: DecodeOptions,
+    pub(super) packet_timeout: Duration,
+    pub(super) send_timeout: Duration,
+    /// Bytes that came after the CONNECT.
+    pub(super) left_over: Vec<u8>,
+}
+
+/// Why a link ends.
+#[derive(Debug)]
+enum End {
+    /// The core said so, or the client with DISCONNECT; everything that waited is written.
+    Closed,
+    /// The client closed without DISCONNECT.
+    ClosedByPeer,
+    /// The client broke a rule; what the core had to say to it is written.
+    Violation(Violation),
+    /// The client took too long for a packet.
+    PacketTimeout,
+    /// The client took nothing of what waited for it.
+    SendTimeout,
+    /// The network connection failed.
+    Broken(io::Error),
+}
+
+struct Link<'a> {
+    stream: Stream,
+    hub: &'a Hub,
+    port_ended: Ended<'a>,
+    id: ConnectionId,
+    options: DecodeOptions,
+    /// The beginning of a packet, or packets that came before a pause.
+    input: Vec<u8>,
+    /// What the core gave for the client, and how much of it is written.
+    output: Outbox,
+    written: usize,
+    /// The core wants the client to wait, or what came before a pause is still to be handled.
+    paused: bool,
+    /// More waits for the client than it may leave unread: nothing is read from it meanwhile.
+    congested: bool,
+    close: bool,
+    violation: Option<Violation>,
+    /// Since when a packet is incomplete, and since when the socket takes nothing.
+    packet_since: Option<Instant>,
+    send_since: Option<Instant>,
+    packet_timeout: Duration,
+    send_timeout: Duration,
+    watch: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Link<'a> {
+    fn new(stream: Stream, admitted: Admitted, port: &'a PortContext, hub: &'a Hub) -> Self {
+        Self {
+            stream,
+            hub,
+            port_ended: port.ended(),
+            id: admitted.id,
+            options: admitted.options,
+            input: admitted.left_over,
+            output: Outbox::default(),
+            written: 0,
+            // What came with the CONNECT is handled in the first turn, as after a pause.
+            paused: true,
+            congested: false,
+            close: false,
+            violation: None,
+            packet_since: None,
+            send_since: None,
+            packet_timeout: admitted.packet_timeout,
+            send_timeout: admitted.send_timeout,
+            watch: None,
+        }
+    }
+
+    /// One turn: write what is left, read once, hand over, write again.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(reason) = Pin::new(&mut self.port_ended).poll(cx) {
+            self.end_with_port(reason);
+        }
+        if let Err(error) = self.poll_write(cx) {
+            return Poll::Ready(End::Broken(error));
+        }
+        let more = match self.poll_input(cx) {
+            Ok(more) => more,
+            Err(end) => return Poll::Ready(end),
+        };
+        loop {
+            if let Err(error) = self.poll_write(cx) {
+                return Poll::Ready(End::Broken(error));
+            }
+            if !self.output.is_empty() {
+                break;
+            }
+            // Everything is written: the core learns it, and may have more.
+            self.take_turn(cx, |_, _| {});
+            if self.output.is_empty() {
+                if self.close {
+                    return Poll::Ready(self.violation.take().map_or(End::Closed, End::Violation));
+                }
+                break;
+            }
+        }
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        self.poll_watch(cx)
+    }
+
+    /// Reads once and hands what came to the core. Says whether more may be waiting.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.close || self.violation.is_some() {
+            return Ok(false);
+        }
+        if self.paused || self.congested {
+            return Ok(self.resume(cx));
+        }
+        let missing = self.missing();
+        if missing >= DIRECT_READ_MIN {
+            return self.poll_direct_read(cx, missing);
+        }
+        READ_BUFFER.with(|buffer| {
+            let mut buffer = buffer.borrow_mut();
+            buffer.resize(READ_LEN, 0);
+            self.poll_read_through(cx, &mut buffer)
+        })
+    }
+
+    /// Reads through the buffer of the thread. A read that does not fill it has emptied the socket; the second one then
+    /// only leaves the waker there, and costs no system call.
+    fn poll_read_through(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Result<bool, End> {
+        for first in [true, false] {
+            let mut read = ReadBuf::new(buffer);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Pending => {
+                    if first {
+                        self.take_turn(cx, |_, _| {});
+                    }
+                    return Ok(false);
+                }
+                Poll::Ready(Err(error)) => return Err(End::Broken(error)),
+                Poll::Ready(Ok(())) if read.filled().is_empty() => return Err(End::ClosedByPeer),
+                Poll::Ready(Ok(())) => {
+                    let filled = read.filled();
+                    self.take_turn(cx, |link, held| link.handle(filled, held));
+                    if filled.len() == READ_LEN || self.paused || self.close || self.congested {
+                        return Ok(!self.paused && !self.congested);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the rest of a large packet to where its beginning is.
+    fn poll_direct_read(&mut self, cx: &mut Context<'_>, missing: usize) -> Result<bool, End> {
+        // Never more than came before: a length that is only announced costs no memory.
+        let room = missing.min(self.input.len().max(READ_LEN));
+        self.input.reserve_exact(room);
+        let read = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        match read {
+            Poll::Pending => {
+                self.take_turn(cx, |_, _| {});
+                Ok(false)
+            }
+            Poll::Ready(Err(error)) => Err(End::Broken(error)),
+            Poll::Ready(Ok(0)) => Err(End::ClosedByPeer),
+            Poll::Ready(Ok(count)) => {
+                self.take_turn(cx, |link, held| {
+                    held.broker.note_received(count);
+                    if !link.input_is_partial() {
+                        let input = std::mem::take(&mut link.input);
+                        link.decode_all(&input, held);
+                    }
+                });
+                Ok(true)
+            }
+        }
+    }
+
+    /// After a pause: handles what had come before it.
+    fn resume(&mut self, cx: &mut Context<'_>) -> bool {
+        self.take_turn(cx, |link, held| {
+            if !held.paused && !held.congested {
+                link.paused = false;
+                let input = std::mem::take(&mut link.input);
+                link.decode_all(&input, held);
+            }
+        });
+        !self.paused && !self.congested
+    }
+
+    /// Goes to the core: `work` hands packets over, then the link takes what waits for it if it has written the rest.
+    fn take_turn(&mut self, cx: &Context<'_>, work: impl FnOnce(&mut Self, &mut Held<'_>)) {
+        let hub = self.hub;
+        let take = self.output.is_empty();
+        let turn = hub.turn(self.id, take, cx, |mut held| work(self, &mut held));
+        if take {
+            self.output = turn.outbox;
+            self.written = 0;
+        }
+        self.close |= turn.close;
+        self.paused |= turn.paused;
+        self.congested = turn.congested;
+    }
+
+    /// Hands bytes that were read to the core, completing the packet that came in part before.
+    fn handle(&mut self, mut bytes: &[u8], held: &mut Held<'_>) {
+        held.broker.note_received(bytes.len());
+        if !self.input.is_empty() {
+            while self.missing() > 0 {
+                let count = self.missing().min(bytes.len());
+                let Some((head, tail)) = bytes.split_at_checked(count).filter(|_| count > 0) else {
+                    return;
+                };
+                self.input.extend_from_slice(head);
+                bytes = tail;
+            }
+            let input = std::mem::take(&mut self.input);
+            self.decode_all(&input, held);
+            if self.paused || self.close {
+                self.input.extend_from_slice(bytes);
+                return;
+            }
+        }
+        self.decode_all(bytes, held);
+    }
+
+    /// Decodes packets and hands them to the core until the bytes are used up or the core says stop.
+    fn decode_all(&mut self, mut bytes: &[u8], held: &mut Held<'_>) {
+        self.packet_since = None;
+        while !bytes.is_empty() {
+            let next = match mqtt::decode(bytes, &self.options) {
+                Ok(Some((packet, used))) => {
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    held.broker.handle_packet(self.id, &packet, held.now)
+                }
+                Ok(None) => {
+                    self.input.extend_from_slice(bytes);
+                    self.packet_since = Some(now());
+                    return;
+                }
+                Err(violation) => {
+                    held.broker.handle_violation(self.id, violation);
+                    Err(violation)
+                }
+            };
+            match next {
+                Ok(Next::Continue) => {}
+                Ok(Next::Pause) => {
+                    self.paused = true;
+                    self.input.extend_from_slice(bytes);
+                    return;
+                }
+                Ok(Next::Close) => {
+                    self.close = true;
+                    return;
+                }
+                Err(violation) => {
+                    self.violation = Some(violation);
+                    self.close = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Bytes that the packet at the front of the input still lacks; at least 1 while its length is not known.
+    fn missing(&self) -> usize {
+        match mqtt::packet_len(&self.input) {
+            Ok(Some(len)) => len.saturating_sub(self.input.len()),
+            Ok(None) => 1,
+            // The decoder will say what is wrong.
+            Err(_) => 0,
+        }
+    }
+
+    fn input_is_partial(&self) -> bool {
+        self.missing() > 0
+    }
+
+    /// Writes as much as the socket takes.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let count = match self.write_once(cx) {
+                Poll::Pending => {
+                    self.send_since.get_or_insert_with(now);
+                    return Ok(());
+                }
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Err(error),
+            };
+            self.written += count;
+            self.send_since = None;
+            if self.written >= self.output.len() {
+                self.output = Outbox::default();
+                self.written = 0;
+            }
+        }
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                self.send_since.get_or_insert_with(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let mut skip = self.written;
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let mut count = 0;
+        for piece in self.output.pieces() {
+            if skip >= piece.len() {
+                skip -= piece.len();
+                continue;
+            }
+            let Some(slot) = pieces.get_mut(count) else {
+                break;
+            };
+            *slot = IoSlice::new(piece.get(skip..).unwrap_or_default());
+            skip = 0;
+            count += 1;
+        }
+        match pieces.get(..count) {
+            Some([one]) => stream.poll_write(cx, one),
+            pieces => stream.poll_write_vectored(cx, pieces.unwrap_or_default()),
+        }
+    }
+
+    /// Ends the link if the client has taken too long for a packet or for what waits for it.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let packet = self.packet_since.map(|since| since + self.packet_timeout);
+            let send = self.send_since.map(|since| since + self.send_timeout);
+            let Some(first) = [packet, send].into_iter().flatten().min() else {
+                // An alarm that is set may go off once in vain; that costs less than setting it for every packet.
+                if let Some(watch) = &mut self.watch
+                    && watch.as_mut().poll(cx).is_ready()
+                {
+                    self.watch = None;
+                }
+                return Poll::Pending;
+            };
+            let watch = self
+                .watch
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first)));
+            ready!(watch.as_mut().poll(cx));
+            let now = now();
+            if packet.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::PacketTimeout);
+            }
+            if send.is_some_and(|at| at <= now) {
+                return Poll::Ready(End::SendTimeout);
+            }
+            watch.as_mut().reset(first);
+        }
+    }
+
+    /// The port is closed: the client is told, and the link ends.
+    fn end_with_port(&mut self, reason: PortEnd) {
+        let (reason, text) = match reason {
+            PortEnd::Removed => (
+                ReasonCode::AdministrativeAction,
+                "The port is no longer served",
+            ),
+            PortEnd::Stopping => (ReasonCode::ServerShuttingDown, "The gateway stops"),
+        };
+        self.hub
+            .with(|broker, _| broker.disconnect(self.id, reason, text));
+    }
+}
+
+fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext, peer: &Peer) {
+    let client_id = hub.with(|broker, _| broker.connection_client_id(id).map(str::to_owned));
+    let client_id = client_id.unwrap_or_default();
+    let port = port.endpoint();
+    match end {
+        End::Closed => debug!(client_id, port, %peer, "Client disconnected"),
+        End::ClosedByPeer => debug!(client_id, port, %peer, "Client closed without DISCONNECT"),
+        End::Violation(violation) => info!(
+            client_id,
+            port,
+            %peer,
+            clause = violation.clause(),
+            reason = %violation.reason(),
+            "Client disconnected: {}",
+            violation.sentence()
+        ),
+        End::PacketTimeout => {
+            info!(client_id, port, %peer, "Client disconnected: a packet took too long to come");
+        }
+        End::SendTimeout => {
+            info!(client_id, port, %peer, "Client disconnected: it took nothing that was sent to it");
+        }
+        End::Broken(error) => debug!(client_id, port, %peer, %error, "Connection lost"),
+    }
+}
+
+fn now() -> Instant {
+    clock::now().into()
+}
