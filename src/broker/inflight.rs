@@ -39,10 +39,6 @@ impl Outgoing {
         self.exchanges.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.exchanges.is_empty()
-    }
-
     /// Begins an exchange. `None` if all identifiers are in use.
     #[inline]
     pub(crate) fn begin(

@@ -12,7 +12,7 @@ pub(crate) type SharedGroups = Arena<SharedGroup>;
 
 /// One share name at one filter, with its members.
 #[derive(Debug)]
-pub struct SharedGroup {
+pub(crate) struct SharedGroup {
     name: Box<str>,
     filter: FilterId,
     members: Vec<Subscriber>,

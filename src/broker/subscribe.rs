@@ -114,11 +114,7 @@ impl Broker {
                 after: None,
             });
         }
-        match qos {
-            QoS::AtMostOnce => ReasonCode::Success,
-            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
-            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
-        }
+        granted(qos)
     }
 
     /// The topic filter of a subscription, or the reason why the client may not have it.
@@ -245,5 +241,14 @@ impl Broker {
             };
             self.clients.send_delivery(id, session_id, delivery, now);
         }
+    }
+}
+
+/// The reason code of a subscription that was granted with `qos`.
+fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
     }
 }
