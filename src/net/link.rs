@@ -51,7 +51,8 @@ pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: 
     let Link { stream, id, .. } = link;
     log_end(&end, &hub, id, &port, &peer);
     hub.closed(id);
-    if !matches!(end, End::Broken(_)) {
+    // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
+    if !matches!(&end, End::Broken(error) if error.kind() != io::ErrorKind::InvalidData) {
         Box::pin(stream.close(LINGER)).await;
     }
 }

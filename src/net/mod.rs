@@ -1,20 +1,26 @@
 //! Floor 4: the network. Listeners, transports and links: bytes to packets to the core, and back.
 //!
 //! ```text
-//! ports ── one supervisor per port ── listener: accept, admission
-//!                                        └ handshake: PROXY header, TLS, WebSocket
-//!                                             └ link: CONNECT to close, over a Stream
+//! ports ── serving: one task per port ── listener: accept, admission
+//!                                            └ handshake: PROXY header, TLS, WebSocket
+//!                                                 └ link: CONNECT to close, over a Stream
 //! ```
 //!
+//! * [`ports`]: all ports of the gateway, opened, changed and closed as the configuration says.
 //! * [`stream`]: one type for every transport, so that a link does not know which one it serves.
 //! * [`port`]: what the links of one port share: bounds, authenticator, counters, and the signal that the port ends.
 
+mod admission;
 mod admit;
+mod handshake;
 pub mod hub;
 pub mod link;
+mod listener;
 pub mod port;
+pub mod ports;
 pub mod proxy_protocol;
 mod scratch;
+mod serving;
 mod socket;
 pub mod stream;
 #[cfg(test)]
@@ -26,7 +32,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use hub::Hub;
-pub use port::{PortContext, PortCounters, PortEnd, PortTerms};
+pub use listener::PassedSockets;
+pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
+pub use ports::{PortStatus, Ports};
+pub use serving::{PortState, Serve};
 pub use stream::{Stream, Transport};
 
 /// Who is at the other end of a connection, as far as the transport knows.

@@ -527,5 +527,4 @@ fn key_note(key: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
 mod tests;

@@ -442,5 +442,4 @@ fn invalid(text: &'static str) -> io::Error {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

@@ -297,7 +297,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A frame as a client sends it.
-    pub(in crate::net) fn client_frame(first: u8, content: &[u8]) -> Vec<u8> {
+    pub(crate) fn client_frame(first: u8, content: &[u8]) -> Vec<u8> {
         let mask = [0x37, 0xFA, 0x21, 0x3D];
         let (mut bytes, len) = header(0, content.len() as u64);
         bytes[0] = first;

@@ -10,3 +10,6 @@ mod upgrade;
 pub use frame::FrameFault;
 pub(crate) use stream::WebSocketStream;
 pub use upgrade::UpgradeFault;
+
+#[cfg(test)]
+pub(crate) use frame::tests::client_frame;

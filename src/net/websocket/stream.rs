@@ -276,5 +276,4 @@ fn poll_drain<C: AsyncWrite + Unpin>(
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;
