@@ -195,6 +195,19 @@ const ROWS: &[Row] = &[
         accept_errors,
         "Times that the system gave no connection although one was waiting, as without descriptors."
     ),
+    row(
+        "port_certificate_not_after_timestamp_seconds",
+        Kind::Gauge,
+        PORT,
+        "When the certificate that clients see ends, in seconds since 1970.",
+        |status, samples| {
+            each_port(status, |port, labels| {
+                if let Some(certificate) = &port.certificate {
+                    samples.add_count(labels, certificate.not_after_seconds);
+                }
+            });
+        },
+    ),
     broker!("connections", Gauge, connections, "Clients connected now."),
     broker!(
         "connections_max",

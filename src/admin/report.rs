@@ -128,7 +128,7 @@ pub enum AdminState {
 }
 
 /// One port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
     /// The group that it belongs to.
     pub listener: String,
@@ -144,6 +144,8 @@ pub struct PortReport {
     pub state: String,
     /// Why it is in that state.
     pub detail: Option<String>,
+    /// The certificate that clients see.
+    pub certificate: Option<CertificateReport>,
     /// Connections served now.
     pub connections: u64,
     /// Connections accepted so far.
@@ -156,6 +158,21 @@ pub struct PortReport {
     pub handshakes_timed_out: u64,
     /// Times that the system gave no connection although one was waiting.
     pub accept_errors: u64,
+}
+
+/// The certificate of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateReport {
+    /// Subject of the server's own certificate.
+    pub subject: String,
+    /// Issuer of the server's own certificate.
+    pub issuer: String,
+    /// First second since 1970 at which the whole chain is valid.
+    pub not_before_seconds: u64,
+    /// Last second since 1970 at which the whole chain is valid.
+    pub not_after_seconds: u64,
+    /// What is wrong with it or with the files that are to replace it.
+    pub notes: Vec<String>,
 }
 
 /// What the broker core holds now and has counted since it started.

@@ -55,7 +55,7 @@ fn print(clients: &[ClientReport], output: &mut Output) {
         let shown = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row([
             client.client_id.clone(),
-            client.principal.clone(),
+            shown(Some(client.principal.clone()).filter(|name| !name.is_empty())),
             shown(connection.map(|connection| connection.address.clone())),
             client.port.clone(),
             shown(connection.map(|connection| connection.protocol_version.clone())),

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use fieldgate::config::LogFormat;
 use fieldgate::gateway::{self, Configuration, LockFault};
 use fieldgate::logging::Log;
+use fieldgate::net::PassedSockets;
 
 use super::config_file::ConfigArgs;
 use super::folders::FolderArgs;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         args.log_format.map(LogFormat::from),
     )
     .map_err(Failure::runtime)?;
+    let passed = PassedSockets::from_environment();
     let options = gateway::Options {
         state_dir: args.folders.state_dir(),
         runtime_dir: args.folders.runtime_dir(),
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let runtime = crate::runtime()
         .context("cannot start the runtime")
         .map_err(Failure::runtime)?;
-    let outcome = runtime.block_on(gateway::run(options, configuration, log));
+    let outcome = runtime.block_on(gateway::run(options, configuration, log, passed));
     // A thread that hangs, say in a file system, must not keep the process.
     runtime.shutdown_background();
     outcome.map_err(with_hint)

@@ -58,6 +58,19 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
         );
         raise("port-waiting", &port.endpoint, text);
     }
+    for port in facts.ports {
+        for note in port
+            .certificate
+            .iter()
+            .flat_map(|certificate| &certificate.notes)
+        {
+            raise(
+                "certificate",
+                &port.endpoint,
+                format!("{} of {}: {note}", port.endpoint, port.listener),
+            );
+        }
+    }
     if facts.admin.state == AdminState::AwaitingAddress {
         let address = facts.admin.address.as_deref().unwrap_or_default();
         let detail = facts.admin.detail.as_deref().unwrap_or_default();
@@ -122,56 +135,95 @@ fn is_near(now: u64, max: u64) -> bool {
 mod tests {
     use super::*;
 
-    fn names(change: impl FnOnce(&mut Facts<'_>)) -> Vec<String> {
-        let admin = AdminReport {
-            address: None,
-            state: AdminState::Listening,
-            detail: None,
-        };
-        let mut facts = Facts {
-            ports: &[],
-            admin: &admin,
-            refused: None,
-            control: None,
-            broker: &BrokerReport::default(),
-            rates: &Rates::default(),
-            process: &ProcessReport::default(),
-        };
-        change(&mut facts);
-        alarms(&facts).into_iter().map(|alarm| alarm.name).collect()
+    /// A gateway with one port, where nothing is wrong.
+    struct Given {
+        port: PortReport,
+        admin: AdminReport,
+        broker: BrokerReport,
+        rates: Rates,
+    }
+
+    impl Given {
+        fn new() -> Self {
+            let port = PortReport {
+                listener: "plant".to_owned(),
+                endpoint: "*:8883".to_owned(),
+                state: LISTENING.to_owned(),
+                ..PortReport::default()
+            };
+            let admin = AdminReport {
+                address: None,
+                state: AdminState::Listening,
+                detail: None,
+            };
+            Self {
+                port,
+                admin,
+                broker: BrokerReport::default(),
+                rates: Rates::default(),
+            }
+        }
+
+        fn alarms(&self) -> Vec<String> {
+            let facts = Facts {
+                ports: std::slice::from_ref(&self.port),
+                admin: &self.admin,
+                refused: None,
+                control: None,
+                broker: &self.broker,
+                rates: &self.rates,
+                process: &ProcessReport::default(),
+            };
+            alarms(&facts)
+                .into_iter()
+                .map(|alarm| format!("{}: {}", alarm.name, alarm.text))
+                .collect()
+        }
     }
 
     #[test]
     fn quiet_gateway_has_no_alarm() {
-        assert!(names(|_| {}).is_empty());
+        assert!(Given::new().alarms().is_empty());
     }
 
     #[test]
     fn bound_is_near_from_nine_tenths_on() {
-        let broker = |connections| BrokerReport {
-            connections,
-            connections_max: 10,
-            ..BrokerReport::default()
-        };
-        assert!(names(|facts| facts.broker = Box::leak(Box::new(broker(8)))).is_empty());
+        let mut given = Given::new();
+        (given.broker.connections, given.broker.connections_max) = (8, 10);
+        assert!(given.alarms().is_empty());
+        given.broker.connections = 9;
         assert_eq!(
-            names(|facts| facts.broker = Box::leak(Box::new(broker(9)))),
-            ["near-bound"]
+            given.alarms(),
+            ["near-bound: 9 of 10 connections are in use"]
         );
         assert!(!is_near(0, 0));
         assert!(is_near(u64::MAX, u64::MAX));
     }
 
     #[test]
-    fn waiting_address_is_an_alarm() {
-        let admin = AdminReport {
-            address: Some("127.0.0.1:9600".to_owned()),
-            state: AdminState::AwaitingAddress,
-            detail: Some("address in use".to_owned()),
-        };
+    fn what_waits_says_for_what() {
+        let mut given = Given::new();
+        given.port.state = "awaiting-certificate".to_owned();
+        given.port.detail = Some("no such file".to_owned());
+        given.admin.state = AdminState::AwaitingAddress;
+        given.admin.address = Some("127.0.0.1:9600".to_owned());
+        given.admin.detail = Some("address in use".to_owned());
         assert_eq!(
-            names(|facts| facts.admin = Box::leak(Box::new(admin))),
-            ["admin-waiting"]
+            given.alarms(),
+            [
+                "port-waiting: *:8883 of plant is awaiting-certificate: no such file",
+                "admin-waiting: health and metrics are not served on 127.0.0.1:9600: address in use"
+            ]
+        );
+    }
+
+    #[test]
+    fn loss_is_an_alarm() {
+        let mut given = Given::new();
+        given.rates.messages_dropped = 1.5;
+        assert_eq!(
+            given.alarms(),
+            ["messages-dropped: 1.5 messages per second were dropped over the last minute"]
         );
     }
 }

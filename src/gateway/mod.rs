@@ -35,6 +35,7 @@ use crate::admin::http::{self, HttpState};
 use crate::clock;
 use crate::config::Settings;
 use crate::logging::Log;
+use crate::net::PassedSockets;
 use crate::systemd::Notifier;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
@@ -82,10 +83,13 @@ struct Gateway {
 }
 
 /// Runs a gateway until it is told to stop.
+///
+/// `passed` are the sockets of the service manager, which have to be taken before there are threads.
 pub async fn run(
     options: Options,
     mut configuration: Configuration,
     log: Log,
+    passed: PassedSockets,
 ) -> anyhow::Result<()> {
     // Caught first, so that a signal during the start is not lost.
     let mut stop = StopSignals::catch().context("cannot catch SIGTERM and SIGINT")?;
@@ -93,7 +97,15 @@ pub async fn run(
     let watcher = configuration.take_watcher();
     let lock = StateLock::acquire(&options.state_dir)?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
-    let gateway = Arc::new(Gateway::new(options, configuration, log, lock, reloads));
+    let serving = Arc::new(Serving::new(configuration.settings(), passed));
+    let gateway = Arc::new(Gateway::new(
+        options,
+        configuration,
+        log,
+        lock,
+        serving,
+        reloads,
+    ));
 
     let mut tasks = JoinSet::new();
     let started = tokio::select! {
@@ -127,11 +139,11 @@ impl Gateway {
         configuration: Configuration,
         log: Log,
         lock: StateLock,
+        serving: Arc<Serving>,
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
         process::raise_descriptors(settings.limits.connections_max);
-        let serving = Arc::new(Serving::new(settings));
         Self {
             started: clock::now(),
             log,

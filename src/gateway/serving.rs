@@ -1,43 +1,213 @@
 //! What serves clients, the hub and the ports, in the words of the reports.
 
-use crate::admin::{BrokerReport, ClientReport, PortReport};
-use crate::config::Settings;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::Handle;
+
+use crate::admin::{BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport};
+use crate::broker::{ClientInfo, ConnectionInfo};
+use crate::clock;
+use crate::config::{Protocol, Settings};
+use crate::net::tls::CertificateSummary;
+use crate::net::{
+    Hub, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve, Stream, link,
+};
 
 /// The hub and the ports.
 #[derive(Debug)]
-pub(crate) struct Serving {}
+pub(crate) struct Serving {
+    hub: Arc<Hub>,
+    ports: Ports<Links>,
+}
+
+/// Serves what ports accept with links to the hub.
+#[derive(Clone, Debug)]
+struct Links(Arc<Hub>);
+
+impl Serve for Links {
+    fn serve(
+        self,
+        stream: Stream,
+        port: Arc<PortContext>,
+        peer: Peer,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        link::serve(stream, port, peer, self.0)
+    }
+}
 
 impl Serving {
-    pub(crate) fn new(_settings: &Settings) -> Self {
-        Self {}
+    /// A hub and no port yet. Must be called within the runtime that links are to run on.
+    pub(crate) fn new(settings: &Settings, passed: PassedSockets) -> Self {
+        let hub = Arc::new(Hub::new(settings.limits.clone()));
+        let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed);
+        Self { hub, ports }
     }
 
     /// Opens, changes and closes ports so that they are as the settings say. Clients of ports that do not change stay.
-    #[expect(clippy::unused_async, reason = "waits for the ports that close")]
-    pub(crate) async fn apply(&self, _settings: &Settings) {}
+    pub(crate) async fn apply(&self, settings: &Settings) {
+        let limits = settings.limits.clone();
+        self.hub.with(|broker, now| broker.set_limits(limits, now));
+        self.ports.apply(settings).await;
+    }
 
     /// Runs the timers of the core until dropped.
     pub(crate) async fn run_timers(&self) {
-        std::future::pending().await
+        self.hub.run_timers().await;
     }
 
     /// Returns when the core has answered.
-    pub(crate) fn round_trip(&self) {}
+    pub(crate) fn round_trip(&self) {
+        self.hub.round_trip();
+    }
 
     /// Stops accepting, tells every client and waits until all are gone.
-    #[expect(clippy::unused_async, reason = "waits for the clients")]
-    pub(crate) async fn stop(&self) {}
-
-    pub(crate) fn broker(&self, _settings: &Settings) -> BrokerReport {
-        BrokerReport::default()
+    pub(crate) async fn stop(&self) {
+        self.ports.stop().await;
     }
 
     pub(crate) fn ports(&self) -> Vec<PortReport> {
-        Vec::new()
+        self.ports.status().into_iter().map(port_report).collect()
     }
 
     /// Every client whose identifier begins with `prefix`, in order.
-    pub(crate) fn clients(&self, _prefix: &str) -> Vec<ClientReport> {
-        Vec::new()
+    pub(crate) fn clients(&self, prefix: &str) -> Vec<ClientReport> {
+        let mut clients: Vec<ClientReport> = self.hub.with(|broker, now| {
+            let wanted = broker
+                .clients(now)
+                .filter(|client| client.client_id.starts_with(prefix));
+            wanted.map(client_report).collect()
+        });
+        clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        clients
     }
+
+    pub(crate) fn broker(&self, settings: &Settings) -> BrokerReport {
+        let statistics = self.hub.with(|broker, _| broker.statistics());
+        let limits = &settings.limits;
+        BrokerReport {
+            connections: statistics.connections,
+            connections_peak: statistics.connections_peak,
+            connections_total: statistics.connections_total,
+            connections_max: limits.connections_max.into(),
+            sessions: statistics.sessions,
+            sessions_max: limits.sessions_max.into(),
+            sessions_expired: statistics.sessions_expired,
+            subscriptions: statistics.subscriptions,
+            retained_messages: statistics.retained_messages,
+            retained_messages_max: limits.retained_messages_max.into(),
+            retained_bytes: statistics.retained_bytes,
+            retained_bytes_max: limits.retained_bytes_max,
+            queued_messages: statistics.queued_messages,
+            queued_bytes: statistics.queued_bytes,
+            queued_bytes_max: limits.queue_bytes_max,
+            packets_received: statistics.packets_received,
+            packets_sent: statistics.packets_sent,
+            bytes_received: statistics.bytes_received,
+            bytes_sent: statistics.bytes_sent,
+            messages_received: statistics.publishes_received,
+            messages_sent: statistics.publishes_sent,
+            payload_bytes_received: statistics.payload_bytes_received,
+            payload_bytes_sent: statistics.payload_bytes_sent,
+            messages_dropped: statistics.messages_dropped,
+            messages_expired: statistics.messages_expired,
+            messages_too_large: statistics.messages_too_large,
+            quota_refusals: statistics.quota_refusals,
+            authorization_denials: statistics.authorization_denials,
+            violations: statistics.violations,
+            publisher_pauses: statistics.pauses,
+        }
+    }
+}
+
+fn port_report(port: PortStatus) -> PortReport {
+    let (state, detail) = match port.state {
+        PortState::Opening => ("opening", None),
+        PortState::AwaitingCertificate { reason } => ("awaiting-certificate", Some(reason)),
+        PortState::AwaitingAddress { reason } => ("awaiting-address", Some(reason)),
+        PortState::Listening => ("listening", None),
+        PortState::Closed => ("closed", None),
+    };
+    let refused = port
+        .refused
+        .iter()
+        .map(|(reason, count)| (reason.to_string(), *count));
+    let fault = port.certificate_fault.filter(|_| state == "listening");
+    PortReport {
+        listener: port.listener.to_string(),
+        endpoint: port.endpoint,
+        address: port.address.map(|address| address.to_string()),
+        protocol: match port.protocol {
+            Protocol::Mqtt => "Mqtt",
+            Protocol::WebSockets => "WebSockets",
+        }
+        .to_owned(),
+        tls: port.tls,
+        state: state.to_owned(),
+        detail,
+        certificate: port
+            .certificate
+            .map(|certificate| certificate_report(&certificate, fault)),
+        connections: port.connections.into(),
+        accepted: port.accepted,
+        refused: refused.collect(),
+        handshakes_failed: port.handshakes_failed,
+        handshakes_timed_out: port.handshakes_timed_out,
+        accept_errors: port.accept_errors,
+    }
+}
+
+/// `fault` is what is wrong with the files that are to replace the certificate.
+fn certificate_report(
+    certificate: &CertificateSummary,
+    fault: Option<String>,
+) -> CertificateReport {
+    let mut notes = certificate.notes.clone();
+    notes.extend(certificate.validity_note(clock::wall()));
+    notes.extend(fault);
+    CertificateReport {
+        subject: certificate.subject.clone(),
+        issuer: certificate.issuer.clone(),
+        not_before_seconds: seconds(certificate.not_before),
+        not_after_seconds: seconds(certificate.not_after),
+        notes,
+    }
+}
+
+fn client_report(client: ClientInfo) -> ClientReport {
+    ClientReport {
+        client_id: client.client_id,
+        principal: client.principal,
+        port: client.port,
+        connection: client.connection.map(connection_report),
+        session_expiry_interval: Some(client.session_expiry_interval)
+            .filter(|time| *time != u32::MAX),
+        subscriptions: count(client.subscriptions),
+        inflight_messages: count(client.inflight_messages),
+        queued_messages: count(client.queued_messages),
+        queued_bytes: client.queued_bytes,
+        dropped_messages: client.dropped_messages,
+    }
+}
+
+fn connection_report(connection: ConnectionInfo) -> ConnectionReport {
+    ConnectionReport {
+        address: connection.peer,
+        transport: connection.transport.to_owned(),
+        protocol_version: connection.protocol_version.to_owned(),
+        connected_seconds: connection.connected_millis / 1000,
+        keep_alive: connection.keep_alive,
+        received_messages: connection.received_messages,
+        outbox_bytes: count(connection.outbox_bytes),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

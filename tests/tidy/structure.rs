@@ -69,6 +69,17 @@ fn place(path: &Path) -> (String, Vec<PathBuf>) {
     (name, parents)
 }
 
+/// Whether a file of the same folder takes this one in by `#[path = "…"]`.
+fn has_path(tree: &Tree, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let attribute = format!("#[path = \"{name}\"]");
+    let mut beside = tree
+        .files
+        .iter()
+        .filter(|file| file.path.parent() == path.parent());
+    beside.any(|file| file.path != path && file.text.contains(&attribute))
+}
+
 fn declares(code: &str, name: &str) -> bool {
     words(code, "mod").any(|offset| {
         let rest = code[offset + 3..].trim_start();
@@ -95,7 +106,8 @@ mod tests {
             ("src/a/mod.rs", "mod c;"),
             ("src/a/c.rs", "mod d;"),
             ("src/a/c/d.rs", "fn f() {}"),
-            ("src/b.rs", "mod bb;"),
+            ("src/b.rs", "#[path = \"b_tests.rs\"]\nmod tests;"),
+            ("src/b_tests.rs", "fn f() {}"),
             ("src/stray.rs", "fn f() {}"),
             ("src/a/stray.rs", "fn f() {}"),
         ];
