@@ -151,11 +151,6 @@ impl CertificateSource {
         self.state.subscribe()
     }
 
-    /// What the source has to offer now.
-    pub(crate) fn state(&self) -> SourceState {
-        self.state.borrow().clone()
-    }
-
     /// The settings for a connection that is accepted now.
     pub(crate) fn config(&self) -> Option<Arc<ServerConfig>> {
         self.state.borrow().config.clone()
