@@ -32,11 +32,11 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of all retained messages: topic, properties and payload.
     ///
-    /// Default 64 MiB, for the same reason as `queue_bytes_max`.
+    /// Default 64 MiB: for the same reason as `queue_bytes_max`.
     pub retained_bytes_max: u64,
     /// Time between two publications of the `$SYS` topics; zero turns them off.
     ///
-    /// Default 10 s, as in mosquitto, whose topic names these are.
+    /// Default 10 s: as in mosquitto, whose topic names these are.
     pub sys_interval: Duration,
     /// Time that a graceful stop may take before connections are cut.
     ///
@@ -50,14 +50,24 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortLimits {
     /// Highest QoS that a client may publish with or is granted (MQTT 5, 3.2.2.3.4).
+    ///
+    /// Default 2: nothing of the standard is held back.
     pub maximum_qos: QoS,
     /// Whether retained messages are served (3.2.2.3.5).
+    ///
+    /// Default true: clients expect it, and `retained_messages_max` bounds what it costs.
     pub retain_available: bool,
     /// Whether `+` and `#` may be used in a subscription (3.2.2.3.11).
+    ///
+    /// Default true: clients expect it.
     pub wildcard_subscription_available: bool,
     /// Whether subscription identifiers may be used (3.2.2.3.12).
+    ///
+    /// Default true: clients expect it.
     pub subscription_identifiers_available: bool,
     /// Whether `$share/…` may be used (3.2.2.3.13).
+    ///
+    /// Default true: clients expect it.
     pub shared_subscription_available: bool,
     /// Largest control packet taken from a client, in bytes with its fixed header (3.2.2.3.6).
     ///
@@ -69,7 +79,7 @@ pub struct PortLimits {
     pub receive_maximum: u16,
     /// QoS 1 and 2 publishes that we have unacknowledged towards one client, whatever it allows.
     ///
-    /// Default 1,024, for the same reason.
+    /// Default 1,024: for the same reason as `receive_maximum`.
     pub inflight_messages_max: u16,
     /// Topic aliases that a client may set (3.2.2.3.8).
     ///
@@ -77,11 +87,11 @@ pub struct PortLimits {
     pub topic_alias_maximum: u16,
     /// Topic aliases that we set towards one client, whatever it allows (3.1.2.11.5).
     ///
-    /// Default 32.
+    /// Default 32: a device reads few topics often, and each alias keeps a topic name on both sides.
     pub outgoing_topic_aliases_max: u16,
     /// Longest keep alive in seconds; a client that asks for more, or for none, is told this one. 0 lets clients choose (3.2.2.3.14).
     ///
-    /// Default 0: the client knows its power budget.
+    /// Default unlimited (0): the client knows its power budget.
     pub max_keep_alive: u16,
     /// Longest session expiry; `None` lets sessions last for ever (3.2.2.3.2).
     ///
@@ -89,11 +99,11 @@ pub struct PortLimits {
     pub max_session_expiry: Option<Duration>,
     /// Longest time that a message is kept for sessions that are away; `None` means as long as the session.
     ///
-    /// Default none.
+    /// Default unlimited: the session's own expiry bounds it.
     pub max_message_expiry: Option<Duration>,
     /// Subscriptions of one client.
     ///
-    /// Default 10,000.
+    /// Default 10,000: ten times what a dashboard of a whole plant uses.
     pub subscriptions_per_client_max: u32,
     /// Messages queued for one session.
     ///
@@ -105,33 +115,35 @@ pub struct PortLimits {
     pub queue_bytes_per_client_max: u64,
     /// Bytes encoded for one connection and not yet taken by its socket. QoS 0 messages above it are dropped and counted.
     ///
-    /// Default 1 MiB. One packet may exceed it, so that a large message still passes.
+    /// Default 1 MiB: a second of a good radio link. One packet may exceed it, so that a large message still passes.
     pub outbox_bytes_max: u32,
     /// Connections served at one time on this port; `None` leaves the bound of the gateway alone.
+    ///
+    /// Default unlimited: the bound of the gateway holds.
     pub connections_max: Option<u32>,
     /// Connections from one address at one time on this port; 0 means no bound of its own.
     ///
-    /// Default 0: field networks often put hundreds of devices behind one address.
+    /// Default unlimited (0): field networks often put hundreds of devices behind one address.
     pub connections_per_address_max: u32,
     /// New connections per second from one address on this port, averaged over ten seconds; 0 means no bound.
     ///
-    /// Default 0, for the same reason.
+    /// Default unlimited (0): for the same reason as `connections_per_address_max`.
     pub connection_rate_per_address_max: u32,
     /// Time from accept to the end of the TLS, WebSocket and PROXY handshakes.
     ///
-    /// Default 10 s.
+    /// Default 10 s: a slow device signs in two, on a link that loses packets.
     pub handshake_timeout: Duration,
     /// Time from the end of the handshakes to a complete CONNECT packet.
     ///
-    /// Default 10 s.
+    /// Default 10 s: clients send it at once, and one that does not holds a connection for nothing.
     pub connect_timeout: Duration,
     /// Time that a packet may take from its first to its last byte. A client that trickles bytes costs only this long.
     ///
-    /// Default 60 s: a packet of 1 MiB on a link of 200 kbit/s still passes.
+    /// Default 1 min: a packet of 1 MiB on a link of 200 kbit/s still passes.
     pub packet_timeout: Duration,
     /// Time that a client may take no byte of what waits for it before it is disconnected.
     ///
-    /// Default 60 s.
+    /// Default 1 min: longer than any handover between radio cells, and short enough that its queue is not held for long.
     pub send_timeout: Duration,
 }
 

@@ -113,6 +113,8 @@ pub(super) struct Damage {
     pub(super) lines: BTreeSet<usize>,
     /// Byte from which the structure is guessed.
     pub(super) from: Option<usize>,
+    /// Whether keys may stand in what could not be understood.
+    pub(super) hides_keys: bool,
 }
 
 /// The faults found so far.
@@ -141,7 +143,11 @@ impl Faults {
     /// Takes the fault of a file that could not be read, so that what it holds counts as unknown.
     pub(super) fn push_unread(&mut self, draft: Draft) {
         self.certain.push(draft);
-        self.damage.push((usize::MAX, Damage::default()));
+        let damage = Damage {
+            hides_keys: true,
+            ..Damage::default()
+        };
+        self.damage.push((usize::MAX, damage));
     }
 
     /// Whether nothing forbids to use the configuration.
@@ -174,7 +180,7 @@ impl Faults {
             return false;
         }
         // What is missing may stand in the part that could not be read.
-        if draft.code == FaultCode::MissingKey {
+        if draft.code == FaultCode::MissingKey && self.damage.iter().any(|(_, d)| d.hides_keys) {
             return true;
         }
         let Whereabouts::At(at) = draft.whereabouts else {

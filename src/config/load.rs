@@ -81,6 +81,7 @@ impl Reading {
                 let draft = Draft::error(FaultCode::NotText, At::new(index, at..at + 1), message);
                 let damage = Damage {
                     from: Some(0),
+                    hides_keys: true,
                     ..Damage::default()
                 };
                 self.faults

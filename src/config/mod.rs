@@ -11,6 +11,7 @@ mod conflicts;
 mod faults;
 mod limit_keys;
 mod load;
+mod manual;
 mod merge;
 mod names;
 mod nearest;
@@ -21,12 +22,15 @@ mod schema;
 mod settings;
 mod source;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod units;
 mod value;
 
 use std::path::{Path, PathBuf};
 
+pub use manual::reference;
 pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ServiceName, SocketName,
     WebSocketPath,

@@ -20,14 +20,17 @@ pub(super) fn nearest<'a>(
 
 /// Whether two names are the same but for case, `_` and `-`.
 pub(super) fn same(one: &str, other: &str) -> bool {
-    plain(one) == plain(other)
+    characters(one).eq(characters(other))
 }
 
 fn plain(name: &str) -> Vec<char> {
+    characters(name).collect()
+}
+
+fn characters(name: &str) -> impl Iterator<Item = char> {
     name.chars()
         .filter(|c| *c != '_' && *c != '-')
         .flat_map(char::to_lowercase)
-        .collect()
 }
 
 fn tolerance(len: usize) -> usize {

@@ -10,6 +10,9 @@ use super::source::{At, Source};
 use super::tree::{Entry, Node, Table, Value};
 use super::value::Complaint;
 
+/// Unknown keys of one table for which a hint is looked for; more are not shown anyway.
+const EXPLAINED_KEYS_MAX: usize = 100;
+
 /// A table that was typed, with what it may hold and where it is.
 #[derive(Clone)]
 pub(super) struct Scope<'a> {
@@ -30,6 +33,35 @@ impl<'a> Scope<'a> {
             self.spec.header
         );
         self.table.get(key)
+    }
+
+    /// Whether an unknown key of the table was probably meant to be this one.
+    pub(super) fn is_meant(&self, key: &str) -> bool {
+        let unknown = |entry: &&Entry| self.spec.key(&entry.key).is_none();
+        let unknown = self.table.entries.iter().filter(unknown);
+        unknown
+            .take(EXPLAINED_KEYS_MAX)
+            .any(|entry| meant(self, &entry.key).is_some_and(|meant| meant.name == key))
+    }
+
+    /// What a report calls the table: by its header, or by its key where it has none.
+    pub(super) fn title(&self) -> String {
+        let header = self.spec.header.to_owned();
+        let Some(at) = self.at else {
+            return header;
+        };
+        let text = self
+            .sources
+            .get(at.source)
+            .map(|source| source.text.as_str());
+        let has_header = text
+            .and_then(|text| text.get(at.start..))
+            .is_some_and(|text| text.starts_with('['));
+        let key = self.path.rsplit('.').next().unwrap_or_default();
+        if has_header || key.ends_with(']') {
+            return header;
+        }
+        format!("`{key}`")
     }
 
     pub(super) fn place(&self) -> At {
@@ -73,7 +105,10 @@ impl<'a> Scope<'a> {
                 sources: self.sources,
             }),
             other => {
-                let message = format!("`{}` is a table, not {}", entry.key, other.kind());
+                let message = match path.ends_with(']') {
+                    true => format!("each {} is a table, not {}", entry.key, other.kind()),
+                    false => format!("`{}` is a table, not {}", entry.key, other.kind()),
+                };
                 faults.push(
                     Draft::error(FaultCode::WrongType, node.at, message)
                         .key(path)
@@ -91,7 +126,10 @@ fn table_hint(key: &str, spec: &TableSpec) -> String {
         "limits" if spec.header != "[limits]" => {
             "write limits = { max_packet_size = \"64 KiB\" }, or whichever it is".to_owned()
         }
-        _ => format!("write a line {} and its keys below it", spec.header),
+        "port" => {
+            "write a line [[listener.port]], and below it port = 1883 and the rest".to_owned()
+        }
+        _ => format!("write a line {}, and its keys below it", spec.header),
     }
 }
 
@@ -122,14 +160,11 @@ pub(super) fn tables<'a>(
             std::slice::from_ref(&entry.node)
         }
         other => {
-            let message = format!("`{key}` is not {} here", other.kind());
+            let message = format!("each {key} is a table, not {}", other.kind());
             faults.push(
                 Draft::error(FaultCode::WrongType, entry.node.at, message)
                     .key(scope.path_of(key))
-                    .hint(format!(
-                        "write a line {} and its keys below it",
-                        spec.header
-                    )),
+                    .hint(table_hint(key, spec)),
             );
             &[]
         }
@@ -166,8 +201,11 @@ pub(super) fn read<T>(
     }
 }
 
-/// Notes that a key that must be written is not.
+/// Notes that a key that must be written is not; but not where it was written with a typing error, which is noted already.
 pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
+    if scope.is_meant(key) {
+        return;
+    }
     let hint = match scope.spec.key(key).map(|key| key.absence) {
         Some(Absence::Fault(hint)) => Some(hint.to_owned()),
         _ => None,
@@ -175,7 +213,7 @@ pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
     let message = match (key, scope.at) {
         ("listener", _) => "there is no listener, so no client could connect".to_owned(),
         ("port", _) => "this listener has no port".to_owned(),
-        _ => format!("`{key}` is missing in {}", scope.spec.header),
+        _ => format!("`{key}` is missing in {}", scope.title()),
     };
     let draft = match (scope.at, scope.sources.first()) {
         (None, Some(main)) => Draft::of_file(
@@ -191,12 +229,10 @@ pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
 
 /// Notes every key that the table does not have.
 pub(super) fn unknown_keys(scope: &Scope<'_>, faults: &mut Faults) {
-    for entry in &scope.table.entries {
-        if scope.spec.key(&entry.key).is_some() {
-            continue;
-        }
+    let is_unknown = |entry: &&Entry| scope.spec.key(&entry.key).is_none();
+    for (nth, entry) in scope.table.entries.iter().filter(is_unknown).enumerate() {
         let path = scope.path_of(&entry.key);
-        if let Some((message, hint)) = not_available(scope.spec, &entry.key) {
+        if let Some((message, hint)) = not_available(scope.spec, entry) {
             faults.push(
                 Draft::error(FaultCode::NotAvailable, entry.key_at, message)
                     .key(path)
@@ -205,16 +241,20 @@ pub(super) fn unknown_keys(scope: &Scope<'_>, faults: &mut Faults) {
             continue;
         }
         let message = match scope.at {
-            Some(_) => format!("{} has no key `{}`", scope.spec.header, shown(&entry.key)),
-            None if matches!(entry.node.value, Value::Table(_) | Value::List(_)) => {
-                format!("there is no table [{}]", shown(&entry.key))
+            Some(_) => format!("{} has no key `{}`", scope.title(), shown(&entry.key)),
+            None if entry.is_scalar() => {
+                format!("`{}` stands above the first table", shown(&entry.key))
             }
-            None => format!("`{}` belongs to no table", shown(&entry.key)),
+            None => format!("there is no table [{}]", shown(&entry.key)),
         };
         faults.push(
             Draft::error(FaultCode::UnknownKey, entry.key_at, message)
                 .key(path)
-                .maybe_hint(hint_for(scope, entry)),
+                .maybe_hint(if nth < EXPLAINED_KEYS_MAX {
+                    hint_for(scope, entry)
+                } else {
+                    None
+                }),
         );
     }
 }
@@ -224,13 +264,15 @@ fn shown(key: &str) -> String {
 }
 
 /// What the cluster broker has under a name that has no meaning here.
-fn not_available(spec: &TableSpec, key: &str) -> Option<(String, &'static str)> {
+fn not_available(spec: &TableSpec, entry: &Entry) -> Option<(String, &'static str)> {
     const ONLY_NONE: &str =
         "write authentication = \"none\" and authorization = \"none\" in each [[listener.port]]";
     let root = spec.header == schema::ROOT.header;
     let tls = spec.header == schema::TLS.header;
-    let what = match key {
-        "authentication" | "authorization" if root => ("named checks of clients", ONLY_NONE),
+    let root = root && !entry.is_scalar();
+    let what = match entry.key.as_str() {
+        "authentication" => return root.then(|| (no_table("authentication"), ONLY_NONE)),
+        "authorization" => return root.then(|| (no_table("authorization"), ONLY_NONE)),
         "bridge" | "bridges" if root => ("connections to other brokers", "remove the table"),
         "ca" | "cafile" | "ca_file" | "client_ca" if tls => (
             "certificates of clients",
@@ -238,39 +280,66 @@ fn not_available(spec: &TableSpec, key: &str) -> Option<(String, &'static str)> 
         ),
         _ => return None,
     };
-    Some((format!("this version has no {}: `{key}`", what.0), what.1))
+    Some((format!("this version has no {}", what.0), what.1))
 }
 
-/// What was probably meant by an unknown key.
-fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
-    let typed = entry.key.as_str();
-    let is_meant = |key: &&KeySpec| {
-        same(key.name, typed) || key.elsewhere.iter().any(|name| same(name, typed))
-    };
-    if let Some(key) = scope.spec.keys().find(is_meant) {
-        return Some(write(scope, key));
+fn no_table(key: &str) -> String {
+    format!("this version has no [{key}]: \"none\" is the only {key} there is")
+}
+
+/// The key of the same table that was probably meant by an unknown one.
+fn meant(scope: &Scope<'_>, typed: &str) -> Option<&'static KeySpec> {
+    let is_other_name = |key: &&KeySpec| has_name(key, typed);
+    if let Some(key) = scope.spec.keys().find(is_other_name) {
+        return Some(key);
     }
+    if table_with(scope, |key| same(key.name, typed)).is_some() {
+        return None;
+    }
+    let name = nearest(typed, scope.spec.keys().map(|key| key.name))?;
+    scope.spec.key(name)
+}
+
+fn has_name(key: &KeySpec, typed: &str) -> bool {
+    same(key.name, typed) || key.elsewhere.iter().any(|name| same(name, typed))
+}
+
+/// Another table with such a key, and the key; one of a listener for what stands in a listener, if there is one.
+fn table_with(
+    scope: &Scope<'_>,
+    is_wanted: impl Fn(&KeySpec) -> bool,
+) -> Option<(&'static TableSpec, &'static KeySpec)> {
     let others = schema::TABLES
         .iter()
-        .filter(|table| table.header != scope.spec.header);
-    let exact = |table: &&&TableSpec| table.keys().any(|key| same(key.name, typed));
-    let alias = |table: &&&TableSpec| table.keys().any(|key| is_meant(&key));
-    let nearby = |table: &&&TableSpec| table.header.contains("listener") == in_listener(scope);
-    let table = others
-        .clone()
-        .filter(nearby)
-        .find(exact)
-        .or_else(|| others.clone().find(exact));
-    if let Some(table) = table {
-        let key = table.keys().find(|key| same(key.name, typed));
-        return key.map(|key| elsewhere(key, table));
+        .filter(|t| t.header != scope.spec.header);
+    let mut found = None;
+    for table in others {
+        let Some(key) = table.keys().find(|key| is_wanted(key)) else {
+            continue;
+        };
+        if table.header.contains("listener") == scope.spec.header.contains("listener") {
+            return Some((table, key));
+        }
+        found.get_or_insert((*table, key));
     }
-    if let Some(name) = nearest(typed, scope.spec.keys().map(|key| key.name)) {
-        return scope.spec.key(name).map(|key| write(scope, key));
+    found
+}
+
+/// What to do about an unknown key.
+fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
+    let typed = entry.key.as_str();
+    if let Some(key) = meant(scope, typed) {
+        return Some(write(scope, key));
     }
-    if let Some(table) = others.clone().filter(nearby).find(alias) {
-        let key = table.keys().find(|key| is_meant(key));
-        return key.map(|key| elsewhere(key, table));
+    let fits = |key: &KeySpec| entry.is_scalar() != key.kind.is_table();
+    let table = table_with(scope, |key| fits(key) && same(key.name, typed))
+        .or_else(|| table_with(scope, |key| fits(key) && has_name(key, typed)));
+    if let Some((table, key)) = table {
+        return Some(elsewhere(key, table));
+    }
+    if scope.at.is_none() {
+        let tables = "[gateway], [[listener]], [limits], [admin] and [log]";
+        return Some(format!("the tables are {tables}"));
     }
     let names: Vec<String> = scope.spec.keys().map(|k| format!("`{}`", k.name)).collect();
     Some(if names.len() > 16 {
@@ -281,10 +350,6 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
     } else {
         format!("it can have {}", super::value::enumerate(&names))
     })
-}
-
-fn in_listener(scope: &Scope<'_>) -> bool {
-    scope.spec.header.contains("listener")
 }
 
 fn write(scope: &Scope<'_>, key: &KeySpec) -> String {

@@ -59,7 +59,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
 fn gateway(scope: Option<Scope<'_>>, faults: &mut Faults) -> GatewaySettings {
     let name = scope.and_then(|scope| {
         unknown_keys(&scope, faults);
-        read(&scope, "name", faults, |value, _| value::name(value))
+        read(&scope, "name", faults, |value, _| value::label(value))
     });
     name.map_or_else(GatewaySettings::default, |name| GatewaySettings { name })
 }
@@ -143,13 +143,13 @@ fn listener<'a>(scope: Scope<'a>, limits: &Limits, faults: &mut Faults) -> Place
     if scope.entry("name").is_none() {
         missing(&scope, "name", faults);
     }
-    let name: Option<ListenerName> = read(&scope, "name", faults, |v, _| value::name(v));
+    let name: Option<ListenerName> = read(&scope, "name", faults, |v, _| value::label(v));
     let service_type = match choose(&scope, "service_type", faults) {
         Some(1) => ServiceType::LoadBalancer,
         Some(2) => ServiceType::NodePort,
         _ => ServiceType::ClusterIp,
     };
-    let service_name = read(&scope, "service_name", faults, |v, _| value::name(v));
+    let service_name = read(&scope, "service_name", faults, |v, _| value::label(v));
     let group = Group {
         name: name.clone().unwrap_or_else(ListenerName::fallback),
         service_type,
@@ -182,7 +182,9 @@ fn port<'a>(scope: Scope<'a>, group: &Group<'_>, faults: &mut Faults) -> Option<
         Some(1) => Protocol::WebSockets,
         _ => Protocol::Mqtt,
     };
-    let websocket_path = read(&scope, "websocket_path", faults, |v, _| value::name(v));
+    let websocket_path = read(&scope, "websocket_path", faults, |v, _| {
+        value::websocket_path(v)
+    });
     if protocol == Protocol::Mqtt {
         let only = "is only for protocol = \"WebSockets\"";
         conflicts::refuse(&scope, "websocket_path", only, faults);
@@ -239,6 +241,12 @@ fn endpoint(scope: &Scope<'_>, faults: &mut Faults) -> Option<(Endpoint, At)> {
     let written = ["port", "path", "systemd"].map(|key| scope.entry(key));
     let mut written = written.into_iter().flatten();
     let Some(first) = written.next() else {
+        if ["port", "path", "systemd"]
+            .iter()
+            .any(|key| scope.is_meant(key))
+        {
+            return None;
+        }
         let message = "this [[listener.port]] does not say where it accepts";
         faults.push(
             Draft::error(FaultCode::MissingKey, scope.place(), message)
@@ -257,21 +265,25 @@ fn endpoint(scope: &Scope<'_>, faults: &mut Faults) -> Option<(Endpoint, At)> {
         );
     }
     let at = first.node.at;
-    let only = |keys: &[&str], what: &str, faults: &mut Faults| {
-        for key in keys {
+    let this = match first.key.as_str() {
+        "port" => "a TCP port",
+        "path" => "a Unix socket",
+        _ => "a socket of systemd",
+    };
+    for (key, only, what) in [
+        ("bind", "port", "a TCP port"),
+        ("interface", "port", "a TCP port"),
+        ("node_port", "port", "a TCP port"),
+        ("mode", "path", "a Unix socket"),
+    ] {
+        if first.key != only {
             conflicts::refuse(
                 scope,
                 key,
-                &format!("is only for ports with `{what}`"),
+                &format!("is for {what}, and this is {this}"),
                 faults,
             );
         }
-    };
-    if first.key != "port" {
-        only(&["bind", "interface", "node_port"], "port", faults);
-    }
-    if first.key != "path" {
-        only(&["mode"], "path", faults);
     }
     match first.key.as_str() {
         "port" => tcp(scope, faults).map(|endpoint| (endpoint, at)),

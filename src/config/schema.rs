@@ -84,6 +84,12 @@ pub(super) enum Kind {
     SocketAddress,
 }
 
+impl Kind {
+    pub(super) fn is_table(self) -> bool {
+        matches!(self, Self::Table(_) | Self::Tables(_))
+    }
+}
+
 /// Smallest and largest number, and the word for "no bound".
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {

@@ -48,6 +48,7 @@ pub(super) fn parse(index: usize, source: &Source) -> Parsed {
             .filter(|e| e.breaks_structure)
             .map(|e| e.range.start)
             .min(),
+        hides_keys: explained.iter().any(|e| e.breaks_structure || e.hides_key),
     };
     let drafts = explained.into_iter().map(|e| e.draft(index)).collect();
     Parsed {
@@ -65,6 +66,8 @@ struct Explained {
     related: Option<(Range<usize>, &'static str)>,
     /// Whether what follows may belong to another table than it seems.
     breaks_structure: bool,
+    /// Whether a key may stand in what was not understood.
+    hides_key: bool,
 }
 
 impl Explained {
@@ -86,6 +89,19 @@ fn drop_consequences(explained: &mut Vec<Explained>, source: &Source) {
         .map(|e| e.range.start)
         .min();
     explained.sort_by_key(|e| e.range.start);
+    // Below a header that is there twice its keys are there twice too.
+    let mut below_duplicate = false;
+    explained.retain(|e| {
+        if source
+            .line(source.line_of(e.range.start))
+            .trim_start()
+            .starts_with('[')
+        {
+            below_duplicate = e.code == FaultCode::Duplicate;
+            return true;
+        }
+        !(below_duplicate && e.code == FaultCode::Duplicate)
+    });
     if let Some(open) = open {
         explained.retain(|e| e.range.start <= open || e.breaks_structure);
     }
@@ -101,7 +117,9 @@ impl Explainer<'_> {
     fn explain(&self) -> Explained {
         let message = self.error.message();
         let says = |start: &str| message.starts_with(start);
-        if says("duplicate key") {
+        if self.line().contains('\r') {
+            self.carriage_return()
+        } else if says("duplicate key") {
             self.duplicate()
         } else if says("unclosed array table") || says("unclosed table") {
             self.header()
@@ -175,6 +193,7 @@ impl Explainer<'_> {
             hint: None,
             related: None,
             breaks_structure: false,
+            hides_key: true,
         }
     }
 
@@ -255,6 +274,14 @@ impl Explainer<'_> {
         }
     }
 
+    fn carriage_return(&self) -> Explained {
+        let at = self.line_start() + self.line().find('\r').unwrap_or(0);
+        Explained {
+            hint: Some("save the file with Unix line ends".to_owned()),
+            ..self.fault(at..at + 1, "a line ends with a carriage return alone")
+        }
+    }
+
     fn unclosed(&self) -> Explained {
         let message = self.error.message();
         let (open, close, what): (&str, &str, _) = if message.contains("array") {
@@ -325,26 +352,36 @@ impl Explainer<'_> {
         let text = self.text(&range).trim().to_owned();
         if text.is_empty() {
             let line = self.content();
-            return self.fault(line, "there is no value after `=`");
+            return Explained {
+                hides_key: false,
+                hint: Some("write the value, or # in front of the line".to_owned()),
+                ..self.fault(line, "there is no value after `=`")
+            };
         }
         if text.contains(['“', '”', '„', '‘', '’', '«', '»']) {
             let plain = text.trim_matches(['“', '”', '„', '‘', '’', '«', '»', '"']);
             return Explained {
                 hint: self.write(&quoted(plain)),
-                ..self.fault(range, "these quotes are typographic ones")
+                hides_key: false,
+                ..self.fault(
+                    range,
+                    "these are typographic quotes, and TOML takes straight ones",
+                )
             };
         }
         let plain = text.trim_matches(['"', '\'', '`', ',', ';', ' ']);
-        let hint = match text.to_ascii_lowercase().as_str() {
-            "yes" | "on" => Some("write true".to_owned()),
-            "no" | "off" => {
-                Some("write false, or \"off\" where the key takes that word".to_owned())
-            }
-            _ => self.write(&quoted(plain)),
+        let (message, hint) = match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" => ("a switch is true or false", self.write("true")),
+            "no" | "off" => (
+                "a switch is true or false, and a word stands in quotes",
+                self.write("false, or \"off\" if the key takes that word"),
+            ),
+            _ => ("text must be in quotes", self.write(&quoted(plain))),
         };
         Explained {
             hint,
-            ..self.fault(range, "a text must stand in quotes")
+            hides_key: false,
+            ..self.fault(range, message)
         }
     }
 
@@ -364,6 +401,7 @@ impl Explainer<'_> {
             .to_owned();
         Explained {
             hint: self.write(&quoted(without_comment(&inner).trim())),
+            hides_key: false,
             ..self.fault(start..end, "the text has no closing quote")
         }
     }
@@ -376,6 +414,7 @@ impl Explainer<'_> {
         let start = self.line_start() + at;
         Explained {
             hint: Some("write the text in single quotes, where \\ has no meaning".to_owned()),
+            hides_key: false,
             ..self.fault(
                 start..start + 2,
                 "`\\` begins an escape here, and this is none",
@@ -415,19 +454,27 @@ impl Explainer<'_> {
             };
             return Explained {
                 hint: Some(hint),
+                hides_key: false,
                 ..self.fault(token, "a number does not begin with 0")
             };
         }
         if message.starts_with("invalid boolean") {
             return Explained {
                 hint: self.write(&text.to_ascii_lowercase()),
+                hides_key: false,
                 ..self.fault(token, "true and false are written in lower case")
             };
         }
         if message.contains("float") || message.contains("date") || message.contains("number") {
+            let is_word = text.starts_with(char::is_alphabetic);
+            let message = match is_word {
+                true => "text must be in quotes",
+                false => "this is not a number, and text must be in quotes",
+            };
             return Explained {
                 hint: self.write(&quoted(&text)),
-                ..self.fault(token, "this is not a number; a text must stand in quotes")
+                hides_key: false,
+                ..self.fault(token, message)
             };
         }
         if message.contains("recurs") {
@@ -436,12 +483,7 @@ impl Explainer<'_> {
                 ..self.fault(self.span(), "this is nested too deeply")
             };
         }
-        if message.starts_with("carriage return") {
-            return Explained {
-                hint: Some("save the file with Unix line ends".to_owned()),
-                ..self.fault(self.span(), "the line ends with a carriage return alone")
-            };
-        }
+
         if message.contains("comma") || message.contains("assignment") {
             return Explained {
                 hint: Some("put `,` between the entries".to_owned()),

@@ -68,6 +68,13 @@ impl Table {
     }
 }
 
+impl Entry {
+    /// Whether the value holds no others.
+    pub(super) fn is_scalar(&self) -> bool {
+        !matches!(self.node.value, Value::Table(_) | Value::List(_))
+    }
+}
+
 impl Value {
     fn from_toml(source: usize, value: &DeValue<'_>) -> Self {
         match value {
@@ -95,10 +102,11 @@ impl Value {
     /// What the value is, in the words of a report.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Text(_) => "a text",
+            Self::Text(_) => "text in quotes",
             Self::Integer { .. } => "a whole number",
             Self::Float(_) => "a number with a fraction",
-            Self::Switch(_) => "true or false",
+            Self::Switch(true) => "true",
+            Self::Switch(false) => "false",
             Self::Date => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",

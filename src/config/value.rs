@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::limit_keys::Setting;
-use super::names::NameFault;
+use super::names::{NameFault, WebSocketPath};
 use super::nearest::nearest;
 use super::report::FaultCode;
 use super::schema::{Bounds, Kind};
@@ -95,12 +95,32 @@ pub(super) fn name<T>(value: &Value) -> Result<T, Complaint>
 where
     T: for<'t> TryFrom<&'t str, Error = NameFault>,
 {
-    let typed = text(value, "a text")?;
-    T::try_from(typed).map_err(|fault| {
+    let typed = text(value, "text in quotes")?;
+    T::try_from(typed).map_err(|fault| Complaint::bad(fault.to_string()))
+}
+
+/// A name of letters, digits and hyphens, for which a better one can be proposed.
+pub(super) fn label<T>(value: &Value) -> Result<T, Complaint>
+where
+    T: for<'t> TryFrom<&'t str, Error = NameFault>,
+{
+    name(value).map_err(|complaint| {
+        let Value::Text(typed) = value else {
+            return complaint;
+        };
         let better = plainer(typed);
-        let works = better != typed && T::try_from(better.as_str()).is_ok();
-        let hint = works.then(|| format!("write {}", quoted(&better)));
-        Complaint::bad(fault.to_string()).maybe_hint(hint)
+        let works = T::try_from(better.as_str()).is_ok();
+        complaint.maybe_hint(works.then(|| format!("write {}", quoted(&better))))
+    })
+}
+
+/// A path of a request.
+pub(super) fn websocket_path(value: &Value) -> Result<WebSocketPath, Complaint> {
+    name(value).map_err(|complaint| match value {
+        Value::Text(typed) if typed.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
+            complaint.hint(format!("write {}", quoted(&format!("/{typed}"))))
+        }
+        _ => complaint,
     })
 }
 
@@ -126,12 +146,41 @@ pub(super) fn choice(value: &Value, words: &[(&'static str, &str)]) -> Result<us
     {
         return Ok(found);
     }
-    let near = nearest(typed, words.iter().map(|(word, _)| *word));
+    let meant = SYNONYMS
+        .iter()
+        .find(|(other, _)| other.eq_ignore_ascii_case(typed));
+    let meant = meant.map(|(_, word)| *word);
+    let meant = meant.filter(|meant| words.iter().any(|(word, _)| word == meant));
+    let near = meant.or_else(|| nearest(typed, words.iter().map(|(word, _)| *word)));
     Err(
         Complaint::bad(format!("takes {list}, not {}", quoted(typed)))
             .maybe_hint(near.map(|word| format!("write \"{word}\""))),
     )
 }
+
+/// Words that other programs have for the same.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("ws", "WebSockets"),
+    ("wss", "WebSockets"),
+    ("http", "WebSockets"),
+    ("https", "WebSockets"),
+    ("tcp", "Mqtt"),
+    ("mqtts", "Mqtt"),
+    ("tls", "Mqtt"),
+    ("warning", "warn"),
+    ("err", "error"),
+    ("notice", "info"),
+    ("all", "trace"),
+    ("plain", "text"),
+    ("pretty", "text"),
+    ("journal", "journald"),
+    ("tlsv1.2", "1.2"),
+    ("tlsv1.3", "1.3"),
+    ("tls1.2", "1.2"),
+    ("tls1.3", "1.3"),
+    ("1.0", "1.2"),
+    ("1.1", "1.2"),
+];
 
 /// "a, b or c".
 pub(super) fn enumerate(items: &[String]) -> String {
@@ -210,7 +259,7 @@ impl Unit {
         match self {
             Self::One => n.to_string(),
             Self::Bytes if n > 1 << 20 && (n + 1).is_multiple_of(1 << 20) => {
-                format!("{n} ({} less one byte)", render_size(n + 1))
+                format!("{} less one byte", render_size(n + 1))
             }
             Self::Bytes => render_size(n),
             Self::Millis => render_time(n),
@@ -243,7 +292,9 @@ fn bounded(value: &Value, bounds: Bounds, unit: Unit) -> Result<Setting, Complai
         Value::Text(text) => quoted(text),
         _ => unit.render(number),
     };
-    Err(out_of_bounds(&found, bounds, unit))
+    let largest = unit == Unit::Bytes && number == bounds.max + 1;
+    let hint = largest.then(|| format!("write {}", bounds.max));
+    Err(out_of_bounds(&found, bounds, unit).maybe_hint(hint))
 }
 
 /// An integer in the unit of the setting. A time without a unit is in seconds.
@@ -252,7 +303,9 @@ fn whole(number: Option<i128>, bounds: Bounds, unit: Unit) -> Result<u64, Compla
     let scaled = number.and_then(|n| n.checked_mul(factor));
     scaled.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
         let found = number.map_or("one that large".to_owned(), |n| n.to_string());
-        out_of_bounds(&found, bounds, unit)
+        let unlimited = number == Some(-1);
+        let hint = bounds.none.filter(|_| unlimited);
+        out_of_bounds(&found, bounds, unit).maybe_hint(hint.map(|w| format!("write \"{w}\"")))
     })
 }
 
@@ -269,7 +322,7 @@ fn from_text(text: &str, bounds: Bounds, unit: Unit) -> Result<u64, Complaint> {
             let none = or_none(bounds);
             Err(Complaint {
                 code: FaultCode::WrongType,
-                message: format!("takes a whole number{none}, not a text"),
+                message: format!("takes a whole number{none}, not text in quotes"),
                 hint,
             })
         }
@@ -433,7 +486,11 @@ pub(super) fn mode(value: &Value) -> Result<u32, Complaint> {
 /// An IP address to accept on; `None` is every address.
 pub(super) fn address(value: &Value) -> Result<Option<IpAddr>, Complaint> {
     const TAKES: &str = "an IP address";
-    let typed = text(value, TAKES)?.trim();
+    let typed = text(value, TAKES).map_err(|complaint| match value {
+        Value::Text(_) | Value::List(_) => complaint,
+        _ => complaint.hint("write it in quotes: \"192.0.2.7\", or whichever it is"),
+    })?;
+    let typed = typed.trim();
     if typed == "*" {
         return Ok(None);
     }
@@ -450,7 +507,7 @@ pub(super) fn address(value: &Value) -> Result<Option<IpAddr>, Complaint> {
     {
         let hint = match typed.contains('%') {
             true => format!("write \"{address}\", and interface = {}", quoted(rest)),
-            false => format!("write \"{address}\", without the length of the network"),
+            false => format!("write the address of this machine, without /{rest}"),
         };
         return Err(complaint.hint(hint));
     }
@@ -468,6 +525,9 @@ fn address_hint(typed: &str) -> Option<String> {
     }
     if unbracketed != typed && unbracketed.parse::<Ipv6Addr>().is_ok() {
         return Some(format!("write \"{unbracketed}\", without brackets"));
+    }
+    if typed.split('.').count() == 4 && typed.split('.').all(|part| part.parse::<u64>().is_ok()) {
+        return Some("each of the four numbers is at most 255".to_owned());
     }
     const INTERFACES: &[&str] = &["eth", "en", "wl", "br", "wwan", "usb", "tun", "bond", "lo"];
     if INTERFACES.iter().any(|i| lower.starts_with(i)) && !typed.contains('.') {
@@ -493,13 +553,13 @@ fn usable(address: IpAddr) -> Result<IpAddr, Complaint> {
         IpAddr::V4(v4) if v4.is_multicast() => refused("a multicast address"),
         IpAddr::V4(Ipv4Addr::BROADCAST) => refused("the broadcast address"),
         IpAddr::V6(v6) if v6.is_multicast() => refused("a multicast address"),
-        IpAddr::V6(v6) => {
-            match v6.to_ipv4_mapped() {
-                Some(v4) => Err(Complaint::bad("takes an IPv4 address as itself")
-                    .hint(format!("write \"{v4}\""))),
-                None => Ok(address),
-            }
-        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Err(
+                Complaint::bad("is an IPv4 address in the form of an IPv6 one")
+                    .hint(format!("write \"{v4}\"")),
+            ),
+            None => Ok(address),
+        },
         IpAddr::V4(_) => Ok(address),
     }
 }

@@ -1,0 +1,218 @@
+//! One bad value, one test. Each file of `tests/golden/config` holds a configuration and, below a line, the whole report.
+
+use std::collections::BTreeSet;
+
+use super::{compare, root};
+use crate::config::load::load_text;
+use crate::config::{Paint, Report};
+
+const LINE: &str = "=== report ===\n";
+
+/// Reads the configuration of a file and compares the report with what stands below it.
+fn check(name: &str) {
+    let path = format!("tests/golden/config/{name}.txt");
+    let file = std::fs::read_to_string(root().join(&path)).unwrap();
+    let (text, _) = file.split_once(LINE).unwrap();
+    let report = match load_text("gateway.toml".as_ref(), text) {
+        Err(report) => report,
+        Ok(loaded) => Report {
+            faults: loaded.warnings,
+            omitted: 0,
+        },
+    };
+    assert!(!report.faults.is_empty(), "nothing was found");
+    let is_warning = name.starts_with("warning_");
+    assert_eq!(report.errors().next().is_none(), is_warning, "{report}");
+    compare(
+        &path,
+        &format!("{text}{LINE}{}", report.render(Paint::Plain)),
+    );
+}
+
+macro_rules! reports {
+    ($($name:ident,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+reports! {
+        conflict_admin_port,
+        conflict_admin_port_by_default,
+        conflict_bind_with_path,
+        conflict_control_socket,
+        conflict_listener_name_twice,
+        conflict_mode_with_port,
+        conflict_node_port_twice,
+        conflict_node_port_without_node_port,
+        conflict_port_and_path,
+        conflict_port_used_in_two_listeners,
+        conflict_port_used_twice,
+        conflict_socket_used_twice,
+        conflict_systemd_used_twice,
+        conflict_websocket_path_with_mqtt,
+        key_before_the_first_table,
+        key_before_the_first_table_of_nothing,
+        key_in_another_spelling,
+        key_in_limits_of_nothing,
+        key_of_another_broker,
+        key_of_another_table,
+        key_of_limits_in_a_port,
+        key_of_nothing,
+        key_of_the_gateway_in_a_port_limit,
+        key_password_is_not_shown,
+        key_with_a_typing_error,
+        missing_authentication,
+        missing_authorization,
+        missing_everything,
+        missing_listener,
+        missing_listener_name,
+        missing_place_of_a_port,
+        missing_port_of_a_listener,
+        missing_ports_in_a_list,
+        missing_tls_cert_and_key,
+        missing_tls_mode,
+        syntax_address_without_quotes,
+        syntax_backslash_in_text,
+        syntax_carriage_return_alone,
+        syntax_colon,
+        syntax_comma_missing_in_table,
+        syntax_control_character,
+        syntax_header_not_closed,
+        syntax_header_of_a_table_not_closed,
+        syntax_key_alone,
+        syntax_key_twice,
+        syntax_key_with_space,
+        syntax_key_with_umlaut,
+        syntax_leading_zero,
+        syntax_list_not_closed,
+        syntax_listener_in_single_brackets_twice,
+        syntax_mode_with_leading_zero,
+        syntax_nested_too_deeply,
+        syntax_no_equals_sign,
+        syntax_no_value,
+        syntax_quote_not_closed,
+        syntax_semicolon_at_the_end,
+        syntax_size_without_quotes,
+        syntax_slashes_as_comment,
+        syntax_table_not_closed,
+        syntax_table_twice,
+        syntax_text_of_lines_not_closed,
+        syntax_text_without_quotes,
+        syntax_true_in_capitals,
+        syntax_two_errors_and_a_wrong_value,
+        syntax_two_keys_in_a_line,
+        syntax_typographic_quotes,
+        syntax_word_without_quotes,
+        syntax_yes,
+        table_not_available,
+        table_of_nothing,
+        table_with_a_typing_error,
+        type_authentication_is_switch,
+        type_bind_is_list,
+        type_bind_is_number,
+        type_date,
+        type_gateway_is_text,
+        type_http_is_number,
+        type_limits_is_number,
+        type_listener_in_single_brackets,
+        type_listener_is_text,
+        type_name_is_number,
+        type_port_in_listener,
+        type_port_in_single_brackets,
+        type_port_is_fraction,
+        type_port_is_text,
+        type_ports_are_numbers,
+        type_switch_is_number,
+        type_switch_is_text,
+        type_tls_is_switch,
+        value_authentication_names_nothing,
+        value_authorization_names_nothing,
+        value_bind_in_brackets,
+        value_bind_is_a_host_name,
+        value_bind_is_a_network,
+        value_bind_is_an_interface,
+        value_bind_is_link_local,
+        value_bind_is_localhost,
+        value_bind_is_mapped,
+        value_bind_is_multicast,
+        value_bind_out_of_range,
+        value_bind_with_port,
+        value_bind_with_scope,
+        value_count_is_negative,
+        value_count_is_text,
+        value_gateway_name,
+        value_http,
+        value_http_is_address,
+        value_http_is_port,
+        value_interface,
+        value_keep_alive_too_long,
+        value_key_is_the_key_itself,
+        value_listener_name_in_capitals,
+        value_listener_name_too_long,
+        value_listener_name_too_short,
+        value_log_level,
+        value_mount_point_of_the_broker,
+        value_mount_point_with_wildcard,
+        value_packet_too_large,
+        value_packet_too_small,
+        value_path_is_empty,
+        value_path_is_relative,
+        value_path_is_windows,
+        value_path_with_tilde,
+        value_port_beyond_all_numbers,
+        value_port_connections_zero,
+        value_port_negative,
+        value_port_too_large,
+        value_protocol,
+        value_protocol_far_away,
+        value_qos,
+        value_receive_maximum_zero,
+        value_service_name,
+        value_service_type,
+        value_size_is_a_word,
+        value_size_with_fraction,
+        value_size_without_unit_letter,
+        value_socket_mode_decimal,
+        value_socket_mode_letters,
+        value_socket_mode_too_large,
+        value_socket_path_is_a_folder,
+        value_socket_path_too_long,
+        value_systemd,
+        value_time_below_a_second,
+        value_time_in_capitals,
+        value_time_is_false,
+        value_time_too_long,
+        value_time_with_unknown_unit,
+        value_time_without_unit,
+        value_tls_automatic,
+        value_tls_client_ca,
+        value_tls_mode,
+        value_tls_version,
+        value_tls_version_is_number,
+        value_websocket_path,
+        warning_client_takes_all,
+        warning_connections_of_a_port,
+        warning_node_port_unusual,
+        warning_port_zero,
+        warning_queue_smaller_than_packet,
+        warning_service_name_twice,
+        warning_service_type_twice,
+}
+
+#[test]
+fn every_report_has_a_test() {
+    let folder = root().join("tests/golden/config");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let tests: BTreeSet<String> = NAMES.iter().map(|name| format!("{name}.txt")).collect();
+    assert_eq!(files, tests);
+}
