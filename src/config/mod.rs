@@ -7,6 +7,7 @@
 //! `merge`); the second is what the gateway runs on (`settings`), made from it by `resolve`. What a file may hold is said
 //! once, in `schema` and `limit_keys`; the reader, the hints and the reference manual all follow these.
 
+mod address;
 mod conflicts;
 mod faults;
 mod limit_keys;

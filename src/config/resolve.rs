@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::address;
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::faults::{Draft, Faults};
 use super::limit_keys::LimitSpec;
@@ -70,7 +71,7 @@ fn admin(scope: Option<&Scope<'_>>, faults: &mut Faults) -> AdminSettings {
         return admin;
     };
     unknown_keys(scope, faults);
-    if let Some(http) = read(scope, "http", faults, |v, _| value::socket_address(v)) {
+    if let Some(http) = read(scope, "http", faults, |v, _| address::socket_address(v)) {
         admin.http = http;
     }
     admin.control_socket = read(scope, "control_socket", faults, |v, beside| {
@@ -311,7 +312,7 @@ fn tcp(scope: &Scope<'_>, faults: &mut Faults) -> Option<Endpoint> {
                 .key(scope.path_of("port")),
         );
     }
-    let bind = read(scope, "bind", faults, |v, _| value::address(v)).flatten();
+    let bind = read(scope, "bind", faults, |v, _| address::bind(v)).flatten();
     let interface = read(scope, "interface", faults, |v, _| value::name(v));
     if let (Some(IpAddr::V6(address)), Some(entry)) = (bind, scope.entry("bind"))
         && address.is_unicast_link_local()

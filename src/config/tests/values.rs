@@ -172,9 +172,8 @@ limits = { max_packet_size = 1000, connections_max = 7 }
     assert_eq!(settings.listeners[0].ports[0].limits, expected);
 }
 
-#[test]
-fn every_bound_can_be_set() {
-    let text = r#"
+/// Every bound with another value than its default.
+const BOUNDS: &str = r#"
 [limits]
 connections_max = 11
 sessions_max = 12
@@ -207,8 +206,11 @@ connect_timeout = "28 s"
 packet_timeout = "29 s"
 send_timeout = "1 d"
 "#;
+
+#[test]
+fn every_bound_can_be_set() {
     let text = format!(
-        "{text}{}",
+        "{BOUNDS}{}",
         crate::config::DEFAULT_TEXT.replace("[limits]", "")
     );
     let settings = parse(&text).unwrap_or_else(|report| panic!("{report}"));
