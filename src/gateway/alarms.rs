@@ -25,82 +25,74 @@ pub(crate) struct Facts<'a> {
 /// Every alarm, the most urgent first.
 pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     let mut alarms = Vec::new();
-    let mut raise = |name: &str, subject: &str, text: String| {
-        alarms.push(Alarm {
-            name: name.to_owned(),
-            subject: subject.to_owned(),
-            text,
-        });
-    };
-    if let Some(refused) = facts.refused {
-        let first = refused
-            .faults
-            .as_deref()
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or_default();
-        raise(
-            "configuration-refused",
-            "",
-            format!("the changed configuration is not in force: {first}"),
-        );
+    alarms.extend(facts.refused.map(refused));
+    alarms.extend(facts.ports.iter().flat_map(port_alarms));
+    if facts.admin.state == AdminState::AwaitingAddress {
+        let address = facts.admin.address.as_deref().unwrap_or_default();
+        let detail = facts.admin.detail.as_deref().unwrap_or_default();
+        let text = format!("health and metrics are not served on {address}: {detail}");
+        alarms.push(alarm("admin-waiting", address, text));
     }
-    for port in facts.ports.iter().filter(|port| port.state != LISTENING) {
+    alarms.extend(
+        facts
+            .control
+            .map(|fault| alarm("control-waiting", "", fault.to_owned())),
+    );
+    let near = bounds(facts)
+        .into_iter()
+        .filter(|(_, now, max)| is_near(*now, *max));
+    alarms.extend(near.map(|(subject, now, max)| {
+        alarm(
+            "near-bound",
+            subject,
+            format!("{now} of {max} {subject} are in use"),
+        )
+    }));
+    if facts.rates.messages_dropped > 0.0 {
+        let rate = facts.rates.messages_dropped;
+        let text = format!("{rate:.1} messages per second were dropped over the last minute");
+        alarms.push(alarm("messages-dropped", "", text));
+    }
+    alarms
+}
+
+fn refused(report: &ReloadReport) -> Alarm {
+    let faults = report.faults.as_deref().unwrap_or_default();
+    let first = faults.lines().next().unwrap_or_default();
+    alarm(
+        "configuration-refused",
+        "",
+        format!("the changed configuration is not in force: {first}"),
+    )
+}
+
+/// What a port waits for, and what is wrong with its certificate.
+fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
+    let name = format!("{} of {}", port.endpoint, port.listener);
+    let waiting = (port.state != LISTENING).then(|| {
         let detail = port
             .detail
             .as_deref()
             .map(|detail| format!(": {detail}"))
             .unwrap_or_default();
-        let text = format!(
-            "{} of {} is {}{detail}",
-            port.endpoint, port.listener, port.state
-        );
-        raise("port-waiting", &port.endpoint, text);
+        let text = format!("{name} is {}{detail}", port.state);
+        alarm("port-waiting", &port.endpoint, text)
+    });
+    let notes = port
+        .certificate
+        .iter()
+        .flat_map(|certificate| &certificate.notes);
+    let notes =
+        notes.map(move |note| alarm("certificate", &port.endpoint, format!("{name}: {note}")));
+    waiting.into_iter().chain(notes)
+}
+
+fn alarm(name: &str, subject: &str, text: String) -> Alarm {
+    Alarm {
+        name: name.to_owned(),
+        subject: subject.to_owned(),
+        text,
     }
-    for port in facts.ports {
-        for note in port
-            .certificate
-            .iter()
-            .flat_map(|certificate| &certificate.notes)
-        {
-            raise(
-                "certificate",
-                &port.endpoint,
-                format!("{} of {}: {note}", port.endpoint, port.listener),
-            );
-        }
-    }
-    if facts.admin.state == AdminState::AwaitingAddress {
-        let address = facts.admin.address.as_deref().unwrap_or_default();
-        let detail = facts.admin.detail.as_deref().unwrap_or_default();
-        raise(
-            "admin-waiting",
-            address,
-            format!("health and metrics are not served on {address}: {detail}"),
-        );
-    }
-    if let Some(control) = facts.control {
-        raise("control-waiting", "", control.to_owned());
-    }
-    for (subject, now, max) in bounds(facts) {
-        if is_near(now, max) {
-            raise(
-                "near-bound",
-                subject,
-                format!("{now} of {max} {subject} are in use"),
-            );
-        }
-    }
-    if facts.rates.messages_dropped > 0.0 {
-        let rate = facts.rates.messages_dropped;
-        raise(
-            "messages-dropped",
-            "",
-            format!("{rate:.1} messages per second were dropped over the last minute"),
-        );
-    }
-    alarms
 }
 
 fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 6] {

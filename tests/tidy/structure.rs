@@ -13,14 +13,12 @@ pub(crate) fn dead_files(tree: &Tree) -> Vec<Fault> {
             continue;
         }
         let (name, parents) = place(&file.path);
-        let named = tree
+        let mut named = tree
             .files
             .iter()
             .filter(|other| parents.contains(&other.path));
-        if !named
-            .into_iter()
-            .any(|parent| declares(&parent.code, &name))
-        {
+        let declared = named.any(|parent| declares(&parent.code, &name));
+        if !declared && !has_path(tree, &file.path) {
             faults.push(Fault::new(
                 &file.path,
                 1,
