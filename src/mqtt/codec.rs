@@ -101,19 +101,19 @@ pub fn decode_connect(
     let Some((&first, rest)) = buf.split_first() else {
         return Ok(None);
     };
-    match (first >> 4, first & 0x0F) {
-        (0x1, 0) => {}
-        (0x1, _) => return Err(fault(Violation::FixedHeaderFlagsReserved)),
-        (0x0, _) => return Err(fault(Violation::ReservedPacketType)),
+    match first >> 4 {
+        0x1 => {}
+        0x0 => return Err(fault(Violation::ReservedPacketType)),
         _ => return Err(fault(Violation::FirstPacketNotConnect)),
     }
+    let flags = first & 0x0F;
     let Some(header) = Header::decode(rest).map_err(fault)? else {
         return Ok(None);
     };
     let body = rest.get(header.length_bytes..).unwrap_or_default();
     if header.packet_len() > to_usize(max_packet_size) {
         // What has come so far is likely to hold the version, and with it the right to an answer.
-        let version = match Connect::decode(body, true) {
+        let version = match Connect::decode(flags, header.minimal, body) {
             Ok(connect) => Some(connect.version),
             Err(fault) => fault.version,
         };
@@ -125,7 +125,7 @@ pub fn decode_connect(
     let Some(body) = body.get(..header.remaining) else {
         return Ok(None);
     };
-    let connect = Connect::decode(body, header.minimal)?;
+    let connect = Connect::decode(flags, header.minimal, body)?;
     Ok(Some((connect, header.packet_len())))
 }
 

@@ -109,6 +109,11 @@ impl UserPropertiesBuf {
         self.raw.string(value);
     }
 
+    /// The properties as they stand in a packet, without the property length.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// The view that packets carry.
     pub fn as_user_properties(&self) -> UserProperties<'_> {
         UserProperties { raw: &self.raw }

@@ -91,22 +91,26 @@ impl Default for ConnectProperties<'_> {
 }
 
 impl<'a> Connect<'a> {
+    /// `flags` are those of the fixed header; `minimal_length` says whether the remaining length took no byte too many.
     pub(in crate::mqtt) fn decode(
-        body: &'a [u8],
+        flags: u8,
         minimal_length: bool,
+        body: &'a [u8],
     ) -> Result<Self, ConnectFault> {
         let mut reader = Reader::new(body);
         let version = decode_version(&mut reader)?;
-        if version.is_v5() && !minimal_length {
-            return Err(ConnectFault {
-                violation: Violation::RemainingLengthNotMinimal,
-                version: Some(version),
-            });
-        }
-        Self::decode_rest(reader, version).map_err(|violation| ConnectFault {
+        let fault = |violation| ConnectFault {
             violation,
             version: Some(version),
-        })
+        };
+        // MQTT 3.1 does not use the flags of a CONNECT, which is not to say that they are 0.
+        if flags != 0 && version != ProtocolVersion::V3_1 {
+            return Err(fault(Violation::FixedHeaderFlagsReserved));
+        }
+        if !minimal_length && version.is_v5() {
+            return Err(fault(Violation::RemainingLengthNotMinimal));
+        }
+        Self::decode_rest(reader, version).map_err(fault)
     }
 
     fn decode_rest(mut reader: Reader<'a>, version: ProtocolVersion) -> Result<Self, Violation> {
@@ -168,28 +172,23 @@ fn decode_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, ConnectFau
         b"MQTT" => match level? {
             4 => Ok(ProtocolVersion::V3_1_1),
             5 => Ok(ProtocolVersion::V5),
-            level => Err(level_unsupported(level)),
+            _ => Err(level_unsupported()),
         },
         b"MQIsdp" => match level? {
             3 => Ok(ProtocolVersion::V3_1),
-            level => Err(level_unsupported(level)),
+            _ => Err(level_unsupported()),
         },
         _ => Err(unreadable(Violation::ProtocolNameInvalid)),
     }
 }
 
-/// A refusal in the form that the sender is most likely to understand (3.1.2.2; MQTT 3.1.1, MQTT-3.1.2-2).
+/// A refusal in the form of MQTT 3.1.1, which demands one (MQTT 3.1.1, MQTT-3.1.2-2); MQTT 5 only permits it (3.1.2.2).
 ///
-/// The highest bit of the level is set by bridges that speak a private dialect and fall back when they are refused.
-const fn level_unsupported(level: u8) -> ConnectFault {
-    let version = if level & 0x7F <= 4 {
-        ProtocolVersion::V3_1_1
-    } else {
-        ProtocolVersion::V5
-    };
+/// It is also the form that bridges understand which first try a private dialect, with the highest bit of the level set.
+const fn level_unsupported() -> ConnectFault {
     ConnectFault {
         violation: Violation::ProtocolLevelUnsupported,
-        version: Some(version),
+        version: Some(ProtocolVersion::V3_1_1),
     }
 }
 
