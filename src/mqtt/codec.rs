@@ -69,7 +69,11 @@ pub fn decode<'a>(
     let Some((&first, rest)) = buf.split_first() else {
         return Ok(None);
     };
-    check_first_byte(first, options)?;
+    match first {
+        0x40 | 0x50 | 0x62 | 0x70 => {}
+        0x30..=0x3F => Publish::check_flags(first & 0x0F, options.version)?,
+        _ => check_first_byte(first, options)?,
+    }
     let Some(header) = Header::decode(rest)? else {
         return Ok(None);
     };
@@ -85,8 +89,22 @@ pub fn decode<'a>(
     else {
         return Ok(None);
     };
-    let packet = decode_body(first, body, options)?;
-    Ok(Some((packet, header.packet_len())))
+    let packet_len = header.packet_len();
+    // The packets of which there are many are built in their place in the result: a move would take as long as the rest.
+    match first >> 4 {
+        0x3 => match Publish::decode(first & 0x0F, body, options) {
+            Ok(publish) => Ok(Some((Packet::Publish(publish), packet_len))),
+            Err(violation) => Err(violation),
+        },
+        kind @ 0x4..=0x7 => {
+            if let Some(packet_id) = Ack::decode_short(body) {
+                let ack = Ack::new(packet_id, ReasonCode::Success);
+                return Ok(Some((ack_packet(kind, ack), packet_len)));
+            }
+            decode_long_ack(kind, body, options, packet_len)
+        }
+        _ => decode_rare(first, body, options, packet_len),
+    }
 }
 
 /// Decodes the first packet of a client, when the version is not known yet (3.1).
@@ -192,15 +210,8 @@ impl Header {
 }
 
 /// Packet type, direction and flags (2.1.2, 2.1.3).
-#[inline]
+#[inline(never)]
 fn check_first_byte(first: u8, options: &DecodeOptions) -> Result<(), Violation> {
-    match first >> 4 {
-        0x3 => Publish::check_flags(first & 0x0F, options.version),
-        _ => check_other_first_byte(first, options),
-    }
-}
-
-fn check_other_first_byte(first: u8, options: &DecodeOptions) -> Result<(), Violation> {
     let from_client = options.sender == Role::Client;
     let v5 = options.version.is_v5();
     let right_side = match first >> 4 {
@@ -233,27 +244,39 @@ fn check_other_first_byte(first: u8, options: &DecodeOptions) -> Result<(), Viol
 }
 
 #[inline]
-fn decode_body<'a>(
-    first: u8,
-    body: &'a [u8],
-    options: &DecodeOptions,
-) -> Result<Packet<'a>, Violation> {
-    Ok(match first >> 4 {
-        0x3 => Packet::Publish(Publish::decode(first & 0x0F, body, options)?),
-        0x4 => Packet::PubAck(Ack::decode(AckKind::PubAck, body, options)?),
-        0x5 => Packet::PubRec(Ack::decode(AckKind::PubRec, body, options)?),
-        0x6 => Packet::PubRel(Ack::decode(AckKind::PubRel, body, options)?),
-        0x7 => Packet::PubComp(Ack::decode(AckKind::PubComp, body, options)?),
-        _ => return decode_rare_body(first, body, options),
-    })
+const fn ack_packet(kind: u8, ack: Ack<'_>) -> Packet<'_> {
+    match kind {
+        0x4 => Packet::PubAck(ack),
+        0x5 => Packet::PubRec(ack),
+        0x6 => Packet::PubRel(ack),
+        _ => Packet::PubComp(ack),
+    }
 }
 
 #[inline(never)]
-fn decode_rare_body<'a>(
+fn decode_long_ack<'a>(
+    kind: u8,
+    body: &'a [u8],
+    options: &DecodeOptions,
+    packet_len: usize,
+) -> Result<Option<(Packet<'a>, usize)>, Violation> {
+    let ack_kind = match kind {
+        0x4 => AckKind::PubAck,
+        0x5 => AckKind::PubRec,
+        0x6 => AckKind::PubRel,
+        _ => AckKind::PubComp,
+    };
+    let ack = Ack::decode(ack_kind, body, options)?;
+    Ok(Some((ack_packet(kind, ack), packet_len)))
+}
+
+#[inline(never)]
+fn decode_rare<'a>(
     first: u8,
     body: &'a [u8],
     options: &DecodeOptions,
-) -> Result<Packet<'a>, Violation> {
+    packet_len: usize,
+) -> Result<Option<(Packet<'a>, usize)>, Violation> {
     let empty = |packet| {
         if body.is_empty() {
             Ok(packet)
@@ -261,7 +284,7 @@ fn decode_rare_body<'a>(
             Err(Violation::TrailingBytes)
         }
     };
-    Ok(match first >> 4 {
+    let packet = match first >> 4 {
         0x2 => Packet::ConnAck(ConnAck::decode(body, options)?),
         0x8 => Packet::Subscribe(Subscribe::decode(body, options)?),
         0x9 => Packet::SubAck(SubAck::decode(body, options)?),
@@ -272,7 +295,8 @@ fn decode_rare_body<'a>(
         0xE => Packet::Disconnect(Disconnect::decode(body, options)?),
         0xF => Packet::Auth(Auth::decode(body, options)?),
         _ => return Err(Violation::ReservedPacketType),
-    })
+    };
+    Ok(Some((packet, packet_len)))
 }
 
 /// A size on the wire as a size in memory, which is not smaller on any machine that this runs on.

@@ -51,9 +51,7 @@ pub use packet::{
     ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
     UnsubAck, Unsubscribe, UnsubscribeFilters, Will,
 };
-pub use property::{
-    ForwardedProperties, SubscriptionIdentifiers, UserProperties, UserPropertiesBuf,
-};
+pub use property::{ForwardedProperties, PropertiesBuf, SubscriptionIdentifiers, UserProperties};
 pub use reason::ReasonCode;
 pub use topic::{TopicFault, TopicFilter, TopicName};
 pub use violation::Violation;

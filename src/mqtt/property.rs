@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::encode::Sink;
 use super::read::Reader;
-use super::{Violation, topic};
+use super::{TopicName, Violation, topic};
 
 /// Property identifiers (2.2.2.2, table 2-4).
 #[allow(missing_docs, reason = "the names are those of the table")]
@@ -89,21 +90,45 @@ impl fmt::Debug for UserProperties<'_> {
     }
 }
 
-/// User properties to be sent, in order (2.2.2.2).
+/// Properties to be sent, in the order in which they are pushed.
+///
+/// What is beyond the 65,535 bytes of an MQTT string or of binary data is cut off (1.5.4, 1.5.6).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserPropertiesBuf {
+pub struct PropertiesBuf {
     raw: Vec<u8>,
 }
 
-impl UserPropertiesBuf {
-    /// No user properties yet.
+impl PropertiesBuf {
+    /// No properties yet.
     pub const fn new() -> Self {
         Self { raw: Vec::new() }
     }
 
-    /// Adds a pair; what is beyond the 65,535 bytes of an MQTT string is cut off (1.5.4).
-    pub fn push(&mut self, name: &str, value: &str) {
-        use super::encode::Sink;
+    /// Says whether the payload is UTF-8 (3.3.2.3.2).
+    pub fn push_payload_format_indicator(&mut self, is_utf8: bool) {
+        self.raw
+            .property_bool(id::PAYLOAD_FORMAT_INDICATOR, Some(is_utf8));
+    }
+
+    /// The topic for a response (3.3.2.3.5).
+    pub fn push_response_topic(&mut self, topic: &TopicName) {
+        self.raw
+            .property_string(id::RESPONSE_TOPIC, Some(topic.as_str()));
+    }
+
+    /// What tells a requester which request a response is for (3.3.2.3.6).
+    pub fn push_correlation_data(&mut self, data: &[u8]) {
+        self.raw.property_binary(id::CORRELATION_DATA, Some(data));
+    }
+
+    /// What the payload is (3.3.2.3.9).
+    pub fn push_content_type(&mut self, content_type: &str) {
+        self.raw
+            .property_string(id::CONTENT_TYPE, Some(content_type));
+    }
+
+    /// A user property (2.2.2.2).
+    pub fn push_user_property(&mut self, name: &str, value: &str) {
         self.raw.u8(id::USER_PROPERTY);
         self.raw.string(name);
         self.raw.string(value);
@@ -114,9 +139,17 @@ impl UserPropertiesBuf {
         &self.raw
     }
 
-    /// The view that packets carry.
-    pub fn as_user_properties(&self) -> UserProperties<'_> {
+    /// The user properties among them, as packets carry them.
+    pub fn user_properties(&self) -> UserProperties<'_> {
         UserProperties { raw: &self.raw }
+    }
+
+    /// All of them, as a PUBLISH or a will carries them.
+    pub fn forwarded(&self) -> ForwardedProperties<'_> {
+        ForwardedProperties {
+            raw: &self.raw,
+            length: self.raw.len(),
+        }
     }
 }
 
@@ -129,6 +162,13 @@ pub struct SubscriptionIdentifiers<'a> {
 impl SubscriptionIdentifiers<'_> {
     /// None.
     pub const EMPTY: Self = Self { raw: &[] };
+}
+
+impl<'a> ForwardedProperties<'a> {
+    /// The subscription identifiers that stand among the properties.
+    pub(super) const fn subscription_identifiers(&self) -> SubscriptionIdentifiers<'a> {
+        SubscriptionIdentifiers { raw: self.raw }
+    }
 }
 
 impl Iterator for SubscriptionIdentifiers<'_> {
@@ -223,6 +263,44 @@ impl<'a> ForwardedProperties<'a> {
             }
             None
         }))
+    }
+
+    /// 1 says that the payload is UTF-8 (3.3.2.3.2).
+    pub fn payload_format_indicator(&self) -> Option<u8> {
+        self.value(id::PAYLOAD_FORMAT_INDICATOR)?.u8().ok()
+    }
+
+    /// Topic name for a response: not empty, no wildcards (3.3.2.3.5).
+    pub fn response_topic(&self) -> Option<&'a str> {
+        self.value(id::RESPONSE_TOPIC)?.string().ok()
+    }
+
+    /// What tells a requester which request a response is for (3.3.2.3.6).
+    pub fn correlation_data(&self) -> Option<&'a [u8]> {
+        self.value(id::CORRELATION_DATA)?.binary().ok()
+    }
+
+    /// What the payload is (3.3.2.3.9).
+    pub fn content_type(&self) -> Option<&'a str> {
+        self.value(id::CONTENT_TYPE)?.string().ok()
+    }
+
+    /// Pairs of the publisher's own, in order (3.3.2.3.7).
+    pub const fn user_properties(&self) -> UserProperties<'a> {
+        UserProperties { raw: self.raw }
+    }
+
+    /// A reader that stands at the value of property `wanted`.
+    fn value(&self, wanted: u8) -> Option<Reader<'a>> {
+        let mut reader = Reader::new(self.raw);
+        while !reader.is_empty() {
+            let id = reader.u8().ok()?;
+            if id == wanted {
+                return Some(reader);
+            }
+            skip_value(&mut reader, id).ok()?;
+        }
+        None
     }
 
     /// Appends the bytes to `out`.
@@ -397,11 +475,6 @@ impl<'a> PropertyReader<'a> {
         } else {
             UserProperties { raw: self.all }
         }
-    }
-
-    /// All properties as a view on the subscription identifiers among them.
-    pub(super) const fn subscription_identifiers(&self) -> SubscriptionIdentifiers<'a> {
-        SubscriptionIdentifiers { raw: self.all }
     }
 
     /// Bytes not read yet; the difference before and after a property is its length.

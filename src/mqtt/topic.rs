@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Violation;
+use super::read::decode_utf8;
 
 /// Longest topic name or topic filter in bytes (4.7.3, MQTT-4.7.3-3).
 pub const TOPIC_BYTES_MAX: usize = 65_535;
@@ -229,7 +230,7 @@ pub fn matches(filter: &str, name: &str) -> bool {
 #[inline]
 pub(crate) fn decode_name(bytes: &[u8], wildcard: Violation) -> Result<&str, Violation> {
     match scan(bytes) {
-        Scan::Clean => std::str::from_utf8(bytes).map_err(|_| Violation::StringNotUtf8),
+        Scan::Clean => decode_utf8(bytes),
         Scan::Nul => Err(Violation::StringHasNul),
         Scan::Wildcard => Err(wildcard),
     }
@@ -270,14 +271,21 @@ enum Scan {
     Wildcard,
 }
 
-/// Looks for U+0000, `+` and `#`, eight bytes at a time.
+/// Looks for U+0000, `+` and `#`, eight bytes at a time; the last eight may overlap those before.
 #[inline]
 fn scan(bytes: &[u8]) -> Scan {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let suspicious = words
-        .iter()
-        .any(|word| suspicious(u64::from_le_bytes(*word)))
-        || rest.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'));
+    let suspicious = if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, _) = bytes.as_chunks::<8>();
+        let words = words.iter().chain(std::iter::once(last));
+        words.fold(false, |found, word| {
+            found | suspicious(u64::from_le_bytes(*word))
+        })
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        suspicious(u64::from(first) << 32 | u64::from(last))
+    } else {
+        bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
+    };
     if suspicious {
         classify(bytes)
     } else {

@@ -98,7 +98,13 @@ impl<'a> Ack<'a> {
         }
     }
 
+    /// The packet identifier, if there is nothing else: success, in every version.
     #[inline]
+    pub(in crate::mqtt) fn decode_short(body: &[u8]) -> Option<PacketId> {
+        let &bytes = body.as_array()?;
+        PacketId::new(u16::from_be_bytes(bytes))
+    }
+
     pub(in crate::mqtt) fn decode(
         kind: AckKind,
         body: &'a [u8],
@@ -109,15 +115,6 @@ impl<'a> Ack<'a> {
         if reader.is_empty() {
             return Ok(Self::new(packet_id, ReasonCode::Success));
         }
-        Self::decode_long(kind, packet_id, reader, options)
-    }
-
-    fn decode_long(
-        kind: AckKind,
-        packet_id: PacketId,
-        mut reader: Reader<'a>,
-        options: &DecodeOptions,
-    ) -> Result<Self, Violation> {
         if !options.version.is_v5() {
             return Err(Violation::TrailingBytes);
         }

@@ -5,6 +5,7 @@ use super::super::read::Reader;
 use super::super::{ConnectFault, QoS, UserProperties, Violation, topic};
 use super::PublishProperties;
 use super::connack::{maximum_packet_size, receive_maximum};
+use super::publish::decode_forwarded;
 use crate::mqtt::ProtocolVersion;
 use crate::mqtt::encode::{Body, Properties, Sink};
 
@@ -315,10 +316,9 @@ impl<'a> Will<'a> {
                     id::MESSAGE_EXPIRY_INTERVAL => {
                         properties.message_expiry_interval = Some(reader.u32(id)?);
                     }
-                    _ => properties.decode_forwarded(&mut reader, id, before)?,
+                    _ => decode_forwarded(&mut reader, id, before)?,
                 }
             }
-            properties.user_properties = reader.user_properties();
             properties.forwarded = reader.forwarded();
         }
         let topic = topic::decode_name(packet.binary()?, Violation::WillTopicHasWildcard)?;

@@ -29,30 +29,20 @@ pub struct Publish<'a> {
 }
 
 /// Properties of a PUBLISH (3.3.2.3) or of a will (3.1.3.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Those that a broker acts on are fields; those that it passes on are read from the bytes of the packet by whoever asks.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PublishProperties<'a> {
-    /// 1 says that the payload is UTF-8 (3.3.2.3.2).
-    pub payload_format_indicator: Option<u8>,
     /// Lifetime in seconds (3.3.2.3.3).
     pub message_expiry_interval: Option<u32>,
     /// Number that stands for the topic name on this connection, never 0 (3.3.2.3.4).
     pub topic_alias: Option<u16>,
-    /// Topic name for a response: not empty, no wildcards (3.3.2.3.5).
-    pub response_topic: Option<&'a str>,
-    /// Tells a requester which request a response is for (3.3.2.3.6).
-    pub correlation_data: Option<&'a [u8]>,
-    /// What the payload is (3.3.2.3.9).
-    pub content_type: Option<&'a str>,
-    /// Identifiers of the subscriptions that matched; only from a server (3.3.2.3.8).
-    pub subscription_identifiers: SubscriptionIdentifiers<'a>,
-    /// Pairs of the publisher's own, in order (3.3.2.3.7).
-    pub user_properties: UserProperties<'a>,
-    /// The bytes of those of the above that a broker passes on unaltered.
+    /// The properties that a broker passes on unaltered and in order.
     pub forwarded: ForwardedProperties<'a>,
 }
 
 impl<'a> Publish<'a> {
-    #[inline]
+    #[inline(always)]
     pub(in crate::mqtt) fn decode(
         flags: u8,
         body: &'a [u8],
@@ -65,16 +55,13 @@ impl<'a> Publish<'a> {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
         };
-        let properties = if options.version.is_v5() {
-            if reader.rest().first() == Some(&0) {
-                reader.bytes(1)?;
-                PublishProperties::default()
-            } else {
-                PublishProperties::decode(&mut reader, options.sender)?
+        let mut properties = PublishProperties::default();
+        if options.version.is_v5() {
+            match reader.rest().split_first() {
+                Some((0, rest)) => reader = Reader::new(rest),
+                _ => properties = PublishProperties::decode(&mut reader, options.sender)?,
             }
-        } else {
-            PublishProperties::default()
-        };
+        }
         if topic.is_empty() && properties.topic_alias.is_none() {
             return Err(Violation::TopicNameEmpty);
         }
@@ -105,6 +92,7 @@ impl<'a> Publish<'a> {
 }
 
 impl<'a> PublishProperties<'a> {
+    #[inline(never)]
     fn decode(packet: &mut Reader<'a>, sender: Role) -> Result<Self, Violation> {
         let mut reader = PropertyReader::open(packet)?;
         let mut properties = Self::default();
@@ -126,54 +114,93 @@ impl<'a> PublishProperties<'a> {
                         return Err(Violation::SubscriptionIdentifierFromClient);
                     }
                     reader.repeated_subscription_identifier()?;
-                    properties.subscription_identifiers = reader.subscription_identifiers();
                 }
-                _ => properties.decode_forwarded(&mut reader, id, before)?,
+                _ => decode_forwarded(&mut reader, id, before)?,
             }
         }
-        properties.user_properties = reader.user_properties();
         properties.forwarded = reader.forwarded();
         Ok(properties)
     }
 
-    /// Reads a property that is the same in a PUBLISH and in a will, and is passed on with the message.
-    ///
-    /// `before` is what was left of the properties before its identifier.
-    pub(super) fn decode_forwarded(
-        &mut self,
-        reader: &mut PropertyReader<'a>,
-        id: u8,
-        before: usize,
-    ) -> Result<(), Violation> {
-        match id {
-            id::PAYLOAD_FORMAT_INDICATOR => {
-                let value = reader.boolean(id, Violation::PayloadFormatIndicatorInvalid)?;
-                self.payload_format_indicator = Some(u8::from(value));
-            }
-            id::CONTENT_TYPE => self.content_type = Some(reader.string(id)?),
-            id::RESPONSE_TOPIC => self.response_topic = Some(reader.response_topic(id)?),
-            id::CORRELATION_DATA => self.correlation_data = Some(reader.binary(id)?),
-            id::USER_PROPERTY => reader.user_property()?,
-            _ => return Err(reader.refuse(id)),
-        }
-        reader.count_forwarded(before - reader.left());
-        Ok(())
+    /// 1 says that the payload is UTF-8 (3.3.2.3.2).
+    pub fn payload_format_indicator(&self) -> Option<u8> {
+        self.forwarded.payload_format_indicator()
+    }
+
+    /// Topic name for a response: not empty, no wildcards (3.3.2.3.5).
+    pub fn response_topic(&self) -> Option<&'a str> {
+        self.forwarded.response_topic()
+    }
+
+    /// Tells a requester which request a response is for (3.3.2.3.6).
+    pub fn correlation_data(&self) -> Option<&'a [u8]> {
+        self.forwarded.correlation_data()
+    }
+
+    /// What the payload is (3.3.2.3.9).
+    pub fn content_type(&self) -> Option<&'a str> {
+        self.forwarded.content_type()
+    }
+
+    /// Pairs of the publisher's own, in order (3.3.2.3.7).
+    pub const fn user_properties(&self) -> UserProperties<'a> {
+        self.forwarded.user_properties()
+    }
+
+    /// Identifiers of the subscriptions that matched; only from a server (3.3.2.3.8).
+    pub const fn subscription_identifiers(&self) -> SubscriptionIdentifiers<'a> {
+        self.forwarded.subscription_identifiers()
     }
 }
 
+/// Checks a property that is the same in a PUBLISH and in a will, and is passed on with the message.
+///
+/// `before` is what was left of the properties before its identifier.
+pub(super) fn decode_forwarded(
+    reader: &mut PropertyReader<'_>,
+    id: u8,
+    before: usize,
+) -> Result<(), Violation> {
+    match id {
+        id::PAYLOAD_FORMAT_INDICATOR => {
+            reader.boolean(id, Violation::PayloadFormatIndicatorInvalid)?;
+        }
+        id::CONTENT_TYPE => {
+            reader.string(id)?;
+        }
+        id::RESPONSE_TOPIC => {
+            reader.response_topic(id)?;
+        }
+        id::CORRELATION_DATA => {
+            reader.binary(id)?;
+        }
+        id::USER_PROPERTY => reader.user_property()?,
+        _ => return Err(reader.refuse(id)),
+    }
+    reader.count_forwarded(before - reader.left());
+    Ok(())
+}
+
+impl PartialEq for PublishProperties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.message_expiry_interval == other.message_expiry_interval
+            && self.topic_alias == other.topic_alias
+            && self.forwarded == other.forwarded
+            && self.subscription_identifiers() == other.subscription_identifiers()
+    }
+}
+
+impl Eq for PublishProperties<'_> {}
+
 impl Properties for PublishProperties<'_> {
     fn write<S: Sink>(&self, sink: &mut S) {
-        sink.property_u8(id::PAYLOAD_FORMAT_INDICATOR, self.payload_format_indicator);
         sink.property_u32(id::MESSAGE_EXPIRY_INTERVAL, self.message_expiry_interval);
         sink.property_u16(id::TOPIC_ALIAS, self.topic_alias);
-        sink.property_string(id::RESPONSE_TOPIC, self.response_topic);
-        sink.property_binary(id::CORRELATION_DATA, self.correlation_data);
-        for identifier in self.subscription_identifiers {
+        for identifier in self.subscription_identifiers() {
             sink.u8(id::SUBSCRIPTION_IDENTIFIER);
             sink.variable_byte_integer(identifier);
         }
-        sink.property_string(id::CONTENT_TYPE, self.content_type);
-        sink.user_properties(self.user_properties);
+        self.forwarded.pieces().for_each(|piece| sink.bytes(piece));
     }
 }
 
