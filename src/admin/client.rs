@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::address::SocketPath;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
 use super::{ClientReport, ReloadReport, Status};
 
@@ -53,7 +54,8 @@ pub enum ClientFault {
 impl ControlClient {
     /// Connects to the gateway that listens on `path`.
     pub fn connect(path: &Path) -> Result<Self, ClientFault> {
-        let stream = UnixStream::connect(path).map_err(|source| {
+        let connect = || UnixStream::connect(SocketPath::new(path)?.as_path());
+        let stream = connect().map_err(|source| {
             let path = path.to_owned();
             if source.kind() == io::ErrorKind::PermissionDenied {
                 ClientFault::Denied { path, source }

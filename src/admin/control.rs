@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Source;
+use super::address::SocketPath;
 use super::commands::{self, Role};
 use super::protocol::{CommandFault, FaultKind, REQUEST_BYTES_MAX, Response};
 
@@ -88,7 +89,8 @@ impl ControlSocket {
             path: path.to_owned(),
             source,
         };
-        let listener = UnixListener::bind(path).map_err(fault)?;
+        let address = SocketPath::new(path).map_err(fault)?;
+        let listener = UnixListener::bind(address.as_path()).map_err(fault)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
             .map_err(fault)?;
         let inode = std::fs::symlink_metadata(path).map_err(fault)?.ino();
@@ -145,7 +147,11 @@ async fn remove_stale(path: &Path) -> Result<(), ControlFault> {
         }
         Err(_) => return Ok(()),
     }
-    match UnixStream::connect(path).await {
+    let address = SocketPath::new(path).map_err(|source| ControlFault::Listen {
+        path: path.to_owned(),
+        source,
+    })?;
+    match UnixStream::connect(address.as_path()).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|source| ControlFault::Listen {
                 path: path.to_owned(),

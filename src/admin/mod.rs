@@ -2,6 +2,7 @@
 //!
 //! Both show what a [`Source`] knows; the composition root is the only one.
 
+mod address;
 pub mod client;
 mod commands;
 pub mod control;

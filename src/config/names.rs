@@ -127,9 +127,10 @@ impl ListenerName {
 impl GatewayName {
     /// Name of a gateway that is given none: the host name of the machine, or `gateway` where that cannot be read.
     pub fn of_this_machine() -> Self {
-        std::fs::read_to_string("/proc/sys/kernel/hostname")
+        // Not from /proc, of which the sandbox of the service shows the processes alone.
+        nix::unistd::gethostname()
             .ok()
-            .and_then(|text| Self::try_from(text.trim()).ok())
+            .and_then(|name| Self::try_from(name.to_str()?).ok())
             .unwrap_or_else(|| Self("gateway".into()))
     }
 }

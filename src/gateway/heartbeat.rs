@@ -1,5 +1,6 @@
 //! Whether the core answers: for the watchdog of the service manager and for `/livez`.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,31 +8,35 @@ use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::error;
 
-use super::serving::Serving;
 use crate::systemd::Notifier;
 
 /// Time that a round trip may take. Under full load it takes microseconds.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Makes round trips through the core.
-#[derive(Debug)]
 pub(crate) struct Heartbeat {
-    serving: Arc<Serving>,
+    /// Returns when the core has answered; may hang.
+    ask: Arc<dyn Fn() + Send + Sync>,
     /// One round trip at a time: while one hangs, those who ask wait for it and do not add a thread each.
     turn: Arc<Semaphore>,
 }
 
 impl Heartbeat {
-    pub(crate) fn new(serving: Arc<Serving>) -> Self {
+    /// `ask` returns when the core has answered; it may hang.
+    pub(crate) fn new(ask: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            serving,
+            ask: Arc::new(ask),
             turn: Arc::new(Semaphore::new(1)),
         }
     }
 
     /// A round trip through the core; `false` when it did not answer in time.
     pub(crate) async fn beat(&self) -> bool {
-        timeout(DEADLINE, self.round_trip()).await.unwrap_or(false)
+        self.beat_within(DEADLINE).await
+    }
+
+    async fn beat_within(&self, deadline: Duration) -> bool {
+        timeout(deadline, self.round_trip()).await.unwrap_or(false)
     }
 
     /// On a thread of its own, because a core that hangs would take the thread with it.
@@ -39,12 +44,18 @@ impl Heartbeat {
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
             return false;
         };
-        let serving = Arc::clone(&self.serving);
+        let ask = Arc::clone(&self.ask);
         let trip = tokio::task::spawn_blocking(move || {
-            serving.round_trip();
+            ask();
             drop(turn);
         });
         trip.await.is_ok()
+    }
+}
+
+impl fmt::Debug for Heartbeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heartbeat").finish_non_exhaustive()
     }
 }
 
@@ -62,5 +73,48 @@ pub(crate) async fn feed_watchdog(heartbeat: &Heartbeat, notifier: Notifier) {
         } else {
             error!("the broker core does not answer; the watchdog is not fed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn core_that_answers_beats() {
+        assert!(Heartbeat::new(|| {}).beat().await);
+    }
+
+    #[tokio::test]
+    async fn core_that_hangs_does_not_and_costs_one_thread() {
+        let core = Arc::new(Mutex::new(()));
+        let asked = Arc::new(AtomicU32::new(0));
+        let heartbeat = Heartbeat::new({
+            let (core, asked) = (Arc::clone(&core), Arc::clone(&asked));
+            move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                drop(core.lock());
+            }
+        });
+        {
+            let _held = core.lock().unwrap();
+            assert!(!heartbeat.beat_within(SOON).await);
+            assert!(!heartbeat.beat_within(SOON).await);
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+        }
+        assert!(
+            heartbeat.beat().await,
+            "it beats again when the core answers again"
+        );
+    }
+
+    #[tokio::test]
+    async fn core_that_panics_does_not_beat() {
+        assert!(!Heartbeat::new(|| panic!("broken")).beat().await);
     }
 }

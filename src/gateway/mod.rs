@@ -150,7 +150,10 @@ impl Gateway {
             notifier: Notifier::from_environment(),
             lock: Mutex::new(lock),
             readiness: Readiness::default(),
-            heartbeat: Heartbeat::new(Arc::clone(&serving)),
+            heartbeat: Heartbeat::new({
+                let serving = Arc::clone(&serving);
+                move || serving.round_trip()
+            }),
             serving,
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
