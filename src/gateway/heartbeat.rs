@@ -92,21 +92,21 @@ mod tests {
 
     #[tokio::test]
     async fn core_that_hangs_does_not_and_costs_one_thread() {
-        let core = Arc::new(Mutex::new(()));
+        let (answer, core) = std::sync::mpsc::channel::<()>();
+        let core = Mutex::new(core);
         let asked = Arc::new(AtomicU32::new(0));
         let heartbeat = Heartbeat::new({
-            let (core, asked) = (Arc::clone(&core), Arc::clone(&asked));
+            let asked = Arc::clone(&asked);
             move || {
                 asked.fetch_add(1, Ordering::Relaxed);
-                drop(core.lock());
+                // Hangs until the other end is gone.
+                let _ = core.lock().unwrap().recv();
             }
         });
-        {
-            let _held = core.lock().unwrap();
-            assert!(!heartbeat.beat_within(SOON).await);
-            assert!(!heartbeat.beat_within(SOON).await);
-            assert_eq!(asked.load(Ordering::Relaxed), 1);
-        }
+        assert!(!heartbeat.beat_within(SOON).await);
+        assert!(!heartbeat.beat_within(SOON).await);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        drop(answer);
         assert!(
             heartbeat.beat().await,
             "it beats again when the core answers again"

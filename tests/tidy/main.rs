@@ -12,6 +12,7 @@ mod words;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fieldgate::mqtt::Violation;
 use source::Tree;
 
 /// Something that breaks a rule.
@@ -78,4 +79,10 @@ fn every_source_file_belongs_to_a_module() {
 #[test]
 fn links_in_documents_resolve() {
     assert_clean(Tree::load().each(links::check));
+}
+
+#[test]
+fn every_violation_of_the_format_has_a_vector() {
+    let names = Violation::FORMAT.iter().map(|violation| violation.name());
+    assert_clean(structure::violations_without_vector(&Tree::load(), names));
 }

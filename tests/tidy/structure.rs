@@ -86,6 +86,29 @@ fn declares(code: &str, name: &str) -> bool {
     })
 }
 
+/// Violations that no packet of `tests/vectors` shows.
+pub(crate) fn violations_without_vector<'a>(
+    tree: &Tree,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<Fault> {
+    let vectors = Path::new("tests/vectors");
+    let shown: Vec<&str> = tree
+        .files
+        .iter()
+        .filter(|file| file.path.starts_with(vectors))
+        .map(|file| file.text.as_str())
+        .collect();
+    names
+        .into_iter()
+        .filter(|name| {
+            !shown
+                .iter()
+                .any(|text| text.contains(&format!("\"{name}\"")))
+        })
+        .map(|name| Fault::new(vectors, 1, format!("no packet shows `Violation::{name}`")))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +138,22 @@ mod tests {
                 PathBuf::from("src/stray.rs"),
                 PathBuf::from("src/a/stray.rs")
             ]
+        );
+    }
+
+    #[test]
+    fn violation_that_no_packet_shows_is_a_fault() {
+        let tree = Tree::of(&[
+            (
+                "tests/vectors/publish.json",
+                "[{\"violation\": \"TopicNameEmpty\"}]",
+            ),
+            ("src/mqtt/x.rs", "\"Other\""),
+        ]);
+        assert!(violations_without_vector(&tree, ["TopicNameEmpty"]).is_empty());
+        assert_eq!(
+            violations_without_vector(&tree, ["Topic", "Other"]).len(),
+            2
         );
     }
 }
