@@ -39,7 +39,7 @@ enum Text {
     Error(anyhow::Error),
     /// Already rendered for a person, printed as it is.
     Rendered(String),
-    /// The reader of stdout went away; there is nothing to say and nobody to say it to.
+    /// Nothing is left to say, or nobody is there to say it to.
     Silent,
 }
 
@@ -58,6 +58,15 @@ impl Failure {
         Self {
             exit,
             text: Text::Rendered(text.to_string()),
+            hint: None,
+        }
+    }
+
+    /// A failure about which everything was said on stdout, as data.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self {
+            exit,
+            text: Text::Silent,
             hint: None,
         }
     }
@@ -107,6 +116,12 @@ impl From<std::io::Error> for Failure {
         }
         Self::runtime(anyhow::Error::new(error).context("cannot write to standard output"))
     }
+}
+
+/// Writes remarks to stderr; they do not make a command fail.
+pub(crate) fn say(text: &str) {
+    // Nothing is left to report a failed stderr to.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Whether reports on stderr may use colours.

@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod check;
 mod clients;
+mod config;
 mod config_file;
 mod failure;
 mod folders;
@@ -24,6 +26,8 @@ const AFTER_HELP: &str = "\
 Examples:
   fieldgate serve                             Serve what /etc/fieldgate/gateway.toml says
   fieldgate serve --state-dir ./var           Serve on loopback with state below ./var
+  fieldgate check --config gateway.toml       Check a file and show which ports it opens
+  fieldgate config default                    Print the commented default configuration
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate reload                            Load the changed configuration and see what came of it
@@ -57,6 +61,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Check(check::Args),
+    Config(config::Args),
     Status(status::Args),
     Clients(clients::Args),
     Reload(reload::Args),
@@ -71,6 +77,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
         Command::Reload(args) => reload::run(&args),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -86,10 +86,13 @@ pub enum FaultCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// The file, as it was named.
+    #[serde(serialize_with = "readable")]
     pub file: PathBuf,
     /// Line, counted from 1; 0 where the fault is about the file as a whole.
+    #[serde(skip_serializing_if = "is_zero")]
     pub line: usize,
     /// Column in characters, counted from 1.
+    #[serde(skip_serializing_if = "is_zero")]
     pub column: usize,
     /// What is shown of the line. Never holds a secret or a character that a terminal would act on.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -267,6 +270,15 @@ impl Paint {
             Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
+}
+
+/// The name of a file in the machine form, where names that are not UTF-8 must not be a fault of their own.
+fn readable<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 fn counted(n: usize, noun: &str) -> String {

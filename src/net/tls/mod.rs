@@ -21,12 +21,17 @@ pub use certificate::{CertificateFault, CertificateSummary};
 pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
 pub(crate) use stream::TlsStream;
 
-use crate::config::TlsVersion;
+use crate::config::{TlsSettings, TlsVersion};
 use certificate::Identity;
 
 /// The one crypto provider, passed explicitly wherever it is needed.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(ring::default_provider()));
+
+/// Reads and checks the certificate files of a port, as it will when it opens.
+pub fn check(settings: &TlsSettings) -> Result<CertificateSummary, CertificateFault> {
+    certificate::load(&settings.cert, &settings.key).map(|identity| identity.summary)
+}
 
 /// The settings of the TLS library for a port.
 ///
