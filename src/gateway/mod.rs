@@ -130,6 +130,8 @@ pub async fn run(
         },
     };
     gateway.stop(&mut stop).await;
+    // Waits for the tasks, so that the control socket is gone when the process is.
+    tasks.shutdown().await;
     outcome
 }
 
