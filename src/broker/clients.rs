@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::form::{Form, append_image};
 use super::inflight::{Awaiting, Exchange};
 use super::message::{Delivery, QueueBudget};
-use super::outbox::SHARED_PAYLOAD_MIN;
+use super::outbox::{BufferPool, SHARED_PAYLOAD_MIN};
 use super::publication::{Images, Publication};
 use super::route::Target;
 use super::session::{Queued, Session};
@@ -42,6 +42,7 @@ pub(crate) struct Clients {
     pub(crate) effects: Vec<Effect>,
     pub(crate) timers: Timers,
     pub(crate) images: Images,
+    pub(crate) buffers: BufferPool,
 }
 
 impl Clients {

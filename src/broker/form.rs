@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::ConnectionId;
 use super::connection::Connection;
 use super::effect::Effect;
+use super::outbox::BufferPool;
 use super::publication::{Images, Publication};
 use crate::mqtt::encode::{self, PublishParts};
 use crate::mqtt::{PacketId, QoS};
@@ -30,9 +31,23 @@ impl Connection {
         }
     }
 
+    /// Sees to it that there is a buffer to encode to.
+    #[inline]
+    pub(super) fn lend_buffer(&mut self, buffers: &mut BufferPool) {
+        if self.outbox.has_no_buffer()
+            && let Some(buffer) = buffers.take()
+        {
+            self.outbox.set_buffer(buffer);
+        }
+    }
+
     /// The topic as the client knows it; `None` if it lies outside its mount point.
     #[inline]
     pub(super) fn unmounted<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        // Most ports have none, and comparing with an empty text is not free.
+        if self.port.mount_point.is_empty() {
+            return Some(topic);
+        }
         topic.strip_prefix(&*self.port.mount_point)
     }
 

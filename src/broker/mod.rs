@@ -219,6 +219,11 @@ impl Broker {
         }
     }
 
+    /// Takes back what [`Broker::take_outbox`] gave, when all of it is written.
+    pub fn return_outbox(&mut self, outbox: Outbox) {
+        self.clients.buffers.give_back(outbox);
+    }
+
     /// Takes a packet from a client. On a violation the connection is already ending, and the client has been told if
     /// its version allows.
     ///
@@ -290,6 +295,7 @@ impl Broker {
     /// Appends a packet to the outbox of a connection.
     fn write(&mut self, id: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = self.clients.connections.get_mut(id) {
+            connection.lend_buffer(&mut self.clients.buffers);
             let buffer = connection.outbox.buffer();
             let before = buffer.len();
             encode(buffer);

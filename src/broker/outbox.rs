@@ -35,6 +35,23 @@ impl Outbox {
         &mut self.bytes
     }
 
+    /// Whether the outbox owns no buffer, so that the next packet would have to allocate one.
+    #[inline]
+    pub(crate) fn has_no_buffer(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
+    /// Gives the outbox, which has none, a buffer to encode to.
+    pub(crate) fn set_buffer(&mut self, buffer: Vec<u8>) {
+        self.bytes = buffer;
+    }
+
+    /// The buffer, emptied, for another outbox.
+    fn into_buffer(mut self) -> Vec<u8> {
+        self.bytes.clear();
+        self.bytes
+    }
+
     pub(crate) fn push_shared(&mut self, payload: Bytes) {
         self.shared_len += payload.len();
         self.shared.push((self.bytes.len(), payload));
@@ -60,6 +77,32 @@ impl Outbox {
     #[must_use]
     pub fn is_one_piece(&self) -> bool {
         self.shared.is_empty()
+    }
+}
+
+/// Buffers of outboxes that have been written, for the next ones: a buffer that has grown is worth keeping, but not by a
+/// connection that may be idle from now on.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    const BUFFERS_MAX: usize = 16;
+    const BYTES_MAX: usize = 256 * 1024;
+    const BYTES_MIN: usize = 1024;
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+        self.buffers.pop()
+    }
+
+    pub(crate) fn give_back(&mut self, outbox: Outbox) {
+        let buffer = outbox.into_buffer();
+        let worth = (Self::BYTES_MIN..=Self::BYTES_MAX).contains(&buffer.capacity());
+        if worth && self.buffers.len() < Self::BUFFERS_MAX {
+            self.buffers.push(buffer);
+        }
     }
 }
 

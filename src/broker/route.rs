@@ -72,7 +72,10 @@ impl Route {
     }
 }
 
-const CACHE_SLOTS: u64 = 1024;
+/// Topics whose routes are remembered; ten thousand data points of a plant fit.
+const CACHE_SLOTS: u64 = 16_384;
+
+/// Targets of all remembered routes together.
 const CACHE_TARGETS_MAX: usize = 65_536;
 
 /// A route and the topic that it is for, out of the cache while it is in use.
@@ -86,7 +89,7 @@ pub(crate) struct CachedRoute {
 /// The routes of the topics that were published to last. Bounded in topics and in targets.
 #[derive(Debug)]
 pub(crate) struct RouteCache {
-    slots: Vec<Option<CachedRoute>>,
+    slots: Vec<Option<Box<CachedRoute>>>,
     targets: usize,
 }
 
@@ -99,7 +102,7 @@ impl Default for RouteCache {
 }
 
 impl RouteCache {
-    fn slot(&mut self, hash: u64) -> Option<&mut Option<CachedRoute>> {
+    fn slot(&mut self, hash: u64) -> Option<&mut Option<Box<CachedRoute>>> {
         self.slots
             .get_mut(usize::try_from(hash % CACHE_SLOTS).unwrap_or(0))
     }
@@ -110,21 +113,21 @@ impl RouteCache {
         index: &mut Subscriptions,
         hash: u64,
         topic: &str,
-    ) -> CachedRoute {
+    ) -> Box<CachedRoute> {
         if let Some(cached) = self.slot(hash).and_then(Option::take) {
             self.targets -= cached.route.targets.len();
             if cached.generation == index.generation() && *cached.topic == *topic {
                 return cached;
             }
         }
-        CachedRoute {
+        Box::new(CachedRoute {
             topic: topic.into(),
             generation: index.generation(),
             route: index.route(topic),
-        }
+        })
     }
 
-    pub(crate) fn put_back(&mut self, hash: u64, cached: CachedRoute) {
+    pub(crate) fn put_back(&mut self, hash: u64, cached: Box<CachedRoute>) {
         let targets = cached.route.targets.len();
         if self.targets + targets > CACHE_TARGETS_MAX {
             self.slots.fill_with(|| None);

@@ -336,7 +336,10 @@ impl Subscriptions {
         let Some(entry) = self.nodes.get(at(node)) else {
             return;
         };
-        if let Some(child) = level.and_then(|level| self.edges.get(&(node, level))) {
+        let wildcard_children = u32::from(entry.has_plus) + u32::from(entry.has_hash);
+        if entry.children > wildcard_children
+            && let Some(child) = level.and_then(|level| self.edges.get(&(node, level)))
+        {
             next.push(*child);
         }
         if !wildcards {

@@ -95,6 +95,8 @@ struct Link<'a> {
     /// What the core gave for the client, and how much of it is written.
     output: Outbox,
     written: usize,
+    /// What is written and goes back to the core with the next turn.
+    spent: Outbox,
     /// The core wants the client to wait, or what came before a pause is still to be handled.
     paused: bool,
     /// More waits for the client than it may leave unread: nothing is read from it meanwhile.
@@ -120,6 +122,7 @@ impl<'a> Link<'a> {
             input: admitted.left_over,
             output: Outbox::default(),
             written: 0,
+            spent: Outbox::default(),
             // What came with the CONNECT is handled in the first turn, as after a pause.
             paused: true,
             congested: false,
@@ -254,7 +257,11 @@ impl<'a> Link<'a> {
     fn take_turn(&mut self, cx: &Context<'_>, work: impl FnOnce(&mut Self, &mut Held<'_>)) {
         let hub = self.hub;
         let take = self.output.is_empty();
-        let turn = hub.turn(self.id, take, cx, |mut held| work(self, &mut held));
+        let spent = std::mem::take(&mut self.spent);
+        let turn = hub.turn(self.id, take, cx, |mut held| {
+            held.broker.return_outbox(spent);
+            work(self, &mut held);
+        });
         if take {
             self.output = turn.outbox;
             self.written = 0;
@@ -354,7 +361,7 @@ impl<'a> Link<'a> {
             self.written += count;
             self.send_since = None;
             if self.written >= self.output.len() {
-                self.output = Outbox::default();
+                self.spent = std::mem::take(&mut self.output);
                 self.written = 0;
             }
         }
