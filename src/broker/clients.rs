@@ -4,7 +4,7 @@ use super::arena::Arena;
 use super::connection::Connection;
 use super::effect::Effect;
 use super::form::{Form, append_image};
-use super::inflight::{Awaiting, Exchange};
+use super::inflight::Awaiting;
 use super::message::{Delivery, QueueBudget};
 use super::outbox::{BufferPool, SHARED_PAYLOAD_MIN};
 use super::publication::{Images, Publication};
@@ -98,15 +98,20 @@ impl Clients {
             return Delivered::Yes;
         }
         let quota = usize::from(connection.send_quota);
+        let keeps = session.is_durable() || group.is_some();
         let now = session.queue.is_empty()
             && session.outgoing.len() < quota
             && waiting < ENCODE_AHEAD_BYTES
-            && !connection.closing;
+            && !connection.closing
+            && (!keeps
+                || self
+                    .budget
+                    .fits(session, publication.bytes(), self.queue_bytes_max));
         if now {
             self.begin_exchange(target, publication, id, qos, group);
             return Delivered::Yes;
         }
-        if session.queue_bytes >= connection.port.limits.queue_bytes_per_client_max / 2
+        if session.held_bytes >= connection.port.limits.queue_bytes_per_client_max / 2
             && !connection.slow
         {
             publication.behind = Some(id);
@@ -141,7 +146,7 @@ impl Clients {
         // A session that ends with its connection never sends again; another member of a group may have to.
         let kept = (session.is_durable() || group.is_some()).then(|| {
             let message = publication.keep();
-            self.budget.hold(&message);
+            self.budget.hold(session, &message);
             Box::new(Delivery {
                 message,
                 qos,
@@ -160,19 +165,27 @@ impl Clients {
 
     /// Ends an exchange whose message is larger than the client takes (MQTT-3.1.2-25).
     fn abandon(&mut self, session: SessionId, packet_id: PacketId, awaiting: Awaiting) {
-        if let Some(session) = self.sessions.get_mut(session)
-            && let Some(exchange) = session.outgoing.end(packet_id, awaiting)
-        {
-            self.release(exchange);
-        }
+        self.end_exchange(session, packet_id, awaiting);
     }
 
-    /// Returns what an exchange that is over has held.
+    /// Ends an exchange that waits for `awaiting`, and returns what it has held; false if there is none.
     #[inline]
-    pub(crate) fn release(&mut self, exchange: Exchange) {
+    pub(crate) fn end_exchange(
+        &mut self,
+        session: SessionId,
+        packet_id: PacketId,
+        awaiting: Awaiting,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let Some(exchange) = session.outgoing.end(packet_id, awaiting) else {
+            return false;
+        };
         if let Some(delivery) = exchange.delivery {
-            self.budget.release(&delivery.message);
+            self.budget.release(session, &delivery.message);
         }
+        true
     }
 
     /// Encodes a publication into the outbox of a connection; false if the client does not take a packet that large.
@@ -248,17 +261,15 @@ impl Clients {
             return Delivered::Dropped;
         };
         let limits = &entry.port.limits;
-        let bytes = delivery.message.bytes();
         let messages_max = usize::try_from(limits.queue_messages_per_client_max).unwrap_or(0);
-        let full = entry.queue.len() >= messages_max
-            || entry.queue_bytes + bytes > limits.queue_bytes_per_client_max
-            || self.budget.bytes() + QueueBudget::cost(&delivery.message) > self.queue_bytes_max;
-        if full {
+        let message = &delivery.message;
+        let cost = (message.bytes(), QueueBudget::cost(message));
+        if entry.queue.len() >= messages_max || !self.budget.fits(entry, cost, self.queue_bytes_max)
+        {
             self.drop_for(session);
             return Delivered::Dropped;
         }
-        entry.queue_bytes += bytes;
-        self.budget.hold(&delivery.message);
+        self.budget.hold(entry, message);
         entry.queue.push_back(Queued {
             delivery,
             since: now,
@@ -272,8 +283,7 @@ impl Clients {
         let kept_for = entry.port.limits.max_message_expiry;
         while let Some(queued) = entry.queue.pop_front() {
             let message = &queued.delivery.message;
-            entry.queue_bytes = entry.queue_bytes.saturating_sub(message.bytes());
-            self.budget.release(message);
+            self.budget.release(entry, message);
             if message.is_expired(now) || kept_for.is_some_and(|time| queued.since + time <= now) {
                 self.statistics.messages_expired += 1;
                 continue;
@@ -321,7 +331,7 @@ impl Clients {
         let mut packet_id = None;
         if delivery.qos > QoS::AtMostOnce {
             let kept = (entry.is_durable() || delivery.group.is_some()).then(|| {
-                self.budget.hold(&delivery.message);
+                self.budget.hold(entry, &delivery.message);
                 Box::new(delivery.clone())
             });
             packet_id = entry.outgoing.begin(awaiting(delivery.qos), kept);
@@ -427,13 +437,12 @@ impl Clients {
 
     /// Drops everything that a session waits for.
     pub(crate) fn discard_messages(&mut self, session: &mut Session) {
-        for queued in session.queue.drain(..) {
-            self.budget.release(&queued.delivery.message);
+        for queued in std::mem::take(&mut session.queue) {
+            self.budget.release(session, &queued.delivery.message);
         }
-        session.queue_bytes = 0;
-        for exchange in session.outgoing.drain() {
+        for exchange in session.outgoing.take_all() {
             if let Some(delivery) = exchange.delivery {
-                self.budget.release(&delivery.message);
+                self.budget.release(session, &delivery.message);
             }
         }
     }
@@ -456,21 +465,20 @@ impl Clients {
                 if exchange.delivery.as_ref().is_some_and(is_shared)
                     && let Some(delivery) = exchange.delivery.take()
                 {
-                    self.budget.release(&delivery.message);
                     taken.push(*delivery);
                 }
             }
         }
         let mut kept = std::collections::VecDeque::new();
-        for queued in entry.queue.drain(..) {
+        for queued in std::mem::take(&mut entry.queue) {
             if queued.delivery.group.is_some() {
-                let bytes = queued.delivery.message.bytes();
-                entry.queue_bytes = entry.queue_bytes.saturating_sub(bytes);
-                self.budget.release(&queued.delivery.message);
                 taken.push(queued.delivery);
             } else {
                 kept.push_back(queued);
             }
+        }
+        for delivery in &taken {
+            self.budget.release(entry, &delivery.message);
         }
         entry.queue = kept;
         taken

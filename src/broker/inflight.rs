@@ -59,6 +59,9 @@ impl Outgoing {
     /// The next identifier that no exchange uses. Identifiers are taken in turn, so one can be in use only if it was
     /// taken in an earlier round and is still not acknowledged.
     fn free_id(&mut self) -> Option<PacketId> {
+        if self.exchanges.len() >= usize::from(u16::MAX) {
+            return None;
+        }
         for _ in 0..=u16::MAX {
             self.last_id = self.last_id.wrapping_add(1);
             let Some(packet_id) = PacketId::new(self.last_id) else {
@@ -112,8 +115,8 @@ impl Outgoing {
     }
 
     /// Gives up all exchanges, in order.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Exchange> {
-        self.exchanges.drain(..)
+    pub(crate) fn take_all(&mut self) -> VecDeque<Exchange> {
+        std::mem::take(&mut self.exchanges)
     }
 
     /// Returns memory that a burst has left behind.

@@ -77,7 +77,7 @@ impl Broker {
             subscriptions: session.subscriptions(),
             inflight_messages: session.outgoing.len(),
             queued_messages: session.queue.len(),
-            queued_bytes: session.queue_bytes,
+            queued_bytes: session.held_bytes,
             dropped_messages: session.dropped,
         }
     }

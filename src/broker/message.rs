@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
+use super::session::Session;
 use super::shared::GroupId;
 use super::time::Timestamp;
 use crate::mqtt::QoS;
@@ -23,7 +24,7 @@ pub(crate) struct Message {
 }
 
 /// What a [`Message`] costs beside its text: the record itself, its place in a queue, and what the allocator adds.
-const MESSAGE_OVERHEAD: u64 = 160;
+pub(super) const MESSAGE_OVERHEAD: u64 = 160;
 
 impl Message {
     pub(crate) fn new(
@@ -100,14 +101,22 @@ impl QueueBudget {
         }
     }
 
-    pub(crate) fn hold(&mut self, message: &Message) {
+    /// Whether a session may hold a message of so many bytes, which adds so many to those of all sessions.
+    pub(crate) fn fits(&self, session: &Session, (bytes, cost): (u64, u64), max: u64) -> bool {
+        let session_max = session.port.limits.queue_bytes_per_client_max;
+        session.held_bytes + bytes <= session_max && self.bytes + cost <= max
+    }
+
+    pub(crate) fn hold(&mut self, session: &mut Session, message: &Message) {
+        session.held_bytes += message.bytes();
         self.messages += 1;
         if message.holders.fetch_add(1, Ordering::Relaxed) == 0 {
             self.bytes += message.bytes();
         }
     }
 
-    pub(crate) fn release(&mut self, message: &Message) {
+    pub(crate) fn release(&mut self, session: &mut Session, message: &Message) {
+        session.held_bytes = session.held_bytes.saturating_sub(message.bytes());
         self.messages = self.messages.saturating_sub(1);
         if message.holders.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.bytes = self.bytes.saturating_sub(message.bytes());

@@ -200,7 +200,7 @@ impl Broker {
             connection.slow = false;
             if let Some(session) = self.clients.sessions.get_mut(connection.session) {
                 let queue_max = session.port.limits.queue_bytes_per_client_max;
-                if session.overflowing && session.queue_bytes < queue_max / 2 {
+                if session.overflowing && session.held_bytes < queue_max / 2 {
                     session.overflowing = false;
                 }
             }
@@ -333,10 +333,9 @@ impl Broker {
         awaiting: Awaiting,
         now: Timestamp,
     ) -> Result<Next, Violation> {
-        if let Some(session) = self.session_of(id)
-            && let Some(exchange) = session.outgoing.end(packet_id, awaiting)
+        if let Some(session) = self.clients.connections.get(id).map(|c| c.session)
+            && self.clients.end_exchange(session, packet_id, awaiting)
         {
-            self.clients.release(exchange);
             self.fill(id, now);
         }
         Ok(Next::Continue)
@@ -349,18 +348,19 @@ impl Broker {
         ack: &Ack<'_>,
         now: Timestamp,
     ) -> Result<Next, Violation> {
-        let Some(session) = self.session_of(id) else {
-            return Ok(Next::Close);
-        };
         if ack.reason.is_error() {
             return self.handle_acknowledgement(id, ack.packet_id, Awaiting::PubRec, now);
         }
+        let session = self.clients.connections.get(id).map(|c| c.session);
+        let Some(session) = session.and_then(|id| self.clients.sessions.get_mut(id)) else {
+            return Ok(Next::Close);
+        };
         let known = match session.outgoing.find_mut(ack.packet_id) {
             Some(exchange) if exchange.awaiting != Awaiting::PubAck => {
                 exchange.awaiting = Awaiting::PubComp;
                 let delivery = exchange.delivery.take();
                 if let Some(delivery) = delivery {
-                    self.clients.budget.release(&delivery.message);
+                    self.clients.budget.release(session, &delivery.message);
                 }
                 true
             }

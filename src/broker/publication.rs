@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::message::Message;
+use super::message::{MESSAGE_OVERHEAD, Message, QueueBudget};
 use super::time::Timestamp;
 use super::{ConnectionId, SessionId};
 use crate::mqtt::QoS;
@@ -68,6 +68,16 @@ impl<'a> Publication<'a> {
         publication.message_expiry_interval = message.expiry_left(now);
         publication.kept = Some(Arc::clone(message));
         publication
+    }
+
+    /// Bytes that the message takes where it is kept, and how many of them are not taken yet.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        if let Some(message) = &self.kept {
+            return (message.bytes(), QueueBudget::cost(message));
+        }
+        let text = self.topic.len() + self.payload.len() + self.forwarded.len();
+        let bytes = u64::try_from(text).unwrap_or(u64::MAX) + MESSAGE_OVERHEAD;
+        (bytes, bytes)
     }
 
     /// The message to keep; made once, however many keep it.

@@ -51,7 +51,8 @@ pub struct Session {
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
     pub(crate) queue: VecDeque<Queued>,
-    pub(crate) queue_bytes: u64,
+    /// Bytes of the messages that are queued or in flight.
+    pub(crate) held_bytes: u64,
     /// Retained messages that new subscriptions have still to get.
     pub(crate) retained: Vec<RetainedCursor>,
     /// Messages that this session should have got and did not.
@@ -77,7 +78,7 @@ impl Session {
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
             queue: VecDeque::new(),
-            queue_bytes: 0,
+            held_bytes: 0,
             retained: Vec::new(),
             dropped: 0,
             overflowing: false,

@@ -110,7 +110,7 @@ pub struct ClientInfo {
     pub inflight_messages: usize,
     /// Messages in the queue.
     pub queued_messages: usize,
-    /// Their bytes.
+    /// Bytes of the messages in the queue and in flight.
     pub queued_bytes: u64,
     /// Messages that were dropped because a bound was reached.
     pub dropped_messages: u64,

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
 
-use super::message::Delivery;
+use super::message::{Delivery, QueueBudget};
 use super::retained::RetainedCursor;
 use super::subscriptions::Subscriber;
 use super::time::Timestamp;
@@ -228,15 +228,33 @@ impl Broker {
                 session.retained.remove(0);
                 continue;
             };
-            cursor.after = Some(message.topic.clone());
+            let cost = (message.bytes(), QueueBudget::cost(message));
+            let topic = message.topic.clone();
             if message.is_expired(now) {
+                cursor.after = Some(topic);
                 continue;
             }
+            let qos = message.qos.min(cursor.qos);
+            let identifiers = cursor.identifier.into_iter().collect();
+            let message = message.clone();
+            // What the client has to acknowledge first makes room for the rest.
+            let keeps = qos > QoS::AtMostOnce && session.is_durable();
+            if keeps
+                && !self
+                    .clients
+                    .budget
+                    .fits(session, cost, self.limits.queue_bytes_max)
+            {
+                return;
+            }
+            if let Some(cursor) = session.retained.first_mut() {
+                cursor.after = Some(topic);
+            }
             let delivery = Delivery {
-                message: message.clone(),
-                qos: message.qos.min(cursor.qos),
+                message,
+                qos,
                 retain: true,
-                identifiers: cursor.identifier.into_iter().collect(),
+                identifiers,
                 group: None,
             };
             self.clients.send_delivery(id, session_id, delivery, now);

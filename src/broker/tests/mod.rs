@@ -1,1 +1,8 @@
-//! Scenarios.
+//! The rules of MQTT, without sockets.
+
+mod delivery;
+mod invariants;
+mod operations;
+mod overload;
+mod sessions;
+mod world;
