@@ -100,6 +100,7 @@ impl Clients {
         let quota = usize::from(connection.send_quota);
         let keeps = session.is_durable() || group.is_some();
         let now = session.queue.is_empty()
+            && !session.outgoing.holds_back()
             && session.outgoing.len() < quota
             && waiting < ENCODE_AHEAD_BYTES
             && !connection.closing
@@ -158,14 +159,10 @@ impl Clients {
         let Some(packet_id) = session.outgoing.begin(awaiting(qos), kept) else {
             return;
         };
+        // A message larger than the client takes counts as delivered (MQTT-3.1.2-25).
         if !self.transmit(target, publication, id, Some(packet_id)) {
-            self.abandon(target.session, packet_id, awaiting(qos));
+            self.end_exchange(target.session, packet_id, awaiting(qos));
         }
-    }
-
-    /// Ends an exchange whose message is larger than the client takes (MQTT-3.1.2-25).
-    fn abandon(&mut self, session: SessionId, packet_id: PacketId, awaiting: Awaiting) {
-        self.end_exchange(session, packet_id, awaiting);
     }
 
     /// Ends an exchange that waits for `awaiting`, and returns what it has held; false if there is none.
@@ -296,6 +293,7 @@ impl Clients {
 
     /// Sends queued messages as far as the client's quota and the outbox allow.
     pub(crate) fn fill(&mut self, id: ConnectionId, now: Timestamp) {
+        self.resend(id, now);
         loop {
             let Some(connection) = self.connections.get(id).filter(|c| !c.closing) else {
                 return;
@@ -304,6 +302,7 @@ impl Clients {
                 return;
             };
             if session.queue.is_empty()
+                || session.outgoing.holds_back()
                 || session.outgoing.len() >= usize::from(connection.send_quota)
                 || connection.outbox.len() >= ENCODE_AHEAD_BYTES
             {
@@ -342,7 +341,7 @@ impl Clients {
         if !self.write_delivery(id, &delivery, packet_id, false, now)
             && let Some(packet_id) = packet_id
         {
-            self.abandon(session, packet_id, awaiting(delivery.qos));
+            self.end_exchange(session, packet_id, awaiting(delivery.qos));
         }
     }
 
@@ -383,29 +382,26 @@ impl Clients {
         true
     }
 
-    /// Sends everything again that was under way when the last connection ended, in its order (MQTT-4.4.0-1).
-    pub(crate) fn resend(&mut self, id: ConnectionId, session: SessionId, now: Timestamp) {
-        let Some(entry) = self.sessions.get_mut(session) else {
-            return;
-        };
-        let again: Vec<(PacketId, Awaiting, Option<Delivery>)> = entry
-            .outgoing
-            .iter()
-            .map(|exchange| {
-                let delivery = exchange.delivery.as_deref().cloned();
-                (exchange.packet_id, exchange.awaiting, delivery)
-            })
-            .collect();
-        for (packet_id, awaiting, delivery) in again {
+    /// Sends again what was under way when the last connection ended, in its order (MQTT-4.4.0-1), and no more at a time
+    /// than the client takes now (MQTT-3.3.4-9).
+    pub(crate) fn resend(&mut self, id: ConnectionId, now: Timestamp) {
+        while let Some(connection) = self.connections.get(id)
+            && let quota = usize::from(connection.send_quota)
+            && let session = connection.session
+            && let Some(entry) = self.sessions.get_mut(session)
+            && let Some(exchange) = entry.outgoing.next_again(quota)
+        {
+            let (packet_id, awaiting) = (exchange.packet_id, exchange.awaiting);
+            let delivery = exchange.delivery.as_deref().cloned();
             match (awaiting, delivery) {
+                (Awaiting::PubComp, _) => self.send_pubrel(id, packet_id),
                 (Awaiting::PubAck | Awaiting::PubRec, Some(delivery)) => {
                     if !self.write_delivery(id, &delivery, Some(packet_id), true, now) {
-                        self.abandon(session, packet_id, awaiting);
+                        self.end_exchange(session, packet_id, awaiting);
                     }
                 }
-                (Awaiting::PubComp, _) => self.send_pubrel(id, packet_id),
                 (Awaiting::PubAck | Awaiting::PubRec, None) => {
-                    self.abandon(session, packet_id, awaiting);
+                    self.end_exchange(session, packet_id, awaiting);
                 }
             }
         }

@@ -97,8 +97,8 @@ impl Broker {
         self.attach(session, id, admission, expiry);
         self.arm_connection_timers(id, admission, now);
         self.write_connack(id, admission, client_id, resumed.is_some(), expiry);
-        if resumed.is_some() {
-            self.clients.resend(id, session, now);
+        if let Some(session) = self.clients.sessions.get_mut(session) {
+            session.outgoing.hold_back_all();
         }
         self.fill(id, now);
         let statistics = &mut self.clients.statistics;
@@ -252,12 +252,26 @@ impl Broker {
                 ..ConnAckProperties::default()
             };
         }
-        let connack = ConnAck {
+        let mut connack = ConnAck {
             session_present,
             reason: ReasonCode::Success,
             properties,
         };
-        self.write(id, |out| encode::connack(out, connect.version, &connack));
+        let mut packet = Vec::new();
+        encode::connack(&mut packet, connect.version, &connack);
+        let max = asked.maximum_packet_size.unwrap_or(u32::MAX);
+        if packet.len() > usize::try_from(max).unwrap_or(usize::MAX) {
+            // What the client could do without; the rest it has to know.
+            connack.properties.response_information = None;
+            packet.clear();
+            encode::connack(&mut packet, connect.version, &connack);
+        }
+        let before = self.clients.statistics.packets_sent;
+        self.write(id, |out| out.extend_from_slice(&packet));
+        if self.clients.statistics.packets_sent == before {
+            // A client that does not take its CONNACK cannot be served.
+            self.clients.close(id);
+        }
     }
 }
 

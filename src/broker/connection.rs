@@ -132,9 +132,12 @@ impl Connection {
         }
     }
 
-    /// The reason string for a packet, if the client wants any (3.1.2.11.7).
+    /// The reason string for a packet, if the client wants any (3.1.2.11.7) and takes a packet that long (MQTT-3.14.2-3).
     pub(crate) fn reason_string(&self, text: &'static str) -> Option<&'static str> {
-        (self.version.is_v5() && self.problem_information).then_some(text)
+        // The most that surrounds the text in a packet that has no other property.
+        const AROUND: usize = 16;
+        let wanted = self.version.is_v5() && self.problem_information;
+        (wanted && text.len() + AROUND <= self.maximum_packet_size).then_some(text)
     }
 
     /// Bytes that may wait before QoS 0 messages are dropped.

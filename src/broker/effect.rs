@@ -28,24 +28,3 @@ pub enum Next {
     /// Handle no further packet: the connection ends.
     Close,
 }
-
-/// Why a connection ends, for the journal and the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client said so with DISCONNECT.
-    Client,
-    /// The network connection broke or the client closed it without DISCONNECT.
-    ConnectionLost,
-    /// The client broke the standard.
-    Violation,
-    /// No packet for one and a half times the keep alive.
-    KeepAliveTimeout,
-    /// Another connection with the same client identifier took the session.
-    TakenOver,
-    /// The credential is no longer valid.
-    CredentialExpired,
-    /// An operator or a changed configuration.
-    Administrative,
-    /// The gateway stops.
-    ShuttingDown,
-}

@@ -31,6 +31,9 @@ pub(crate) struct Outgoing {
     exchanges: VecDeque<Exchange>,
     last_id: u16,
     round: u16,
+    /// Exchanges at the end that have not been sent again on the connection of now: its Receive Maximum is smaller than
+    /// that of the connection before.
+    held_back: usize,
 }
 
 impl Outgoing {
@@ -97,7 +100,31 @@ impl Outgoing {
         if self.exchanges.get(position)?.awaiting != awaiting {
             return None;
         }
+        if position >= self.exchanges.len() - self.held_back {
+            self.held_back -= 1;
+        }
         self.exchanges.remove(position)
+    }
+
+    /// Begins to send everything again, `quota` exchanges at a time.
+    pub(crate) fn hold_back_all(&mut self) {
+        self.held_back = self.exchanges.len();
+    }
+
+    /// Whether exchanges wait for others to end before they are sent again.
+    #[inline]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.held_back > 0
+    }
+
+    /// The next exchange to send again, if `quota` allows one more.
+    pub(crate) fn next_again(&mut self, quota: usize) -> Option<&Exchange> {
+        let sent = self.exchanges.len() - self.held_back;
+        if self.held_back == 0 || sent >= quota {
+            return None;
+        }
+        self.held_back -= 1;
+        self.exchanges.get(sent)
     }
 
     /// The exchange `packet_id`.
@@ -116,6 +143,7 @@ impl Outgoing {
 
     /// Gives up all exchanges, in order.
     pub(crate) fn take_all(&mut self) -> VecDeque<Exchange> {
+        self.held_back = 0;
         std::mem::take(&mut self.exchanges)
     }
 

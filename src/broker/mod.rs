@@ -87,7 +87,7 @@ use timers::Timer;
 pub use arena::Id;
 pub use connect::Refusal;
 pub use connection::{Admission, PortPolicy};
-pub use effect::{CloseReason, Effect, Next};
+pub use effect::{Effect, Next};
 pub use outbox::Outbox;
 pub use statistics::{ClientInfo, ConnectionInfo, Statistics};
 pub use time::Timestamp;
@@ -292,7 +292,7 @@ impl Broker {
         self.clients.statistics.bytes_received += u64::try_from(bytes).unwrap_or(0);
     }
 
-    /// Appends a packet to the outbox of a connection.
+    /// Appends a packet to the outbox of a connection, unless it is larger than the client takes (MQTT-3.1.2-24).
     fn write(&mut self, id: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = self.clients.connections.get_mut(id) {
             connection.lend_buffer(&mut self.clients.buffers);
@@ -300,6 +300,10 @@ impl Broker {
             let before = buffer.len();
             encode(buffer);
             let written = buffer.len() - before;
+            if written > connection.maximum_packet_size {
+                buffer.truncate(before);
+                return;
+            }
             connection.announce(id, &mut self.clients.effects);
             self.clients.statistics.packets_sent += 1;
             self.clients.statistics.bytes_sent += u64::try_from(written).unwrap_or(0);

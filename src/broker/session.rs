@@ -101,6 +101,12 @@ impl Session {
         u64::try_from(self.queue.len() + self.outgoing.len()).unwrap_or(u64::MAX)
     }
 
+    /// Begins to send retained messages; a walk by the same filter that is still under way begins anew.
+    pub(crate) fn begin_retained(&mut self, cursor: RetainedCursor) {
+        self.retained.retain(|known| known.filter != cursor.filter);
+        self.retained.push(cursor);
+    }
+
     pub(crate) fn add_filter(&mut self, filter: FilterId) {
         if let Err(position) = self.filters.binary_search(&filter) {
             self.filters.insert(position, filter);

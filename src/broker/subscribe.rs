@@ -5,7 +5,9 @@ use super::retained::RetainedCursor;
 use super::subscriptions::Subscriber;
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next, SessionId};
+use crate::limits::PortLimits;
 use crate::mqtt::encode;
+use crate::mqtt::topic;
 use crate::mqtt::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, TopicFilter, Unsubscribe,
     Violation,
@@ -27,6 +29,9 @@ impl Broker {
         };
         let (session, version) = (connection.session, connection.version);
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        if version.is_v5() {
+            check_available(subscribe, &connection.port.limits)?;
+        }
         for (filter, options) in subscribe.filters.clone() {
             let identifier = subscribe.subscription_identifier;
             let reason = self.subscribe(id, session, filter, options, identifier);
@@ -52,7 +57,7 @@ impl Broker {
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) -> ReasonCode {
-        let filter = match self.check_filter(id, text, identifier) {
+        let filter = match self.check_filter(id, text) {
             Ok(filter) => filter,
             Err(reason) => return reason,
         };
@@ -99,15 +104,8 @@ impl Broker {
         if !known {
             session.filter_bytes += text.len();
         }
-        let wants_retained = match options.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => !known,
-            RetainHandling::DoNotSend => false,
-        };
-        if wants_retained && retain_available && share_name.is_none() {
-            // A cursor of the same filter that is still under way begins anew.
-            session.retained.retain(|cursor| *cursor.filter != *mounted);
-            session.retained.push(RetainedCursor {
+        if retain_available && share_name.is_none() && options.retain_handling.wants(!known) {
+            session.begin_retained(RetainedCursor {
                 filter: mounted.into(),
                 qos,
                 identifier,
@@ -118,12 +116,7 @@ impl Broker {
     }
 
     /// The topic filter of a subscription, or the reason why the client may not have it.
-    fn check_filter(
-        &mut self,
-        id: ConnectionId,
-        text: &str,
-        identifier: Option<u32>,
-    ) -> Result<TopicFilter, ReasonCode> {
+    fn check_filter(&mut self, id: ConnectionId, text: &str) -> Result<TopicFilter, ReasonCode> {
         let Some(connection) = self.clients.connections.get(id) else {
             return Err(ReasonCode::UnspecifiedError);
         };
@@ -133,9 +126,6 @@ impl Broker {
         let limits = &connection.port.limits;
         if filter.share_name().is_some() && !limits.shared_subscription_available {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
-        }
-        if identifier.is_some() && !limits.subscription_identifiers_available {
-            return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
         }
         if filter.has_wildcard() && !limits.wildcard_subscription_available {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
@@ -217,7 +207,9 @@ impl Broker {
             let Some(session) = self.clients.sessions.get_mut(session_id) else {
                 return;
             };
-            let no_quota = session.outgoing.len() >= quota || !session.queue.is_empty();
+            let no_quota = session.outgoing.len() >= quota
+                || session.outgoing.holds_back()
+                || !session.queue.is_empty();
             let Some(cursor) = session.retained.first_mut() else {
                 return;
             };
@@ -258,6 +250,33 @@ impl Broker {
                 group: None,
             };
             self.clients.send_delivery(id, session_id, delivery, now);
+        }
+    }
+}
+
+/// A client of MQTT 5 has been told what there is; to ask for more is an error (3.2.2.3.11 to 3.2.2.3.13).
+fn check_available(subscribe: &Subscribe<'_>, limits: &PortLimits) -> Result<(), Violation> {
+    if subscribe.subscription_identifier.is_some() && !limits.subscription_identifiers_available {
+        return Err(Violation::SubscriptionIdentifierNotAvailable);
+    }
+    for (filter, _) in subscribe.filters.clone() {
+        if topic::is_shared(filter) && !limits.shared_subscription_available {
+            return Err(Violation::SharedSubscriptionNotAvailable);
+        }
+        if topic::has_wildcard(filter) && !limits.wildcard_subscription_available {
+            return Err(Violation::WildcardSubscriptionNotAvailable);
+        }
+    }
+    Ok(())
+}
+
+impl RetainHandling {
+    /// Whether a subscription gets retained messages (3.8.3.1).
+    fn wants(self, is_new: bool) -> bool {
+        match self {
+            Self::SendAtSubscribe => true,
+            Self::SendIfNew => is_new,
+            Self::DoNotSend => false,
         }
     }
 }

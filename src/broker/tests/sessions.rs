@@ -64,6 +64,51 @@ fn what_was_not_acknowledged_comes_again_with_dup_and_the_same_identifier() {
 }
 
 #[test]
+fn a_smaller_receive_maximum_holds_for_what_comes_again() {
+    let mut world = world();
+    let publisher = world.connect(&Opening::v3("p"));
+    let opening = Opening::v5("s").durable(60);
+    let subscriber = world.connect(&opening);
+    world.subscribe(subscriber, "t", 1);
+    for number in 0..5 {
+        world
+            .publish(publisher, "t", &number.to_string(), 1)
+            .unwrap();
+    }
+    assert_eq!(world.messages(subscriber).len(), 5);
+    world.lose(subscriber);
+    let subscriber = world.connect(&opening.receive_maximum(2));
+    world.publish(publisher, "t", "new", 1).unwrap();
+    let mut payloads = Vec::new();
+    for _ in 0..3 {
+        let messages = world.messages(subscriber);
+        assert_eq!(messages.len(), 2);
+        for message in messages {
+            assert_eq!(message.dup, message.payload != b"new");
+            world.ack(subscriber, AckKind::PubAck, message.packet_id.unwrap());
+            payloads.push(String::from_utf8(message.payload).unwrap());
+        }
+    }
+    assert_eq!(payloads, ["0", "1", "2", "3", "4", "new"]);
+}
+
+#[test]
+fn a_reason_string_is_left_out_where_the_client_takes_no_packet_that_long() {
+    let mut world = world();
+    let mut opening = Opening::v5("c");
+    opening.properties.maximum_packet_size = Some(40);
+    let client = world.connect(&opening);
+    world.broker.disconnect(
+        client,
+        ReasonCode::AdministrativeAction,
+        "The port is no longer served",
+    );
+    world.run();
+    let told = Received::Disconnect(ReasonCode::AdministrativeAction);
+    assert_eq!(world.received(client), [told]);
+}
+
+#[test]
 fn a_session_ends_when_its_expiry_interval_has_passed() {
     let mut world = world();
     let opening = Opening::v5("s").durable(60);

@@ -464,7 +464,7 @@ fn received(packet: &Packet<'_>) -> Received {
             packet_id: publish.packet_id.map(PacketId::value),
             expiry: publish.properties.message_expiry_interval,
             alias: publish.properties.topic_alias,
-            identifiers: publish.properties.subscription_identifiers.collect(),
+            identifiers: publish.properties.subscription_identifiers().collect(),
         }),
         Packet::PubAck(ack) => Received::Ack(AckKind::PubAck, ack.packet_id.value(), ack.reason),
         Packet::PubRec(ack) => Received::Ack(AckKind::PubRec, ack.packet_id.value(), ack.reason),
