@@ -49,10 +49,12 @@ pub(crate) struct RunningArgs {
 impl FolderArgs {
     /// The state folder by option, environment, default.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.state_dir
+        let folder = self
+            .state_dir
             .clone()
             .or_else(|| from_environment("STATE_DIRECTORY"))
-            .unwrap_or_else(|| PathBuf::from(STATE_DIR))
+            .unwrap_or_else(|| PathBuf::from(STATE_DIR));
+        absolute(folder)
     }
 
     /// The folder of the control socket by option, environment, default.
@@ -60,11 +62,13 @@ impl FolderArgs {
     /// A state folder named by option wins over the environment: who starts a second gateway from within a service means
     /// that gateway, not the service.
     pub(crate) fn runtime_dir(&self) -> PathBuf {
-        self.runtime_dir
+        let folder = self
+            .runtime_dir
             .clone()
             .or_else(|| self.state_dir.clone())
             .or_else(|| from_environment("RUNTIME_DIRECTORY"))
-            .unwrap_or_else(|| self.state_dir())
+            .unwrap_or_else(|| self.state_dir());
+        absolute(folder)
     }
 }
 
@@ -120,6 +124,11 @@ fn socket_of(state_dir: &Path) -> PathBuf {
         .unwrap_or_else(|| state_dir.join(CONTROL_SOCKET))
 }
 
+/// The path from the root: it is written down for commands that run elsewhere.
+fn absolute(folder: PathBuf) -> PathBuf {
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
 /// First folder of a variable in which systemd puts folders with `:` between them.
 fn from_environment(variable: &str) -> Option<PathBuf> {
     first_folder(std::env::var_os(variable)?)
@@ -137,6 +146,18 @@ mod tests {
     fn first_of_several_folders_is_used() {
         assert_eq!(first_folder("/a:/b".into()), Some("/a".into()));
         assert_eq!(first_folder("".into()), None);
+    }
+
+    #[test]
+    fn folders_are_named_from_the_root() {
+        let folders = FolderArgs {
+            state_dir: Some("var".into()),
+            runtime_dir: None,
+        };
+        assert_eq!(
+            folders.state_dir(),
+            std::env::current_dir().unwrap().join("var")
+        );
     }
 
     #[test]

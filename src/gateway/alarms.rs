@@ -7,6 +7,12 @@ use crate::admin::{
 /// Part of a bound from which on it is worth a word, in percent.
 const NEAR: u64 = 90;
 
+/// Name of the alarm that something is nearly used up.
+pub(crate) const NEAR_BOUND: &str = "near-bound";
+
+/// Name of the alarm that messages are lost. It comes and goes with the load.
+pub(crate) const DROPPED: &str = "messages-dropped";
+
 /// State of a port that waits for nothing.
 const LISTENING: &str = "listening";
 
@@ -43,7 +49,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
         .filter(|(_, now, max)| is_near(*now, *max));
     alarms.extend(near.map(|(subject, now, max)| {
         alarm(
-            "near-bound",
+            NEAR_BOUND,
             subject,
             format!("{now} of {max} {subject} are in use"),
         )
@@ -51,7 +57,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     if facts.rates.messages_dropped > 0.0 {
         let rate = facts.rates.messages_dropped;
         let text = format!("{rate:.1} messages per second were dropped over the last minute");
-        alarms.push(alarm("messages-dropped", "", text));
+        alarms.push(alarm(DROPPED, "", text));
     }
     alarms
 }

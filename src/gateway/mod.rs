@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
 
+use crate::admin::Source;
 use crate::admin::control::ControlSocket;
 use crate::admin::http::{self, HttpState};
 use crate::clock;
@@ -195,7 +196,7 @@ impl Gateway {
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
         );
 
-        let line = self.status_line();
+        let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
         self.notifier.ready(&line).await;
     }

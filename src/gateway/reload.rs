@@ -8,14 +8,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::Gateway;
+use super::alarms;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
-use crate::admin::{ReloadOutcome, ReloadReport, Source};
+use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
 use crate::clock;
 use crate::config::{self, Loaded, Report};
 
 /// Time between two looks at counters and states.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Who waits for the result of a reload.
 pub(super) type ReloadReply = oneshot::Sender<ReloadReport>;
@@ -30,7 +31,8 @@ impl Gateway {
     ) -> Infallible {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = self.status_line();
+        let mut said = status_line(&self.status());
+        let mut near = NearBounds::default();
         loop {
             let (why, reply) = tokio::select! {
                 () = asked.next() => ("SIGHUP", None),
@@ -38,7 +40,9 @@ impl Gateway {
                 () = watcher.changed() => ("a changed file", None),
                 _ = look.tick() => {
                     self.sample_rates();
-                    let line = self.status_line();
+                    let status = self.status();
+                    near.warn_about(&status.alarms);
+                    let line = status_line(&status);
                     if line != said {
                         self.notifier.status(&line).await;
                         said = line;
@@ -50,7 +54,7 @@ impl Gateway {
             // Looks at the files before they are read, so that a change in between is not lost.
             watcher = Watcher::new(&self.configuration().watched());
             let report = self.reload_now().await;
-            said = self.status_line();
+            said = status_line(&self.status());
             self.notifier.ready(&said).await;
             if let Some(reply) = reply {
                 // Whoever asked may be gone; the result is in the status, too.
@@ -130,28 +134,47 @@ impl Gateway {
         );
         self.configuration().refuse(faults)
     }
+}
 
-    /// One line for the service manager.
-    pub(super) fn status_line(&self) -> String {
-        let status = self.status();
-        let open = status
-            .ports
+/// One line for the service manager.
+pub(super) fn status_line(status: &Status) -> String {
+    let all = status.ports.len();
+    let open = status
+        .ports
+        .iter()
+        .filter(|port| port.state == "listening")
+        .count();
+    let mut line = match (open, all) {
+        (1, 1) => "serving 1 port".to_owned(),
+        _ if open == all => format!("serving {all} ports"),
+        _ => format!("serving {open} of {all} ports"),
+    };
+    for alarm in status
+        .alarms
+        .iter()
+        .filter(|alarm| alarm.name != alarms::DROPPED)
+    {
+        line.push_str("; ");
+        line.push_str(&alarm.text);
+    }
+    line
+}
+
+/// The bounds that were near at the last look; each is worth one line in the log, whoever else reports the rest.
+#[derive(Debug, Default)]
+struct NearBounds(Vec<String>);
+
+impl NearBounds {
+    fn warn_about(&mut self, alarms: &[Alarm]) {
+        let near = alarms
             .iter()
-            .filter(|port| port.state == "listening")
-            .count();
-        let mut line = match (open, status.ports.len()) {
-            (_, 1) if open == 1 => "serving 1 port".to_owned(),
-            (open, all) if open == all => format!("serving {all} ports"),
-            (open, all) => format!("serving {open} of {all} ports"),
-        };
-        for alarm in status
-            .alarms
-            .iter()
-            .filter(|alarm| alarm.name != "messages-dropped")
+            .filter(|alarm| alarm.name == alarms::NEAR_BOUND);
+        for alarm in near
+            .clone()
+            .filter(|alarm| !self.0.contains(&alarm.subject))
         {
-            line.push_str("; ");
-            line.push_str(&alarm.text);
+            warn!("{}", alarm.text);
         }
-        line
+        self.0 = near.map(|alarm| alarm.subject.clone()).collect();
     }
 }
