@@ -67,6 +67,7 @@ pub(super) fn check(
     let ports: Vec<&PlacedPort<'_>> = listeners.iter().flat_map(|l| &l.ports).collect();
     check_endpoints(&ports, faults);
     check_node_ports(&ports, faults);
+    check_plain_text(&ports, faults);
     if let Some(http) = admin.http {
         check_admin_http(&ports, http, admin_scope, faults);
     }
@@ -183,7 +184,9 @@ fn check_endpoints(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
             continue;
         };
         let hint = match key {
-            "port" => "a port number is used once in the whole file, whatever the addresses",
+            "port" => {
+                "a number is used once in the whole file; without `bind` one port accepts on every address, IPv4 and IPv6"
+            }
             _ => "each is used once in the whole file",
         };
         faults.push(
@@ -219,6 +222,28 @@ fn check_node_ports(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
                 Draft::warning(FaultCode::Surprising, at, message)
                     .key(key)
                     .hint("unless the cluster was set up with another range, it will refuse this"),
+            );
+        }
+    }
+}
+
+/// A port that every client takes for an encrypted one and that is not.
+fn check_plain_text(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
+    for port in ports {
+        let settings = &port.settings;
+        let number = match &settings.endpoint {
+            Endpoint::Tcp { port, .. } => *port,
+            Endpoint::Unix { .. } | Endpoint::Systemd { .. } => continue,
+        };
+        // Behind a proxy the encryption may end at the proxy.
+        let has_tls = port.scope.entry("tls").is_some() || port.scope.is_meant("tls");
+        if matches!(number, 8883 | 443) && !has_tls && !settings.proxy_protocol {
+            let message =
+                format!("clients expect TLS on port {number}, and this port has no `tls`");
+            faults.push(
+                Draft::warning(FaultCode::Surprising, port.at, message)
+                    .key(port.scope.path_of("port"))
+                    .hint("add tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }, or choose another number"),
             );
         }
     }

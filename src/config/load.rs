@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::faults::{Damage, Draft, Faults};
+use super::lists;
 use super::merge::merge;
 use super::report::{FaultCode, Report, Severity};
 use super::resolve::resolve;
@@ -93,7 +94,8 @@ impl Reading {
     fn add_text(&mut self, path: &Path, text: &str) {
         let index = self.sources.len();
         let source = Source::new(path, text.to_owned());
-        let parsed = syntax::parse(index, &source);
+        let mut parsed = syntax::parse(index, &source);
+        lists::mend(&mut parsed.table, &source, &mut self.faults);
         if let Some((damage, drafts)) = parsed.damage {
             self.faults.push_damage(index, damage, drafts);
         }

@@ -11,6 +11,7 @@ mod address;
 mod conflicts;
 mod faults;
 mod limit_keys;
+mod lists;
 mod load;
 mod manual;
 mod merge;

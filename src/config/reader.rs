@@ -35,6 +35,15 @@ impl<'a> Scope<'a> {
         self.table.get(key)
     }
 
+    /// Whether the table is there only because of what is below it, which is noted already.
+    fn is_implied(&self) -> bool {
+        let Some(at) = self.at else {
+            return false;
+        };
+        let source = self.sources.get(at.source);
+        self.path.ends_with(']') && source.is_some_and(|source| !source.is_header(at))
+    }
+
     /// Whether an unknown key of the table was probably meant to be this one.
     pub(super) fn is_meant(&self, key: &str) -> bool {
         let unknown = |entry: &&Entry| self.spec.key(&entry.key).is_none();
@@ -150,15 +159,6 @@ pub(super) fn tables<'a>(
             &[]
         }
         Value::List(nodes) => nodes,
-        Value::Table(_) => {
-            let message = format!("there can be several: `{key}` is written in double brackets");
-            faults.push(
-                Draft::error(FaultCode::WrongType, entry.node.at, message)
-                    .key(scope.path_of(key))
-                    .hint(format!("write {}", spec.header)),
-            );
-            std::slice::from_ref(&entry.node)
-        }
         other => {
             let message = format!("each {key} is a table, not {}", other.kind());
             faults.push(
@@ -203,7 +203,7 @@ pub(super) fn read<T>(
 
 /// Notes that a key that must be written is not; but not where it was written with a typing error, which is noted already.
 pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
-    if scope.is_meant(key) {
+    if scope.is_meant(key) || scope.is_implied() {
         return;
     }
     let hint = match scope.spec.key(key).map(|key| key.absence) {
@@ -364,5 +364,8 @@ fn elsewhere(key: &KeySpec, table: &TableSpec) -> String {
     if table.header == schema::PORT_LIMITS_TABLE.header {
         return format!("write it as limits = {{ {} = … }}", key.name);
     }
-    format!("`{}` is a key of {}", key.name, table.header)
+    match key.kind {
+        Kind::Table(spec) | Kind::Tables(spec) => format!("write {}", spec.header),
+        _ => format!("`{}` is a key of {}", key.name, table.header),
+    }
 }

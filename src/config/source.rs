@@ -106,6 +106,12 @@ impl Source {
         }
     }
 
+    /// Whether a table that is said to be here has a header of its own, and not only one of what is below it.
+    pub(super) fn is_header(&self, at: At) -> bool {
+        let text = self.text.get(at.start..);
+        text.is_some_and(|text| text.starts_with(['[', '{']))
+    }
+
     /// The place of the file as a whole.
     pub(super) fn whole(path: &Path) -> Place {
         Place {
@@ -169,9 +175,11 @@ fn mask(line: &str, range: Range<usize>) -> (String, Range<usize>) {
 
 /// A line as it is shown: controls replaced, cut to a window around the range.
 fn excerpt(line: &str, range: Range<usize>) -> (String, Range<usize>) {
-    let shown: Vec<(usize, String)> = line
+    let near = neighbourhood(line, &range);
+    let part = line.get(near.clone()).unwrap_or_default();
+    let shown: Vec<(usize, String)> = part
         .char_indices()
-        .map(|(at, c)| (at, shown_char(c)))
+        .map(|(at, c)| (near.start + at, shown_char(c)))
         .collect();
     let column = |byte: usize| -> usize {
         let before = shown.iter().take_while(|(at, _)| *at < byte);
@@ -179,13 +187,14 @@ fn excerpt(line: &str, range: Range<usize>) -> (String, Range<usize>) {
     };
     let (from, to) = (column(range.start), column(range.end));
     let whole: usize = shown.iter().map(|(_, s)| columns(s)).sum();
-    if whole <= SHOWN_COLUMNS_MAX {
+    if whole <= SHOWN_COLUMNS_MAX && near == (0..line.len()) {
         let text: String = shown.into_iter().map(|(_, s)| s).collect();
         return (text, from..to);
     }
     let first = from.saturating_sub(SHOWN_COLUMNS_MAX / 3);
     let last = first + SHOWN_COLUMNS_MAX;
-    let mut text = String::from(if first > 0 { "…" } else { "" });
+    let is_cut = first > 0 || near.start > 0;
+    let mut text = String::from(if is_cut { "…" } else { "" });
     let lead = columns(&text);
     let (mut at, mut window_start) = (0, None);
     for (_, s) in &shown {
@@ -195,13 +204,22 @@ fn excerpt(line: &str, range: Range<usize>) -> (String, Range<usize>) {
         }
         at += columns(s);
     }
-    if whole > last {
+    if whole > last || near.end < line.len() {
         text.push('…');
     }
     let shift = window_start.unwrap_or(first);
-    let from = from - shift + lead;
-    let to = (to.saturating_sub(shift) + lead).clamp(from, columns(&text));
+    let from = from.saturating_sub(shift) + lead;
+    let to = (to.saturating_sub(shift) + lead).clamp(from, columns(&text).max(from));
     (text, from..to)
+}
+
+/// The part of a line from which the window is cut; a line may be as long as the file.
+fn neighbourhood(line: &str, range: &Range<usize>) -> Range<usize> {
+    let before = line.get(..range.start).unwrap_or_default();
+    let after = line.get(range.start..).unwrap_or_default();
+    let start = before.char_indices().rev().nth(SHOWN_COLUMNS_MAX - 1);
+    let end = after.char_indices().nth(2 * SHOWN_COLUMNS_MAX);
+    start.map_or(0, |(at, _)| at)..end.map_or(line.len(), |(at, _)| range.start + at)
 }
 
 /// What is shown for a character that a terminal would act on, or that could not be seen.

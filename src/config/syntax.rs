@@ -337,6 +337,11 @@ impl Explainer<'_> {
             let name = name.replace(' ', "_");
             let hint = name.is_ascii().then(|| self.write(&name)).flatten();
             ("a key holds no spaces and no signs but `_` and `-`", hint)
+        } else if rest.contains(' ') && !rest.starts_with(['"', '\'', '[', '{']) {
+            (
+                "a line holds `key = value`",
+                Some("a comment begins with #".to_owned()),
+            )
         } else {
             let line = format!("{key} = {rest}");
             ("there is no `=` between key and value", self.write(&line))
