@@ -143,24 +143,9 @@ pub fn find_config(named: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| usual.try_exists().unwrap_or(true).then(|| usual.to_owned()))
 }
 
-/// One line for each warning: where and what.
+/// One line for each warning: where, what, and what to do.
 fn lines(loaded: &Loaded) -> Vec<String> {
-    loaded
-        .warnings
-        .iter()
-        .map(|warning| match &warning.place {
-            Some(place) => {
-                format!(
-                    "{}:{}:{}: {}",
-                    place.file.display(),
-                    place.line,
-                    place.column,
-                    warning.message
-                )
-            }
-            None => warning.message.clone(),
-        })
-        .collect()
+    loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
 /// What differs, one line each, for people.

@@ -118,15 +118,7 @@ impl Gateway {
     /// Keeps what is in force and says why.
     fn refuse(&self, faults: &Report) -> ReloadReport {
         for fault in faults.errors() {
-            let place = fault
-                .place
-                .as_ref()
-                .map(|place| format!("{}:{}:{}: ", place.file.display(), place.line, place.column));
-            error!(
-                "configuration: {}{}",
-                place.unwrap_or_default(),
-                fault.message
-            );
+            error!("configuration: {fault}");
         }
         error!(
             "the changed configuration is refused, {}; the old one stays in force",
