@@ -62,7 +62,6 @@ impl Progress {
         if self.answered == self.script.answers.len() {
             let principal = Principal {
                 name: self.script.name.into(),
-                ..Principal::default()
             };
             return Outcome::Accepted(Acceptance {
                 data: Some(b"welcome".to_vec()),

@@ -32,8 +32,8 @@ pub(super) struct Listener {
     interface: Option<Interface>,
     /// The address that is not on this machine yet, if the sockets wait for it.
     awaited: Option<IpAddr>,
-    /// Removes the file of a Unix socket in the end.
-    _file: Option<SocketFile>,
+    /// The file of a Unix socket.
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Listener {
             sockets,
             interface: None,
             awaited: None,
-            _file: None,
+            file: None,
         }
     }
 
@@ -142,7 +142,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = UnixListener::from_std(socket.into())?;
         Ok(Self {
-            _file: Some(file),
+            file: Some(file),
             ..Self::new(vec![ListenerSocket::Unix(socket)])
         })
     }
@@ -181,16 +181,17 @@ impl Listener {
         }
     }
 
-    /// Whether the network interface went away or came back as another one: then the sockets hear nothing any more.
+    /// Whether the network interface went away or came back as another one, or somebody removed the file of the Unix
+    /// socket: then nobody reaches the sockets any more.
     pub(super) fn is_stale(&self) -> bool {
-        self.interface
-            .as_ref()
-            .is_some_and(|interface| index_of(&interface.name) != Some(interface.index))
+        let interface = self.interface.as_ref();
+        interface.is_some_and(|interface| index_of(&interface.name) != Some(interface.index))
+            || self.file.as_ref().is_some_and(|file| !file.is_ours())
     }
 
     /// Whether it has to be looked at from time to time.
     pub(super) fn needs_watch(&self) -> bool {
-        self.awaited.is_some() || self.interface.is_some()
+        self.awaited.is_some() || self.interface.is_some() || self.file.is_some()
     }
 
     /// Applies changed permission bits.
@@ -348,12 +349,16 @@ impl SocketFile {
             identity: (file.dev(), file.ino()),
         })
     }
+
+    fn is_ours(&self) -> bool {
+        let file = std::fs::symlink_metadata(&self.path);
+        file.is_ok_and(|file| (file.dev(), file.ino()) == self.identity)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let file = std::fs::symlink_metadata(&self.path);
-        if file.is_ok_and(|file| (file.dev(), file.ino()) == self.identity) {
+        if self.is_ours() {
             // Whoever comes next removes it as stale if we cannot.
             let _ = std::fs::remove_file(&self.path);
         }

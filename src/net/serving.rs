@@ -22,7 +22,7 @@ use super::port::{PortContext, PortTerms};
 use super::socket::Socket;
 use super::stream::{Carrier, Stream};
 use super::tls::{CertificateSource, CertificateStore, SourceState};
-use super::{Hub, Peer, Refusal, link};
+use super::{Peer, Refusal};
 use crate::clock;
 use crate::config::{PortSettings, Protocol, TlsSettings};
 
@@ -34,7 +34,7 @@ const OPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Time between two looks at an address or a network interface that may come and go.
+/// Time between two looks at an address, a network interface or a socket file that may come and go.
 const ADDRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves the connections that ports accept: a link in the gateway, something smaller in tests.
@@ -46,17 +46,6 @@ pub trait Serve: Clone + Send + Sync + 'static {
         port: Arc<PortContext>,
         peer: Peer,
     ) -> impl Future<Output = ()> + Send + 'static;
-}
-
-impl Serve for Arc<Hub> {
-    fn serve(
-        self,
-        stream: Stream,
-        port: Arc<PortContext>,
-        peer: Peer,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        link::serve(stream, port, peer, self)
-    }
 }
 
 /// What a port is doing.
@@ -190,7 +179,8 @@ impl<S: Serve> Serving<S> {
         let mut pause = OPEN_PAUSE_MIN;
         let mut said = None;
         loop {
-            let endpoint = self.settings.borrow_and_update().endpoint.clone();
+            // Not marked as seen: what else has changed meanwhile is adopted as soon as the port accepts.
+            let endpoint = self.settings.borrow().endpoint.clone();
             match Listener::open(&endpoint, &self.means.passed) {
                 Ok(listener) => return listener,
                 Err(fault) => {
@@ -244,7 +234,7 @@ impl<S: Serve> Serving<S> {
                 }
                 () = sleep(ADDRESS_INTERVAL), if needs_watch => {
                     if listener.is_stale() {
-                        warn!(port = self.endpoint(), "the network interface has changed; opening the port anew");
+                        warn!(port = self.endpoint(), "the network interface or the socket file has changed; opening the port anew");
                         return;
                     }
                     self.show_reachability(&mut listener);
@@ -508,4 +498,34 @@ async fn run_handshake(
         .await
         .map_err(NotTaken::Fault)?;
     Ok((stream, peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends at once.
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl Serve for Nothing {
+        async fn serve(self, _: Stream, _: Arc<PortContext>, _: Peer) {}
+    }
+
+    #[tokio::test]
+    async fn what_a_link_carries_besides_itself_is_small() {
+        let settings = crate::config::Settings::default();
+        let settings = settings.ports().next().unwrap();
+        let gate = Arc::new(crate::net::admission::Gate::new(1));
+        let context = Arc::new(PortContext::new(settings));
+        let admission = Arc::new(Admission::new(gate, Arc::clone(&context)));
+        let terms = context.terms();
+        let permit = admission.enter(&terms.limits).unwrap();
+        let (socket, _) = tokio::net::UnixStream::pair().unwrap();
+        let socket = Socket::Unix(socket);
+        let future = serve_after(Nothing, socket, None, permit, terms, Handshake::default());
+        let size = std::mem::size_of_val(&future);
+        future.await;
+        assert!(size <= 512, "{size}");
+    }
 }

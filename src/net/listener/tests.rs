@@ -130,7 +130,9 @@ async fn only_a_stale_socket_file_is_removed() {
     let first = open(&unix(&path, 0o600)).unwrap();
     assert!(matches!(open(&unix(&path, 0o600)), Err(ListenFault::InUse)));
     // Somebody else has put their own in the place.
+    assert!(!first.is_stale());
     std::fs::remove_file(&path).unwrap();
+    assert!(first.is_stale());
     std::fs::write(&path, "a file").unwrap();
     drop(first);
     assert!(path.exists());

@@ -313,6 +313,10 @@ fn read(file: &Path) -> Result<Vec<u8>, CertificateFault> {
             kind,
         },
     };
+    // A pipe would wait for a writer, for ever.
+    if !std::fs::metadata(file).map_err(fault)?.is_file() {
+        return Err(fault(io::ErrorKind::InvalidInput.into()));
+    }
     let mut text = Vec::new();
     std::fs::File::open(file)
         .and_then(|opened| opened.take(FILE_LEN_MAX).read_to_end(&mut text))

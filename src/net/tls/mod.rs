@@ -12,10 +12,10 @@ mod watch;
 
 use std::sync::{Arc, LazyLock};
 
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
+use rustls::{CipherSuite, ServerConfig};
 
 pub use certificate::{CertificateFault, CertificateSummary};
 pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
@@ -25,8 +25,40 @@ use crate::config::{TlsSettings, TlsVersion};
 use certificate::Identity;
 
 /// The one crypto provider, passed explicitly wherever it is needed.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(ring::default_provider()));
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = ring::default_provider();
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| cost(suite.suite(), has_aes()));
+    Arc::new(provider)
+});
+
+/// Place of a cipher suite in our order of preference. All of them are safe; this machine is the one that serves many.
+fn cost(suite: CipherSuite, has_aes: bool) -> u8 {
+    let name = suite.as_str().unwrap_or_default();
+    let costs = match has_aes {
+        true => [("AES_128", 0), ("AES_256", 1), ("CHACHA20", 2)],
+        // Many boards have no instructions for AES (the Raspberry Pi before its fifth version, all of armv7).
+        false => [("CHACHA20", 0), ("AES_128", 1), ("AES_256", 2)],
+    };
+    let cost = costs.iter().find(|(part, _)| name.contains(part));
+    cost.map_or(u8::MAX, |(_, cost)| *cost)
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes() -> bool {
+    false
+}
 
 /// Reads and checks the certificate files of a port, as it will when it opens.
 pub fn check(settings: &TlsSettings) -> Result<CertificateSummary, CertificateFault> {
@@ -56,5 +88,25 @@ fn server_config(
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheapest_cipher_suite_comes_first() {
+        let first = |has_aes| {
+            let mut suites = ring::default_provider().cipher_suites;
+            suites.sort_by_key(|suite| cost(suite.suite(), has_aes));
+            suites.first().map(|suite| suite.suite())
+        };
+        assert_eq!(first(true), Some(CipherSuite::TLS13_AES_128_GCM_SHA256));
+        assert_eq!(
+            first(false),
+            Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256)
+        );
+    }
 }
