@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::Peer;
+use super::exchange::{Denial, Reauthentication, authenticate};
 use super::hub::{Hub, random};
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
+use crate::auth::Acceptance;
 use crate::broker::{Admission, Refusal};
 use crate::mqtt::encode;
 use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
     Violation,
 };
-use crate::policy::Principal;
 
 /// Time for the last words to a client that is not served.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,59 +32,81 @@ pub(super) async fn admit(
     hub: &Hub,
 ) -> Option<Admitted> {
     let terms = port.terms();
-    let mut input = Vec::new();
-    let deadline = tokio::time::timeout(
-        terms.limits.connect_timeout,
-        read_connect(stream, &mut input, terms.limits.max_packet_size),
-    );
-    let used = tokio::select! {
-        read = deadline => match read {
-            Ok(Ok(used)) => used,
-            Ok(Err(ConnectError::Closed)) => return None,
-            Ok(Err(ConnectError::Fault(fault))) => {
-                let answer = fault.version.zip(fault.connack_reason());
-                refuse(stream, answer, Some(fault.violation.sentence())).await;
-                log_violation(port, peer, fault.violation);
-                return None;
-            }
-            Err(_) => {
-                log_violation(port, peer, Violation::ConnectTimeout);
-                return None;
-            }
-        },
+    let admitted = tokio::select! {
+        admitted = timeout(terms.limits.connect_timeout, admit_on(stream, port, &terms, peer, hub)) => admitted,
         _ = port.ended() => return None,
     };
+    if admitted.is_err() {
+        log_violation(port, peer, Violation::ConnectTimeout);
+    }
+    admitted.ok().flatten()
+}
+
+async fn admit_on(
+    stream: &mut Stream,
+    port: &PortContext,
+    terms: &PortTerms,
+    peer: &Peer,
+    hub: &Hub,
+) -> Option<Admitted> {
     let max_packet_size = terms.limits.max_packet_size;
+    let mut input = Vec::new();
+    let used = match read_connect(stream, &mut input, max_packet_size).await {
+        Ok(used) => used,
+        Err(ConnectError::Closed) => return None,
+        Err(ConnectError::Fault(fault)) => {
+            let answer = fault.version.zip(fault.connack_reason());
+            refuse(stream, answer, Some(fault.violation.sentence())).await;
+            log_violation(port, peer, fault.violation);
+            return None;
+        }
+    };
+    let mut left_over = input.split_off(used);
     let Ok(Some((connect, _))) = mqtt::decode_connect(&input, max_packet_size) else {
         return None;
     };
-    match authenticate(&connect, &terms) {
-        Ok(principal) => {
-            let admitted = connect_to_core(&connect, principal, &terms, peer, stream, hub);
-            match admitted {
-                Ok(id) => Some(Admitted {
-                    id,
-                    options: DecodeOptions {
-                        version: connect.version,
-                        max_packet_size,
-                        sender: Role::Client,
-                    },
-                    packet_timeout: terms.limits.packet_timeout,
-                    send_timeout: terms.limits.send_timeout,
-                    left_over: input.get(used..).unwrap_or_default().to_vec(),
-                }),
-                Err(refusal) => {
-                    let answer = Some((connect.version, refusal.reason));
-                    let text = connect.properties.request_problem_information;
-                    refuse(stream, answer, text.then_some(refusal.sentence)).await;
-                    log_refusal(port, peer, &connect, &refusal);
-                    None
-                }
-            }
+    let options = DecodeOptions {
+        version: connect.version,
+        max_packet_size,
+        sender: Role::Client,
+    };
+    let authenticator = &terms.authenticator;
+    let authenticated = authenticate(
+        stream,
+        &mut left_over,
+        &connect,
+        authenticator,
+        peer,
+        &options,
+    );
+    let acceptance = match authenticated.await {
+        Ok(acceptance) => acceptance,
+        Err(denial) => {
+            let answer = denial.reason().map(|reason| (connect.version, reason));
+            refuse(stream, answer, None).await;
+            log_denial(port, peer, &connect, denial);
+            return None;
         }
-        Err(reason) => {
-            refuse(stream, Some((connect.version, reason)), None).await;
-            info!(port = port.endpoint(), %peer, client_id = connect.client_id, %reason, "Client refused");
+    };
+    match connect_to_core(&connect, &acceptance, terms, peer, stream, hub) {
+        Ok(id) => Some(Admitted {
+            id,
+            options,
+            packet_timeout: terms.limits.packet_timeout,
+            send_timeout: terms.limits.send_timeout,
+            left_over,
+            reauthentication: Reauthentication::new(
+                authenticator,
+                &connect,
+                &acceptance.principal,
+                peer,
+            ),
+        }),
+        Err(refusal) => {
+            let answer = Some((connect.version, refusal.reason));
+            let wanted = connect.properties.request_problem_information;
+            refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
+            log_refusal(port, peer, &connect, &refusal);
             None
         }
     }
@@ -112,16 +136,9 @@ async fn read_connect(
     }
 }
 
-fn authenticate(connect: &Connect<'_>, _terms: &PortTerms) -> Result<Arc<Principal>, ReasonCode> {
-    if connect.properties.authentication_method.is_some() {
-        return Err(ReasonCode::BadAuthenticationMethod);
-    }
-    Ok(Arc::default())
-}
-
 fn connect_to_core(
     connect: &Connect<'_>,
-    principal: Arc<Principal>,
+    acceptance: &Acceptance,
     terms: &PortTerms,
     peer: &Peer,
     stream: &Stream,
@@ -134,9 +151,9 @@ fn connect_to_core(
     hub.connect(&Admission {
         connect,
         assigned_client_id: &assigned,
-        principal,
+        principal: Arc::clone(&acceptance.principal),
         expires_at: None,
-        authentication_data: None,
+        authentication_data: acceptance.data.as_deref(),
         port: Arc::clone(&terms.policy),
         peer: &peer.to_string(),
         transport: stream.transport().as_str(),
@@ -163,7 +180,7 @@ async fn refuse(
     let mut out = Vec::new();
     encode::connack(&mut out, version, &connack);
     // The connection ends whether or not this arrives.
-    let _ = tokio::time::timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
+    let _ = timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
 }
 
 fn log_violation(port: &PortContext, peer: &Peer, violation: Violation) {
@@ -187,4 +204,18 @@ fn log_refusal(port: &PortContext, peer: &Peer, connect: &Connect<'_>, refusal: 
         "Client refused: {}",
         refusal.sentence
     );
+}
+
+fn log_denial(port: &PortContext, peer: &Peer, connect: &Connect<'_>, denial: Denial) {
+    match denial {
+        Denial::Violation(violation) => log_violation(port, peer, violation),
+        Denial::Reason(reason) => info!(
+            port = port.endpoint(),
+            %peer,
+            client_id = connect.client_id,
+            %reason,
+            "Client refused: not authenticated"
+        ),
+        Denial::Gone => {}
+    }
 }

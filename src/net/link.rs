@@ -16,13 +16,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tracing::{debug, info};
 
+use super::exchange::{Reauthentication, Step};
 use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
 use super::stream::Stream;
 use super::{Peer, admit};
 use crate::broker::{ConnectionId, Next, Outbox};
 use crate::clock;
-use crate::mqtt::{self, DecodeOptions, ReasonCode, Violation};
+use crate::mqtt::{self, Auth, DecodeOptions, Packet, ReasonCode, Violation};
 
 /// Bytes that one read takes at most. One buffer per thread, so that an idle connection has none.
 const READ_LEN: usize = 128 * 1024;
@@ -65,6 +66,8 @@ pub(super) struct Admitted {
     pub(super) send_timeout: Duration,
     /// Bytes that came after the CONNECT.
     pub(super) left_over: Vec<u8>,
+    /// For a client that may authenticate again.
+    pub(super) reauthentication: Option<Box<Reauthentication>>,
 }
 
 /// Why a link ends.
@@ -109,6 +112,7 @@ struct Link<'a> {
     packet_timeout: Duration,
     send_timeout: Duration,
     watch: Option<Pin<Box<Sleep>>>,
+    reauthentication: Option<Box<Reauthentication>>,
 }
 
 impl<'a> Link<'a> {
@@ -133,6 +137,7 @@ impl<'a> Link<'a> {
             packet_timeout: admitted.packet_timeout,
             send_timeout: admitted.send_timeout,
             watch: None,
+            reauthentication: admitted.reauthentication,
         }
     }
 
@@ -141,6 +146,7 @@ impl<'a> Link<'a> {
         if let Poll::Ready(reason) = Pin::new(&mut self.port_ended).poll(cx) {
             self.end_with_port(reason);
         }
+        self.poll_reauthentication(cx);
         if let Err(error) = self.poll_write(cx) {
             return Poll::Ready(End::Broken(error));
         }
@@ -148,6 +154,12 @@ impl<'a> Link<'a> {
             Ok(more) => more,
             Err(end) => return Poll::Ready(end),
         };
+        if self.awaits_authenticator() {
+            self.poll_reauthentication(cx);
+            if !self.awaits_authenticator() {
+                cx.waker().wake_by_ref();
+            }
+        }
         loop {
             if let Err(error) = self.poll_write(cx) {
                 return Poll::Ready(End::Broken(error));
@@ -244,13 +256,51 @@ impl<'a> Link<'a> {
     /// After a pause: handles what had come before it.
     fn resume(&mut self, cx: &mut Context<'_>) -> bool {
         self.take_turn(cx, |link, held| {
-            if !held.paused && !held.congested {
+            if !held.paused && !held.congested && !link.awaits_authenticator() {
                 link.paused = false;
                 let input = std::mem::take(&mut link.input);
                 link.decode_all(&input, held);
             }
         });
         !self.paused && !self.congested
+    }
+
+    /// Whether a step of a re-authentication is with the authenticator; what the client sends meanwhile waits.
+    fn awaits_authenticator(&self) -> bool {
+        let pending = self.reauthentication.as_ref();
+        pending.is_some_and(|pending| pending.is_asked())
+    }
+
+    /// Tells the client what the authenticator said.
+    fn poll_reauthentication(&mut self, cx: &mut Context<'_>) {
+        let Some(Poll::Ready(step)) = self.reauthentication.as_mut().map(|r| r.poll_step(cx))
+        else {
+            return;
+        };
+        self.hub.with(|broker, _| match &step {
+            Step::Done(data) => broker.send_auth(self.id, ReasonCode::Success, data.as_deref()),
+            Step::Challenge(data) => {
+                broker.send_auth(self.id, ReasonCode::ContinueAuthentication, data.as_deref());
+            }
+            Step::Refused(reason) => {
+                broker.disconnect(self.id, *reason, "The client was not authenticated again");
+            }
+        });
+    }
+
+    /// Takes an AUTH from the client; whatever comes after it waits for the answer.
+    fn handle_auth(&mut self, auth: &Auth<'_>, held: &mut Held<'_>) -> Result<Next, Violation> {
+        let result = match &mut self.reauthentication {
+            Some(reauthentication) => reauthentication.handle_auth(auth),
+            None => Err(Violation::AuthWithoutMethod),
+        };
+        match result {
+            Ok(()) => Ok(Next::Pause),
+            Err(violation) => {
+                held.broker.handle_violation(self.id, violation);
+                Err(violation)
+            }
+        }
     }
 
     /// Goes to the core: `work` hands packets over, then the link takes what waits for it if it has written the rest.
@@ -300,7 +350,10 @@ impl<'a> Link<'a> {
             let next = match mqtt::decode(bytes, &self.options) {
                 Ok(Some((packet, used))) => {
                     bytes = bytes.get(used..).unwrap_or_default();
-                    held.broker.handle_packet(self.id, &packet, held.now)
+                    match &packet {
+                        Packet::Auth(auth) => self.handle_auth(auth, held),
+                        _ => held.broker.handle_packet(self.id, &packet, held.now),
+                    }
                 }
                 Ok(None) => {
                     self.input.extend_from_slice(bytes);
@@ -469,3 +522,7 @@ fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext, peer: &Pe
 fn now() -> Instant {
     clock::now().into()
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@
 
 mod admission;
 mod admit;
+mod exchange;
 mod handshake;
 pub mod hub;
 pub mod link;

@@ -1,0 +1,259 @@
+//! Enhanced authentication (MQTT 5, 4.12): the exchange of a CONNECT, and that of a client that authenticates again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Peer;
+use super::stream::Stream;
+use crate::auth::{Acceptance, Authenticator, Credentials, Exchange, Outcome};
+use crate::mqtt::encode;
+use crate::mqtt::{
+    self, Auth, AuthProperties, Connect, DecodeOptions, Packet, ReasonCode, Violation,
+};
+use crate::policy::Principal;
+
+/// Why a client is not served.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Denial {
+    /// It is not who it says, or nobody can tell.
+    Reason(ReasonCode),
+    /// It broke a rule of the exchange.
+    Violation(Violation),
+    /// It went away, or said that it goes.
+    Gone,
+}
+
+impl Denial {
+    /// The reason code for the client; `None` if nobody is there to hear it.
+    pub(super) fn reason(self) -> Option<ReasonCode> {
+        match self {
+            Self::Reason(reason) => Some(reason),
+            Self::Violation(violation) => Some(violation.reason()),
+            Self::Gone => None,
+        }
+    }
+}
+
+/// Asks who the client of a CONNECT is, and passes challenges and answers on until that is known. `input` holds what came
+/// after the CONNECT.
+pub(super) async fn authenticate(
+    stream: &mut Stream,
+    input: &mut Vec<u8>,
+    connect: &Connect<'_>,
+    authenticator: &Authenticator,
+    peer: &Peer,
+    options: &DecodeOptions,
+) -> Result<Acceptance, Denial> {
+    let properties = &connect.properties;
+    let credentials = Credentials {
+        client_id: connect.client_id,
+        username: connect.username,
+        password: connect.password,
+        method: properties.authentication_method,
+        data: properties.authentication_data,
+        certificates: peer.tls.as_ref().map_or(&[], |tls| &tls.certificates),
+        address: peer.address,
+        principal: None,
+    };
+    let mut outcome = authenticator.begin(credentials).await;
+    loop {
+        let challenge = match judge(outcome) {
+            Ok(Judgement::Accepted(acceptance)) => return Ok(acceptance),
+            Ok(Judgement::Continue(data, exchange)) => (data, exchange),
+            Err(reason) => return Err(Denial::Reason(reason)),
+        };
+        let (data, exchange) = challenge;
+        let Some(method) = properties.authentication_method else {
+            // An authenticator has no business challenging a client that cannot answer.
+            return Err(Denial::Reason(ReasonCode::NotAuthorized));
+        };
+        let mut out = Vec::new();
+        encode::auth(&mut out, &challenge_packet(method, data.as_deref()));
+        if stream.write_all(&out).await.is_err() {
+            return Err(Denial::Gone);
+        }
+        let answer = read_answer(stream, input, method, options).await?;
+        outcome = authenticator.resume(exchange, answer.as_deref()).await;
+    }
+}
+
+enum Judgement {
+    Accepted(Acceptance),
+    Continue(Option<Vec<u8>>, Exchange),
+}
+
+fn judge(outcome: Outcome) -> Result<Judgement, ReasonCode> {
+    match outcome {
+        Outcome::Accepted(acceptance) => Ok(Judgement::Accepted(acceptance)),
+        Outcome::Continue(challenge) => Ok(Judgement::Continue(challenge.data, challenge.exchange)),
+        Outcome::Refused(reason) => Err(reason),
+        Outcome::NotMine => Err(ReasonCode::NotAuthorized),
+        // A device that hears this tries again; one that hears that it is not authorized may give up.
+        Outcome::Unavailable => Err(ReasonCode::ServerUnavailable),
+    }
+}
+
+fn challenge_packet<'a>(method: &'a str, data: Option<&'a [u8]>) -> Auth<'a> {
+    Auth {
+        reason: ReasonCode::ContinueAuthentication,
+        properties: AuthProperties {
+            authentication_method: Some(method),
+            authentication_data: data,
+            ..AuthProperties::default()
+        },
+    }
+}
+
+/// Reads the AUTH that answers a challenge.
+async fn read_answer(
+    stream: &mut Stream,
+    input: &mut Vec<u8>,
+    method: &str,
+    options: &DecodeOptions,
+) -> Result<Option<Vec<u8>>, Denial> {
+    loop {
+        match mqtt::decode(input, options) {
+            Err(violation) => return Err(Denial::Violation(violation)),
+            Ok(Some((packet, used))) => {
+                let answer = check_answer(&packet, method)?;
+                input.drain(..used);
+                return Ok(answer);
+            }
+            Ok(None) => {}
+        }
+        match stream.read_buf(input).await {
+            Ok(0) | Err(_) => return Err(Denial::Gone),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Before the exchange is over a client may send nothing but AUTH and DISCONNECT (MQTT-3.1.2-30).
+fn check_answer(packet: &Packet<'_>, method: &str) -> Result<Option<Vec<u8>>, Denial> {
+    match packet {
+        Packet::Auth(auth) if auth.properties.authentication_method != Some(method) => {
+            Err(Denial::Violation(Violation::AuthenticationMethodChanged))
+        }
+        Packet::Auth(auth) if auth.reason == ReasonCode::ContinueAuthentication => {
+            Ok(auth.properties.authentication_data.map(<[u8]>::to_vec))
+        }
+        Packet::Auth(_) => Err(Denial::Violation(Violation::AuthUnexpected)),
+        Packet::Disconnect(_) => Err(Denial::Gone),
+        _ => Err(Denial::Violation(Violation::PacketDuringAuthentication)),
+    }
+}
+
+/// What a connected client needs to authenticate again (4.12.1).
+pub(super) struct Reauthentication {
+    authenticator: Arc<Authenticator>,
+    method: Box<str>,
+    client_id: Box<str>,
+    principal: Arc<Principal>,
+    peer: Peer,
+    asked: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    exchange: Option<Exchange>,
+}
+
+/// What became of a step of a re-authentication.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The client has proved again who it is. The data is for the AUTH that says so.
+    Done(Option<Vec<u8>>),
+    /// The client has to answer.
+    Challenge(Option<Vec<u8>>),
+    /// The client is not who it was, or nobody can tell: the connection ends.
+    Refused(ReasonCode),
+}
+
+impl Reauthentication {
+    /// `None` for a client that came without an authentication method: it sends no AUTH.
+    pub(super) fn new(
+        authenticator: &Arc<Authenticator>,
+        connect: &Connect<'_>,
+        principal: &Arc<Principal>,
+        peer: &Peer,
+    ) -> Option<Box<Self>> {
+        let method = connect.properties.authentication_method?;
+        Some(Box::new(Self {
+            authenticator: Arc::clone(authenticator),
+            method: method.into(),
+            client_id: connect.client_id.into(),
+            principal: Arc::clone(principal),
+            peer: peer.clone(),
+            asked: None,
+            exchange: None,
+        }))
+    }
+
+    /// Takes an AUTH from the client. [`Self::poll_step`] says what becomes of it.
+    pub(super) fn handle_auth(&mut self, auth: &Auth<'_>) -> Result<(), Violation> {
+        if auth.properties.authentication_method != Some(&*self.method) {
+            return Err(Violation::AuthenticationMethodChanged);
+        }
+        let data = auth.properties.authentication_data.map(<[u8]>::to_vec);
+        let authenticator = Arc::clone(&self.authenticator);
+        self.asked = Some(match (auth.reason, self.exchange.take()) {
+            (ReasonCode::ReAuthenticate, None) => self.begin(authenticator, data),
+            (ReasonCode::ContinueAuthentication, Some(exchange)) => {
+                Box::pin(async move { authenticator.resume(exchange, data.as_deref()).await })
+            }
+            _ => return Err(Violation::AuthUnexpected),
+        });
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        authenticator: Arc<Authenticator>,
+        data: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        let (method, client_id) = (self.method.clone(), self.client_id.clone());
+        let (principal, peer) = (Arc::clone(&self.principal), self.peer.clone());
+        Box::pin(async move {
+            let credentials = Credentials {
+                client_id: &client_id,
+                method: Some(&method),
+                data: data.as_deref(),
+                certificates: peer.tls.as_ref().map_or(&[], |tls| &tls.certificates),
+                address: peer.address,
+                principal: Some(&principal),
+                ..Credentials::default()
+            };
+            authenticator.begin(credentials).await
+        })
+    }
+
+    /// Whether the authenticator has been asked and has not answered.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The authenticator's answer, when it is there.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let Some(asked) = &mut self.asked else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(outcome) = asked.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        self.asked = None;
+        Poll::Ready(match judge(outcome) {
+            // A session belongs to the principal that opened it.
+            Ok(Judgement::Accepted(acceptance)) if *acceptance.principal != *self.principal => {
+                Step::Refused(ReasonCode::NotAuthorized)
+            }
+            Ok(Judgement::Accepted(acceptance)) => Step::Done(acceptance.data),
+            Ok(Judgement::Continue(data, exchange)) => {
+                self.exchange = Some(exchange);
+                Step::Challenge(data)
+            }
+            // The code of CONNACK that asks to come back has no place in a DISCONNECT; this one has.
+            Err(ReasonCode::ServerUnavailable) => Step::Refused(ReasonCode::ServerBusy),
+            Err(reason) => Step::Refused(reason),
+        })
+    }
+}

@@ -1,0 +1,204 @@
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::auth::Authenticator;
+use crate::auth::scripted::Script;
+use crate::config::Settings;
+use crate::limits::Limits;
+use crate::mqtt::encode;
+use crate::mqtt::{AuthProperties, Connect, ConnectProperties, ProtocolVersion, Role};
+use crate::net::PortTerms;
+
+struct Client {
+    socket: TcpStream,
+    input: Vec<u8>,
+}
+
+/// A client whose connection is served by a link, on a port with this authenticator.
+async fn client(authenticator: Authenticator) -> Client {
+    let settings = Settings::default();
+    let port_settings = settings.ports().next().unwrap();
+    let port = Arc::new(PortContext::new(port_settings));
+    port.set_terms(PortTerms {
+        authenticator: Arc::new(authenticator),
+        ..PortTerms::new(port_settings)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (served, _) = listener.accept().await.unwrap();
+    let hub = Arc::new(Hub::new(Limits::default()));
+    tokio::spawn(serve(served.into(), port, Peer::default(), hub));
+    Client {
+        socket,
+        input: Vec::new(),
+    }
+}
+
+fn script() -> Script {
+    Script::new("SCRIPT", &[b"hello", b"answer"])
+}
+
+impl Client {
+    async fn connect(&mut self, method: Option<&str>, data: &[u8]) {
+        let connect = Connect {
+            version: ProtocolVersion::V5,
+            client_id: "c",
+            clean_start: true,
+            keep_alive: 0,
+            username: None,
+            password: None,
+            will: None,
+            properties: ConnectProperties {
+                authentication_method: method,
+                authentication_data: method.map(|_| data),
+                ..ConnectProperties::default()
+            },
+        };
+        let mut out = Vec::new();
+        encode::connect(&mut out, &connect);
+        self.socket.write_all(&out).await.unwrap();
+    }
+
+    async fn auth(&mut self, reason: ReasonCode, method: &str, data: &[u8]) {
+        let mut out = Vec::new();
+        let properties = AuthProperties {
+            authentication_method: Some(method),
+            authentication_data: Some(data),
+            ..AuthProperties::default()
+        };
+        encode::auth(&mut out, &Auth { reason, properties });
+        // A packet behind it must not be lost while the authenticator thinks.
+        encode::pingreq(&mut out);
+        self.socket.write_all(&out).await.unwrap();
+    }
+
+    /// The next packet, in one line; an empty line at the end of the connection.
+    async fn next(&mut self) -> String {
+        let options = DecodeOptions {
+            version: ProtocolVersion::V5,
+            max_packet_size: u32::MAX,
+            sender: Role::Server,
+        };
+        loop {
+            if let Some((packet, used)) = mqtt::decode(&self.input, &options).unwrap() {
+                let line = describe(&packet);
+                self.input.drain(..used);
+                return line;
+            }
+            let read = self.socket.read_buf(&mut self.input);
+            let read = tokio::time::timeout(std::time::Duration::from_secs(10), read);
+            if read.await.unwrap().unwrap_or(0) == 0 {
+                return String::new();
+            }
+        }
+    }
+}
+
+fn describe(packet: &Packet<'_>) -> String {
+    let text = |data: Option<&[u8]>| String::from_utf8(data.unwrap_or_default().to_vec()).unwrap();
+    match packet {
+        Packet::ConnAck(connack) => {
+            let data = text(connack.properties.authentication_data);
+            format!("CONNACK {:?} {data}", connack.reason)
+        }
+        Packet::Auth(auth) => {
+            let data = text(auth.properties.authentication_data);
+            format!("AUTH {:?} {data}", auth.reason)
+        }
+        Packet::Disconnect(disconnect) => format!("DISCONNECT {:?}", disconnect.reason),
+        Packet::PingResp => "PINGRESP".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_client_answers_a_challenge_and_authenticates_again() {
+    let mut client = client(Authenticator::Scripted(script())).await;
+    client.connect(Some("SCRIPT"), b"hello").await;
+    assert_eq!(
+        client.next().await,
+        "AUTH ContinueAuthentication challenge-1"
+    );
+    client
+        .auth(ReasonCode::ContinueAuthentication, "SCRIPT", b"answer")
+        .await;
+    assert_eq!(client.next().await, "CONNACK Success welcome");
+    assert_eq!(client.next().await, "PINGRESP");
+    client
+        .auth(ReasonCode::ReAuthenticate, "SCRIPT", b"hello")
+        .await;
+    assert_eq!(
+        client.next().await,
+        "AUTH ContinueAuthentication challenge-1"
+    );
+    assert_eq!(client.next().await, "PINGRESP");
+    client
+        .auth(ReasonCode::ContinueAuthentication, "SCRIPT", b"answer")
+        .await;
+    assert_eq!(client.next().await, "AUTH Success welcome");
+    assert_eq!(client.next().await, "PINGRESP");
+    client
+        .auth(ReasonCode::ReAuthenticate, "SCRIPT", b"wrong")
+        .await;
+    assert_eq!(client.next().await, "DISCONNECT NotAuthorized");
+    assert_eq!(client.next().await, "");
+}
+
+#[tokio::test]
+async fn a_wrong_answer_is_refused() {
+    let mut client = client(Authenticator::Scripted(script())).await;
+    client.connect(Some("SCRIPT"), b"hello").await;
+    client.next().await;
+    client
+        .auth(ReasonCode::ContinueAuthentication, "SCRIPT", b"no")
+        .await;
+    assert_eq!(client.next().await, "CONNACK NotAuthorized ");
+    assert_eq!(client.next().await, "");
+}
+
+#[tokio::test]
+async fn an_authenticator_that_cannot_tell_is_not_a_refusal() {
+    let unavailable = Script {
+        unavailable: true,
+        ..script()
+    };
+    let mut client = client(Authenticator::Scripted(unavailable)).await;
+    client.connect(Some("SCRIPT"), b"hello").await;
+    assert_eq!(client.next().await, "CONNACK ServerUnavailable ");
+}
+
+#[tokio::test]
+async fn the_method_cannot_change_and_nothing_else_is_taken_during_an_exchange() {
+    let mut one = client(Authenticator::Scripted(script())).await;
+    one.connect(Some("SCRIPT"), b"hello").await;
+    one.next().await;
+    one.auth(ReasonCode::ContinueAuthentication, "OTHER", b"answer")
+        .await;
+    assert_eq!(one.next().await, "CONNACK ProtocolError ");
+    let mut two = client(Authenticator::Scripted(script())).await;
+    two.connect(Some("SCRIPT"), b"hello").await;
+    two.next().await;
+    let mut out = Vec::new();
+    encode::pingreq(&mut out);
+    two.socket.write_all(&out).await.unwrap();
+    assert_eq!(two.next().await, "CONNACK ProtocolError ");
+}
+
+#[tokio::test]
+async fn a_port_without_authentication_knows_no_method_and_no_auth() {
+    let mut one = client(Authenticator::None).await;
+    one.connect(Some("SCRIPT"), b"hello").await;
+    assert_eq!(one.next().await, "CONNACK BadAuthenticationMethod ");
+    let mut two = client(Authenticator::None).await;
+    two.connect(None, b"").await;
+    assert_eq!(two.next().await, "CONNACK Success ");
+    two.auth(ReasonCode::ReAuthenticate, "SCRIPT", b"hello")
+        .await;
+    assert_eq!(two.next().await, "DISCONNECT ProtocolError");
+    assert_eq!(two.next().await, "");
+}
