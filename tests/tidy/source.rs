@@ -86,7 +86,8 @@ impl SourceFile {
         let names = ["tests", "benches", "fuzz", "tests.rs", "testing.rs"];
         self.path
             .components()
-            .any(|part| names.iter().any(|name| part.as_os_str() == *name))
+            .map(|part| part.as_os_str().to_string_lossy())
+            .any(|part| part.ends_with("_tests.rs") || names.iter().any(|name| part == *name))
     }
 
     /// The path below `src/`, if it is there.
