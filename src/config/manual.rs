@@ -48,9 +48,12 @@ fn in_quotes(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// A number with `_` between its thousands, as TOML allows.
+/// A number with `_` between its thousands, as TOML allows; those of up to four digits are read without.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
+    if digits.len() <= 4 {
+        return digits;
+    }
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -88,7 +91,7 @@ fn is_own(table: &TableSpec, limit: &LimitSpec) -> bool {
 fn row(key: &KeySpec, default: Option<&str>) -> String {
     let absence = match (default, key.absence) {
         (Some(default), _) => default.to_owned(),
-        (None, Absence::Fault(_)) => "a fault".to_owned(),
+        (None, Absence::Fault(_)) => "must be written".to_owned(),
         (None, Absence::Default(value)) => format!("`{value}`"),
         (None, Absence::Means(what)) => what.to_owned(),
         (None, Absence::Limit) => String::new(),
@@ -107,7 +110,11 @@ fn row(key: &KeySpec, default: Option<&str>) -> String {
 
 fn takes(kind: Kind) -> String {
     let range = |bounds: Bounds| {
-        let part = |n| written(kind, Some(n)).trim_matches('"').to_owned();
+        let part = |n: u64| match kind {
+            // Port numbers and their like are read without grouping.
+            Kind::Count(_) if n <= 65_535 => n.to_string(),
+            _ => written(kind, Some(n)).trim_matches('"').to_owned(),
+        };
         // The word for "no bound" is not the smallest number, even where 0 is written for it.
         let none = bounds.none.map(|word| format!(", or `\"{word}\"`"));
         let none = none.unwrap_or_default();

@@ -57,6 +57,7 @@ reports! {
     conflict_socket_used_twice,
     conflict_systemd_used_twice,
     conflict_websocket_path_with_mqtt,
+    everything_at_once,
     key_before_the_first_table,
     key_before_the_first_table_of_nothing,
     key_in_another_spelling,
@@ -224,4 +225,77 @@ fn every_report_has_a_test() {
         .collect();
     let tests: BTreeSet<String> = NAMES.iter().map(|name| format!("{name}.txt")).collect();
     assert_eq!(files, tests);
+}
+
+#[test]
+fn the_machine_form_of_a_report() {
+    let text = "[[listener]]\nname = \"plant\"\n[[listener.port]]\nprot = 1\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    let report = load_text("gateway.toml".as_ref(), text).unwrap_err();
+    let expected = serde_json::json!({
+        "faults": [{
+            "severity": "error",
+            "code": "unknown-key",
+            "key": "listener[0].port[0].prot",
+            "message": "[[listener.port]] has no key `prot`",
+            "place": { "file": "gateway.toml", "line": 4, "column": 1, "text": "prot = 1" },
+            "hint": "write `port`",
+        }],
+        "omitted": 0,
+    });
+    assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    let line = "gateway.toml:4:1: [[listener.port]] has no key `prot` (hint: write `port`)";
+    assert_eq!(report.faults[0].to_string(), line);
+}
+
+/// Programs act on these; a new one may be added, none may change.
+#[test]
+fn codes_of_faults_stay_what_they_are() {
+    use crate::config::FaultCode as Code;
+    let codes = [
+        Code::Unreadable,
+        Code::NotText,
+        Code::Syntax,
+        Code::UnknownKey,
+        Code::WrongType,
+        Code::BadValue,
+        Code::MissingKey,
+        Code::Duplicate,
+        Code::MissingReference,
+        Code::Conflict,
+        Code::NotAvailable,
+        Code::NoEffect,
+        Code::Surprising,
+    ];
+    let names = codes.map(|code| serde_json::to_value(code).unwrap());
+    let expected = [
+        "unreadable",
+        "not-text",
+        "syntax",
+        "unknown-key",
+        "wrong-type",
+        "bad-value",
+        "missing-key",
+        "duplicate",
+        "missing-reference",
+        "conflict",
+        "not-available",
+        "no-effect",
+        "surprising",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn colour_changes_no_word() {
+    let report = load_text("gateway.toml".as_ref(), "[limits]\nmaximum_qos = 3\n").unwrap_err();
+    let coloured = report.render(Paint::Colour);
+    assert!(coloured.contains("\u{1b}[1;31m"));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, report.render(Paint::Plain));
 }
