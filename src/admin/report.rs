@@ -88,8 +88,25 @@ pub struct ReloadReport {
     pub changes: Vec<String>,
     /// What is odd, or takes effect only at the next start.
     pub warnings: Vec<String>,
+    /// The first fault in one line, when refused.
+    pub summary: Option<String>,
     /// Every fault, rendered for a person, when refused.
     pub faults: Option<String>,
+}
+
+impl ReloadReport {
+    /// A configuration that was not taken, because of what `summary` says in one line and `faults` says in full.
+    #[must_use]
+    pub fn refused(at_seconds: u64, summary: String, faults: String) -> Self {
+        Self {
+            at_seconds,
+            outcome: ReloadOutcome::Refused,
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            summary: Some(summary),
+            faults: Some(faults),
+        }
+    }
 }
 
 /// What came of loading the configuration again, in one word.

@@ -63,13 +63,9 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
 }
 
 fn refused(report: &ReloadReport) -> Alarm {
-    let faults = report.faults.as_deref().unwrap_or_default();
-    let first = faults.lines().next().unwrap_or_default();
-    alarm(
-        "configuration-refused",
-        "",
-        format!("the changed configuration is not in force: {first}"),
-    )
+    let summary = report.summary.as_deref().unwrap_or_default();
+    let text = format!("the changed configuration is not in force: {summary}");
+    alarm("configuration-refused", "", text)
 }
 
 /// What a port waits for, and what is wrong with its certificate.

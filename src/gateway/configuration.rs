@@ -88,6 +88,7 @@ impl Configuration {
             },
             changes,
             warnings: lines(&loaded),
+            summary: None,
             faults: None,
         };
         self.main = main;
@@ -100,13 +101,16 @@ impl Configuration {
     /// Notes that the files were refused; what was in force stays.
     pub(crate) fn refuse(&mut self, faults: &Report) -> ReloadReport {
         self.reloads_refused += 1;
-        ReloadReport {
-            at_seconds: clock::wall_seconds(),
-            outcome: ReloadOutcome::Refused,
-            changes: Vec::new(),
-            warnings: Vec::new(),
-            faults: Some(faults.render(Paint::Plain)),
+        let mut summary = faults
+            .errors()
+            .next()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let more = faults.errors().count().saturating_sub(1) + faults.omitted;
+        if more > 0 {
+            summary.push_str(&format!(" (and {more} more)"));
         }
+        ReloadReport::refused(clock::wall_seconds(), summary, faults.render(Paint::Plain))
     }
 
     /// Keeps the newest result for whoever asks.

@@ -74,13 +74,9 @@ impl Gateway {
             Ok(Err(faults)) => self.refuse(&faults),
             Err(error) => {
                 error!(%error, "the configuration could not be loaded");
-                ReloadReport {
-                    at_seconds: clock::wall_seconds(),
-                    outcome: ReloadOutcome::Refused,
-                    changes: Vec::new(),
-                    warnings: Vec::new(),
-                    faults: Some("error: the configuration could not be loaded\n".to_owned()),
-                }
+                let summary = "the configuration could not be loaded".to_owned();
+                let faults = format!("error: {summary}\n");
+                ReloadReport::refused(clock::wall_seconds(), summary, faults)
             }
         };
         self.configuration().note(report.clone());

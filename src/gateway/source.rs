@@ -7,8 +7,7 @@ use tokio::sync::oneshot;
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadOutcome, ReloadReport, Source,
-    Status,
+    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
 };
 use crate::clock;
 
@@ -95,13 +94,11 @@ impl Source for Gateway {
         let asked = self.reloads.send(reply).await.is_ok();
         match report.await {
             Ok(report) if asked => report,
-            Ok(_) | Err(_) => ReloadReport {
-                at_seconds: clock::wall_seconds(),
-                outcome: ReloadOutcome::Refused,
-                changes: Vec::new(),
-                warnings: Vec::new(),
-                faults: Some("error: the gateway is stopping\n".to_owned()),
-            },
+            Ok(_) | Err(_) => {
+                let summary = "the gateway is stopping".to_owned();
+                let faults = format!("error: {summary}\n");
+                ReloadReport::refused(clock::wall_seconds(), summary, faults)
+            }
         }
     }
 }

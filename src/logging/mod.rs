@@ -4,6 +4,8 @@
 //! `journalctl CLIENT_ID=pump-7` finds what concerns one client. The names of fields are those of the entries in upper
 //! case: `CLIENT_ID`, `PORT`, `LISTENER`, `PRINCIPAL`, `PEER`, `CLAUSE`.
 
+mod readable;
+
 use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;
@@ -15,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogLevel, LogSettings};
+use readable::Readable;
 
 /// Variable whose filter replaces the level of the configuration, for looking into one part of the program.
 pub const FILTER_VARIABLE: &str = "FIELDGATE_LOG";
@@ -127,7 +130,7 @@ where
         .with_writer(io::stderr as fn() -> io::Stderr)
 }
 
-fn journal() -> io::Result<tracing_journald::Layer> {
+fn journal() -> io::Result<Readable<tracing_journald::Layer>> {
     let priorities = PriorityMappings {
         error: Priority::Error,
         warn: Priority::Warning,
@@ -135,10 +138,11 @@ fn journal() -> io::Result<tracing_journald::Layer> {
         debug: Priority::Debug,
         trace: Priority::Debug,
     };
-    Ok(tracing_journald::Layer::new()?
+    let layer = tracing_journald::Layer::new()?
         .with_field_prefix(None)
         .with_priority_mappings(priorities)
-        .with_syslog_identifier("fieldgate".to_owned()))
+        .with_syslog_identifier("fieldgate".to_owned());
+    Ok(Readable(layer))
 }
 
 /// Whether stderr is the stream that systemd connected to the journal, and not redirected elsewhere since.
