@@ -1,0 +1,12 @@
+//! The one integration binary: a real gateway, real sockets, bytes by hand.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test measures with the clock of the machine"
+)]
+
+mod clients;
+mod conformance;
+mod lifecycle;
+mod robustness;
+mod support;
