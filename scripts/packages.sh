@@ -1,0 +1,42 @@
+# Sourced by the scripts beside it: installs Debian packages for commands that are missing.
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+can_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] && return 0
+    command -v sudo >/dev/null || return 1
+    # Ask for the password only where somebody can answer.
+    sudo -n true 2>/dev/null || [ -t 0 ]
+}
+
+# missing_packages COMMAND=PACKAGE...: the packages of the commands that are not there.
+missing_packages() {
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || printf ' %s' "${pair#*=}"
+    done
+}
+
+# install_packages PACKAGE...
+install_packages() {
+    echo "installing: $*" >&2
+    if ! can_install; then
+        echo "error: cannot install packages here (no root, no sudo, or no apt-get)" >&2
+        echo "hint: have an administrator run: apt-get install $*" >&2
+        return 1
+    fi
+    # Another program may be using apt just now: wait for it.
+    as_root apt-get -q -o DPkg::Lock::Timeout=600 update >&2 || true
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "$@" >&2
+}
+
+find_cargo() {
+    command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    command -v cargo >/dev/null && return 0
+    echo "error: cargo is missing" >&2
+    echo "hint: install Rust with rustup, then run this again" >&2
+    return 1
+}
