@@ -364,11 +364,16 @@ const ROWS: &[Row] = &[
         authorization_denials,
         "Publications and subscriptions that the rules denied."
     ),
-    broker!(
+    row(
         "violations_total",
-        Counter,
-        violations,
-        "Connections that were ended because the client broke the standard."
+        Kind::Counter,
+        &["clause", "violation"],
+        "Connections that were ended or refused because the client broke this rule of the standard.",
+        |status, samples| {
+            for rule in &status.broker.violations {
+                samples.add_count(&[&rule.clause, &rule.violation], rule.count);
+            }
+        },
     ),
     broker!(
         "publisher_pauses_total",

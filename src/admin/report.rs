@@ -252,10 +252,21 @@ pub struct BrokerReport {
     pub quota_refusals: u64,
     /// Publications and subscriptions that the rules denied.
     pub authorization_denials: u64,
-    /// Connections that were ended because the client broke the standard.
-    pub violations: u64,
+    /// Rules that clients broke, and how often; each time ended a connection or refused one.
+    pub violations: Vec<ViolationCount>,
     /// Times that a publisher was told to wait for a receiver.
     pub publisher_pauses: u64,
+}
+
+/// How often a rule of the standard was broken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViolationCount {
+    /// The clause of the standard.
+    pub clause: String,
+    /// The name of the rule.
+    pub violation: String,
+    /// How often since the start.
+    pub count: u64,
 }
 
 /// Rates, per second over the last minute.

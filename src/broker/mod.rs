@@ -276,7 +276,6 @@ impl Broker {
 
     /// Ends the connection of a client that broke a rule, as the decoder or the link has found.
     pub fn handle_violation(&mut self, id: ConnectionId, violation: Violation) {
-        self.clients.statistics.violations += 1;
         self.disconnect(id, violation.reason(), violation.sentence());
     }
 

@@ -31,8 +31,6 @@ pub struct Statistics {
     pub quota_refusals: u64,
     /// Publications and subscriptions that the rules denied.
     pub authorization_denials: u64,
-    /// Connections that were ended because the client broke the standard.
-    pub violations: u64,
     /// Times that a publisher was told to wait for a receiver.
     pub pauses: u64,
     /// Connections accepted by the core since the start.

@@ -6,10 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 
-use crate::admin::{BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport};
+use crate::admin::{
+    BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport, ViolationCount,
+};
 use crate::broker::{ClientInfo, ConnectionInfo};
 use crate::clock;
 use crate::config::{Protocol, Settings};
+use crate::mqtt::Violation;
 use crate::net::tls::CertificateSummary;
 use crate::net::{
     Hub, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve, Stream, link,
@@ -115,9 +118,23 @@ impl Serving {
             messages_too_large: statistics.messages_too_large,
             quota_refusals: statistics.quota_refusals,
             authorization_denials: statistics.authorization_denials,
-            violations: statistics.violations,
+            violations: self
+                .hub
+                .faults()
+                .counts()
+                .into_iter()
+                .map(violation_count)
+                .collect(),
             publisher_pauses: statistics.pauses,
         }
+    }
+}
+
+fn violation_count((violation, count): (Violation, u64)) -> ViolationCount {
+    ViolationCount {
+        clause: violation.clause().to_owned(),
+        violation: violation.name().to_owned(),
+        count,
     }
 }
 

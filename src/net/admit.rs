@@ -15,6 +15,7 @@ use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
 use crate::auth::Acceptance;
 use crate::broker::{Admission, Refusal};
+use crate::clock;
 use crate::mqtt::encode;
 use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
@@ -37,7 +38,7 @@ pub(super) async fn admit(
         _ = port.ended() => return None,
     };
     if admitted.is_err() {
-        log_violation(port, peer, Violation::ConnectTimeout);
+        log_violation(port, peer, hub, Violation::ConnectTimeout);
     }
     admitted.ok().flatten()
 }
@@ -57,7 +58,7 @@ async fn admit_on(
         Err(ConnectError::Fault(fault)) => {
             let answer = fault.version.zip(fault.connack_reason());
             refuse(stream, answer, Some(fault.violation.sentence())).await;
-            log_violation(port, peer, fault.violation);
+            log_violation(port, peer, hub, fault.violation);
             return None;
         }
     };
@@ -84,7 +85,7 @@ async fn admit_on(
         Err(denial) => {
             let answer = denial.reason().map(|reason| (connect.version, reason));
             refuse(stream, answer, None).await;
-            log_denial(port, peer, &connect, denial);
+            log_denial(port, peer, hub, &connect, denial);
             return None;
         }
     };
@@ -106,7 +107,7 @@ async fn admit_on(
             let answer = Some((connect.version, refusal.reason));
             let wanted = connect.properties.request_problem_information;
             refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
-            log_refusal(port, peer, &connect, &refusal);
+            log_refusal(port, peer, hub, &connect, &refusal);
             None
         }
     }
@@ -183,32 +184,45 @@ async fn refuse(
     let _ = timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
 }
 
-fn log_violation(port: &PortContext, peer: &Peer, violation: Violation) {
+fn log_violation(port: &PortContext, peer: &Peer, hub: &Hub, violation: Violation) {
+    let address = peer.address.map(|address| address.ip());
+    let Some(unlogged) = hub.faults().note(violation, address, clock::now()) else {
+        return;
+    };
     info!(
         port = port.endpoint(),
         %peer,
         clause = violation.clause(),
         reason = %violation.reason(),
+        unlogged,
         "Client refused: {}",
         violation.sentence()
     );
 }
 
-fn log_refusal(port: &PortContext, peer: &Peer, connect: &Connect<'_>, refusal: &Refusal) {
+fn log_refusal(
+    port: &PortContext,
+    peer: &Peer,
+    hub: &Hub,
+    connect: &Connect<'_>,
+    refusal: &Refusal,
+) {
+    if let Some(violation) = refusal.violation {
+        return log_violation(port, peer, hub, violation);
+    }
     info!(
         port = port.endpoint(),
         %peer,
         client_id = connect.client_id,
-        clause = refusal.violation.map(Violation::clause),
         reason = %refusal.reason,
         "Client refused: {}",
         refusal.sentence
     );
 }
 
-fn log_denial(port: &PortContext, peer: &Peer, connect: &Connect<'_>, denial: Denial) {
+fn log_denial(port: &PortContext, peer: &Peer, hub: &Hub, connect: &Connect<'_>, denial: Denial) {
     match denial {
-        Denial::Violation(violation) => log_violation(port, peer, violation),
+        Denial::Violation(violation) => log_violation(port, peer, hub, violation),
         Denial::Reason(reason) => info!(
             port = port.endpoint(),
             %peer,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::faults::Faults;
 use crate::broker::{Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Timestamp};
 use crate::clock;
 use crate::limits::Limits;
@@ -18,6 +19,7 @@ pub struct Hub {
     state: Mutex<State>,
     started: Instant,
     timer_moved: Notify,
+    faults: Faults,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl Hub {
             }),
             started: clock::now(),
             timer_moved: Notify::new(),
+            faults: Faults::default(),
         }
     }
 
@@ -80,6 +83,12 @@ impl Hub {
     pub fn now(&self) -> Timestamp {
         let elapsed = clock::now().duration_since(self.started).as_millis();
         Timestamp::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// What clients did wrong.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// When the hub was made.

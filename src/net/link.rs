@@ -500,15 +500,22 @@ fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext, peer: &Pe
     match end {
         End::Closed => debug!(client_id, port, %peer, "Client disconnected"),
         End::ClosedByPeer => debug!(client_id, port, %peer, "Client closed without DISCONNECT"),
-        End::Violation(violation) => info!(
-            client_id,
-            port,
-            %peer,
-            clause = violation.clause(),
-            reason = %violation.reason(),
-            "Client disconnected: {}",
-            violation.sentence()
-        ),
+        End::Violation(violation) => {
+            let address = peer.address.map(|address| address.ip());
+            let Some(unlogged) = hub.faults().note(*violation, address, clock::now()) else {
+                return;
+            };
+            info!(
+                client_id,
+                port,
+                %peer,
+                clause = violation.clause(),
+                reason = %violation.reason(),
+                unlogged,
+                "Client disconnected: {}",
+                violation.sentence()
+            );
+        }
         End::PacketTimeout => {
             info!(client_id, port, %peer, "Client disconnected: a packet took too long to come");
         }

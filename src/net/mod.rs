@@ -13,6 +13,7 @@
 mod admission;
 mod admit;
 mod exchange;
+mod faults;
 mod handshake;
 pub mod hub;
 pub mod link;
@@ -32,6 +33,7 @@ pub mod websocket;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use faults::Faults;
 pub use hub::Hub;
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
