@@ -157,18 +157,20 @@ impl ReasonCode {
     /// What the table cannot say becomes 3, server unavailable: the one code that asks a client to try again.
     pub const fn v3_return_code(self) -> u8 {
         if !self.is_error() {
-            return 0;
-        }
-        #[allow(
-            clippy::wildcard_enum_match_arm,
-            reason = "the other codes have no return code of their own"
-        )]
-        match self {
-            Self::UnsupportedProtocolVersion => 1,
-            Self::ClientIdentifierNotValid => 2,
-            Self::BadUserNameOrPassword => 4,
-            Self::NotAuthorized | Self::Banned | Self::BadAuthenticationMethod => 5,
-            _ => 3,
+            0
+        } else if matches!(self, Self::UnsupportedProtocolVersion) {
+            1
+        } else if matches!(self, Self::ClientIdentifierNotValid) {
+            2
+        } else if matches!(self, Self::BadUserNameOrPassword) {
+            4
+        } else if matches!(
+            self,
+            Self::NotAuthorized | Self::Banned | Self::BadAuthenticationMethod
+        ) {
+            5
+        } else {
+            3
         }
     }
 

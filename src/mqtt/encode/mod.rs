@@ -16,7 +16,7 @@ use super::{
     AckKind, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, ProtocolVersion, ReasonCode,
     SubscriptionOptions, UserProperties,
 };
-use sink::frame;
+use sink::{fitting, frame};
 
 /// CONNECT in the version that it names (3.1).
 pub fn connect(out: &mut Vec<u8>, connect: &Connect<'_>) {

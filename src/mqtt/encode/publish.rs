@@ -2,7 +2,7 @@
 
 use super::super::property::id;
 use super::super::{PacketId, ProtocolVersion, QoS};
-use super::Sink;
+use super::{Sink, fitting};
 
 /// What a PUBLISH to a subscriber is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct PublishParts<'a> {
 /// The length of the packet that [`publish`] appends.
 #[inline]
 pub fn publish_len(version: ProtocolVersion, parts: &PublishParts<'_>) -> usize {
-    let remaining = remaining_len(version, parts, parts.payload.len());
+    let remaining = whole_remaining_len(version, parts);
     1 + variable_byte_integer_len(remaining) + remaining
 }
 
@@ -51,18 +51,36 @@ pub fn publish_head(
     parts: &PublishParts<'_>,
     payload_len: usize,
 ) {
-    let remaining = remaining_len(version, parts, payload_len);
+    let properties_len = if version.is_v5() {
+        properties_len(parts)
+    } else {
+        0
+    };
+    let remaining = remaining_len(version, parts, payload_len, properties_len);
     out.reserve(5 + remaining);
-    out.u8(first_byte(parts.qos, parts.retain, parts.dup));
-    out.variable_byte_integer(u32::try_from(remaining).unwrap_or(u32::MAX));
-    out.string(parts.topic);
-    if let Some(packet_id) = parts.packet_id {
-        out.u16(packet_id.value());
+    let first = first_byte(parts.qos, parts.retain, parts.dup);
+    let topic = fitting(parts.topic);
+    let topic_len = u16::try_from(topic.len()).unwrap_or(u16::MAX);
+    let [high, low] = topic_len.to_be_bytes();
+    // As few pieces as possible: each costs a look at the capacity.
+    match u8::try_from(remaining) {
+        Ok(length) if length < 0x80 => out.extend_from_slice(&[first, length, high, low]),
+        _ => {
+            out.u8(first);
+            out.variable_byte_integer(u32::try_from(remaining).unwrap_or(u32::MAX));
+            out.extend_from_slice(&[high, low]);
+        }
     }
-    if version.is_v5() {
-        let length = properties_len(parts);
-        out.variable_byte_integer(u32::try_from(length).unwrap_or(u32::MAX));
-        if length != 0 {
+    out.extend_from_slice(topic.as_bytes());
+    let id = parts.packet_id.map(|id| id.value().to_be_bytes());
+    match (id, version.is_v5()) {
+        (None, false) => {}
+        (Some(id), false) => out.extend_from_slice(&id),
+        (Some([high, low]), true) if properties_len == 0 => out.extend_from_slice(&[high, low, 0]),
+        (None, true) if properties_len == 0 => out.push(0),
+        (id, true) => {
+            out.extend_from_slice(id.as_ref().map_or(&[][..], |id| id));
+            out.variable_byte_integer(u32::try_from(properties_len).unwrap_or(u32::MAX));
             properties(out, parts);
         }
     }
@@ -77,8 +95,8 @@ pub fn publish_packet_id_offset(
     parts: &PublishParts<'_>,
 ) -> Option<usize> {
     parts.packet_id?;
-    let remaining = remaining_len(version, parts, parts.payload.len());
-    Some(1 + variable_byte_integer_len(remaining) + 2 + parts.topic.len())
+    let remaining = whole_remaining_len(version, parts);
+    Some(1 + variable_byte_integer_len(remaining) + 2 + fitting(parts.topic).len())
 }
 
 /// The first byte of a PUBLISH (3.3.1).
@@ -89,16 +107,29 @@ pub(super) fn first_byte(qos: QoS, retain: bool, dup: bool) -> u8 {
 }
 
 #[inline]
-fn remaining_len(version: ProtocolVersion, parts: &PublishParts<'_>, payload_len: usize) -> usize {
-    let mut length = 2 + parts.topic.len() + payload_len;
-    if parts.packet_id.is_some() {
-        length += 2;
-    }
+fn whole_remaining_len(version: ProtocolVersion, parts: &PublishParts<'_>) -> usize {
+    let properties_len = if version.is_v5() {
+        properties_len(parts)
+    } else {
+        0
+    };
+    remaining_len(version, parts, parts.payload.len(), properties_len)
+}
+
+#[inline]
+fn remaining_len(
+    version: ProtocolVersion,
+    parts: &PublishParts<'_>,
+    payload_len: usize,
+    properties_len: usize,
+) -> usize {
+    let id_len = if parts.packet_id.is_some() { 2 } else { 0 };
+    let length = 2 + fitting(parts.topic).len() + id_len + payload_len;
     if version.is_v5() {
-        let properties = properties_len(parts);
-        length += variable_byte_integer_len(properties) + properties;
+        length + variable_byte_integer_len(properties_len) + properties_len
+    } else {
+        length
     }
-    length
 }
 
 #[inline]

@@ -41,8 +41,7 @@ pub(in crate::mqtt) trait Sink: Sized {
 
     /// UTF-8 Encoded String (1.5.4), cut off before the character that is too much.
     fn string(&mut self, text: &str) {
-        let end = text.floor_char_boundary(usize::from(u16::MAX));
-        self.binary(text.get(..end).unwrap_or_default().as_bytes());
+        self.binary(fitting(text).as_bytes());
     }
 
     /// A property length and the properties (2.2.2).
@@ -105,6 +104,16 @@ impl Sink for Vec<u8> {
     fn bytes(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
+}
+
+/// As much of a text as an MQTT string holds.
+#[inline]
+pub(super) fn fitting(text: &str) -> &str {
+    if text.len() <= usize::from(u16::MAX) {
+        return text;
+    }
+    let end = text.floor_char_boundary(usize::from(u16::MAX));
+    text.get(..end).unwrap_or_default()
 }
 
 /// Counts what would be written.
