@@ -119,7 +119,7 @@ impl Admission {
         self.context.counters().count_refused(reason);
         if let Some(unlogged) = self.refusals.note(clock::now()) {
             let (port, peer) = (self.context.endpoint(), Shown(peer));
-            warn!(port, %peer, %reason, unlogged, "connection refused");
+            warn!(port, %peer, %reason, unlogged = several(unlogged), "connection refused");
         }
     }
 
@@ -130,7 +130,7 @@ impl Admission {
         if fault.is_silent_end() {
             debug!(port, %peer, "{fault}");
         } else if let Some(unlogged) = self.faults.note(clock::now()) {
-            info!(port, %peer, unlogged, "{fault}");
+            info!(port, %peer, unlogged = several(unlogged), "{fault}");
         }
     }
 
@@ -139,7 +139,7 @@ impl Admission {
         self.context.counters().count_handshake_timed_out();
         if let Some(unlogged) = self.faults.note(clock::now()) {
             let (port, peer) = (self.context.endpoint(), Shown(peer));
-            info!(port, %peer, unlogged, "the handshake took too long");
+            info!(port, %peer, unlogged = several(unlogged), "the handshake took too long");
         }
     }
 
@@ -335,6 +335,11 @@ impl Burst {
         state.logged = Some(now);
         Some(std::mem::take(&mut state.unlogged))
     }
+}
+
+/// A number of entries that were left out, if there were any.
+pub(super) fn several(unlogged: u64) -> Option<u64> {
+    (unlogged > 0).then_some(unlogged)
 }
 
 #[cfg(test)]

@@ -295,4 +295,16 @@ mod tests {
         let outcome = read(&header, 64).await;
         assert!(matches!(outcome, Err(ProxyFault::TooLong)));
     }
+
+    #[test]
+    fn noise_is_no_header() {
+        let line = b"PROXY TCP6 2001:db8::7 2001:db8::1 1 1883\r\n";
+        for bytes in crate::net::testing::noise(&[line, b"PROXY TCP4 ", b""]) {
+            assert!(parse_line(&bytes).is_err() || bytes.starts_with(b"PROXY "));
+            if let [command, family, body @ ..] = &bytes[..] {
+                let _ = parse_binary(*command, *family, body);
+                let _ = parse_binary(0x21, *family & 0x31, body);
+            }
+        }
+    }
 }

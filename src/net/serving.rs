@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::admission::{Admission, Burst, Permit};
+use super::admission::{Admission, Burst, Permit, several};
 use super::handshake::{Handshake, HandshakeFault};
 use super::listener::{Listener, PassedSockets};
 use super::port::{PortContext, PortTerms};
@@ -333,7 +333,7 @@ impl<S: Serve> Serving<S> {
     fn note_accept_error(&self, error: &io::Error) {
         self.admission.context().counters().count_accept_error();
         if let Some(unlogged) = self.accept_errors.note(clock::now()) {
-            warn!(port = self.endpoint(), %error, unlogged, "a connection could not be accepted");
+            warn!(port = self.endpoint(), %error, unlogged = several(unlogged), "a connection could not be accepted");
         }
     }
 

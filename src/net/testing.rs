@@ -155,3 +155,23 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     (accepted.unwrap().0, client.unwrap())
 }
+
+/// Byte strings that have nothing to do with any protocol, or begin like it; the same ones in every run.
+pub(crate) fn noise(begins: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..20_000)
+        .map(|_| {
+            let begin = begins[next() as usize % begins.len()];
+            let mut bytes = begin[..next() as usize % (begin.len() + 1)].to_vec();
+            let len = next() as usize % 64;
+            bytes.extend((0..len).map(|_| next() as u8));
+            bytes
+        })
+        .collect()
+}

@@ -427,4 +427,21 @@ pub(super) mod tests {
         assert_eq!(binary_header(65_535).1, 4);
         assert_eq!(binary_header(65_536).1, 10);
     }
+
+    #[test]
+    fn noise_is_judged_the_same_in_whatever_pieces() {
+        let frame = client_frame(FINAL | BINARY, b"content");
+        let ping = client_frame(FINAL | PING, b"?");
+        for bytes in crate::net::testing::noise(&[&frame, &ping, b"\x82\xff", b""]) {
+            let whole = decode_in_pieces(&bytes, bytes.len().max(1));
+            let pieces = decode_in_pieces(&bytes, 3);
+            // Behind a close frame nothing is read, and pieces may come behind it.
+            let closes = |outcome: &Result<(_, Vec<Control>), _>| {
+                outcome.as_ref().is_ok_and(|(_, controls)| {
+                    controls.iter().any(|c| matches!(c, Control::Close(_)))
+                })
+            };
+            assert!(closes(&whole) || whole == pieces, "{bytes:02x?}");
+        }
+    }
 }

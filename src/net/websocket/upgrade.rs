@@ -326,4 +326,13 @@ mod tests {
         let fault = WebSocketStream::accept(server, None).await.unwrap_err();
         assert!(matches!(fault, UpgradeFault::TooLong));
     }
+
+    #[test]
+    fn noise_takes_no_more_bytes_than_there_are() {
+        for bytes in crate::net::testing::noise(&[REQUEST.as_bytes(), b""]) {
+            if let Ok(Some(upgrade)) = parse(&bytes, None) {
+                assert!(upgrade.len <= bytes.len());
+            }
+        }
+    }
 }
