@@ -111,7 +111,7 @@ pub fn manual<'a>(families: impl IntoIterator<Item = &'a Family>) -> String {
 # Metrics
 
 `GET /metrics` on the admin address (`127.0.0.1:9600` unless `[admin]` says otherwise) answers in the text format of Prometheus.
-Counters begin at zero when the process starts. This page is printed by `fieldgate generate metrics`; a test compares it.
+Counters begin at zero when the process starts.
 
 | name | kind | labels | meaning |
 |---|---|---|---|

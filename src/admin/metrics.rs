@@ -424,12 +424,36 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::admin::{
+        AdminReport, AdminState, Alarm, BrokerReport, CertificateReport, ConfigurationReport,
+        ProcessReport, Rates, ReadinessReport,
+    };
     use crate::metrics;
 
     #[test]
     fn manual_is_up_to_date() {
-        let manual = include_str!("../../docs/metrics.md");
-        assert_eq!(metrics::manual(families()), manual, "run `just generate`");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let manual = metrics::manual(families());
+        if std::env::var_os("FIELDGATE_BLESS").is_some() {
+            std::fs::write(path, &manual).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap() == manual,
+            "run `just generate`"
+        );
+    }
+
+    #[test]
+    fn page_has_every_family() {
+        let page = render(&status());
+        for family in families() {
+            assert!(
+                page.contains(&format!("\nfieldgate_{}{{", family.name))
+                    || page.contains(&format!("\nfieldgate_{} ", family.name)),
+                "{}",
+                family.name
+            );
+        }
     }
 
     #[test]
@@ -439,6 +463,48 @@ mod tests {
             let total = family.name.ends_with("_total");
             assert_eq!(total, family.kind == Kind::Counter, "{}", family.name);
             assert!(names.insert(family.name), "{}", family.name);
+        }
+    }
+
+    /// A gateway in which everything is there once.
+    fn status() -> Status {
+        let certificate = CertificateReport {
+            subject: "CN=gw".to_owned(),
+            issuer: "CN=ca".to_owned(),
+            not_before_seconds: 1,
+            not_after_seconds: 2,
+            notes: Vec::new(),
+        };
+        let port = PortReport {
+            state: "listening".to_owned(),
+            refused: [("port_full".to_owned(), 3)].into(),
+            certificate: Some(certificate),
+            ..PortReport::default()
+        };
+        let alarm = Alarm {
+            name: "near-bound".to_owned(),
+            subject: "connections".to_owned(),
+            text: String::new(),
+        };
+        Status {
+            name: "gw".to_owned(),
+            version: "1.2.3".to_owned(),
+            pid: 1,
+            uptime_seconds: 7,
+            readiness: ReadinessReport::default(),
+            alarms: vec![alarm],
+            configuration: ConfigurationReport::default(),
+            state_dir: "/s".into(),
+            control_socket: "/s/control.sock".into(),
+            admin: AdminReport {
+                address: None,
+                state: AdminState::Off,
+                detail: None,
+            },
+            ports: vec![port],
+            broker: BrokerReport::default(),
+            rates: Rates::default(),
+            process: ProcessReport::default(),
         }
     }
 }

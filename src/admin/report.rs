@@ -61,7 +61,7 @@ pub struct Alarm {
 }
 
 /// Where the configuration comes from and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationReport {
     /// The files in the order in which they were merged; none stands for the embedded default.
     pub sources: Vec<PathBuf>,

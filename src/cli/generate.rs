@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use fieldgate::{admin, metrics};
 
-use super::{Cli, Failure, Output};
+use super::{Cli, Failure};
 
-/// Generate man pages, shell completions and the list of metrics
+/// Generate man pages and shell completions
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -29,19 +28,12 @@ enum What {
         /// The shell
         shell: Shell,
     },
-    /// Print docs/metrics.md
-    Metrics,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Man { folder } => man(folder).map_err(Failure::runtime),
         What::Completions { shell } => completions(*shell),
-        What::Metrics => {
-            let mut output = Output::default();
-            output.text(metrics::manual(admin::metrics::families()));
-            output.finish()
-        }
     }
 }
 
