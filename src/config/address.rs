@@ -21,6 +21,16 @@ pub(super) fn bind(value: &Value) -> Result<Option<IpAddr>, Complaint> {
         return usable(address).map(Some);
     }
     let complaint = Complaint::bad(format!("takes {TAKES}, not {}", quoted(typed)));
+    if let Some((host @ ("*" | "localhost" | ""), number)) = typed.rsplit_once(':')
+        && number.parse::<u16>().is_ok()
+    {
+        let host = if host == "localhost" {
+            "127.0.0.1"
+        } else {
+            "*"
+        };
+        return Err(complaint.hint(format!("write \"{host}\", and the number as `port`")));
+    }
     if let Ok(address) = typed.parse::<SocketAddr>() {
         let hint = format!("write \"{}\", and the number as `port`", address.ip());
         return Err(complaint.hint(hint));

@@ -167,6 +167,17 @@ impl Faults {
             .collect();
         drafts.sort_by_key(Draft::place_in_order);
         let omitted = drafts.len().saturating_sub(SHOWN_FAULTS_MAX);
+        // Warnings go first, so that an error is never hidden behind them.
+        let is_error = |draft: &Draft| draft.severity == Severity::Error;
+        let errors = drafts.iter().filter(|draft| is_error(draft)).count();
+        let mut warnings_left = SHOWN_FAULTS_MAX.saturating_sub(errors);
+        drafts.retain(|draft| {
+            let is_kept = is_error(draft) || warnings_left > 0;
+            if is_kept && !is_error(draft) {
+                warnings_left -= 1;
+            }
+            is_kept
+        });
         drafts.truncate(SHOWN_FAULTS_MAX);
         Report {
             faults: drafts.into_iter().map(|d| d.build(sources)).collect(),

@@ -9,6 +9,7 @@
 
 mod address;
 mod conflicts;
+mod explain;
 mod faults;
 mod limit_keys;
 mod lists;

@@ -329,7 +329,7 @@ fn table_with(
 fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
     let typed = entry.key.as_str();
     if let Some(key) = meant(scope, typed) {
-        return Some(write(scope, key));
+        return Some(write(scope, key, entry));
     }
     let fits = |key: &KeySpec| entry.is_scalar() != key.kind.is_table();
     let table = table_with(scope, |key| fits(key) && same(key.name, typed))
@@ -352,10 +352,17 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
     })
 }
 
-fn write(scope: &Scope<'_>, key: &KeySpec) -> String {
+fn write(scope: &Scope<'_>, key: &KeySpec, entry: &Entry) -> String {
+    // A switch of another broker, such as `allow_anonymous = true`.
+    if let (Value::Switch(_), Kind::Choice(_), Absence::Fault(how)) =
+        (&entry.node.value, key.kind, key.absence)
+    {
+        return how.to_owned();
+    }
     match (scope.at, key.kind) {
         (None, Kind::Table(spec) | Kind::Tables(spec)) => format!("write {}", spec.header),
         (_, Kind::Tables(spec)) => format!("write {}", spec.header),
+        (_, Kind::Table(spec)) if entry.is_scalar() => table_hint(key.name, spec),
         _ => format!("write `{}`", key.name),
     }
 }

@@ -234,7 +234,16 @@ fn integer(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<u16> {
         Some(Kind::Count(bounds)) => bounds,
         _ => Bounds::new(0, u16::MAX.into()),
     };
-    read(scope, key, faults, |v, _| value::number(v, bounds)).and_then(|n| u16::try_from(n).ok())
+    let number = read(scope, key, faults, |v, _| {
+        value::number(v, bounds).map_err(|complaint| match v {
+            Value::List(_) => Complaint {
+                hint: Some("begin a [[listener.port]] of its own for each".to_owned()),
+                ..complaint
+            },
+            _ => complaint,
+        })
+    });
+    number.and_then(|n| u16::try_from(n).ok())
 }
 
 /// Where the port accepts, and where that is written.

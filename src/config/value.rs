@@ -291,8 +291,14 @@ fn bounded(value: &Value, bounds: Bounds, unit: Unit) -> Result<Setting, Complai
         Value::Text(text) => quoted(text),
         _ => unit.render(number),
     };
-    let largest = unit == Unit::Bytes && number == bounds.max + 1;
-    let hint = largest.then(|| format!("write {}", bounds.max));
+    let has_unit = matches!(value, Value::Text(text) if text.contains(char::is_alphabetic));
+    let hint = match unit {
+        Unit::Bytes if number == bounds.max + 1 => Some(format!("write {}", bounds.max)),
+        Unit::Bytes if number < bounds.min && !has_unit && number > 0 => Some(format!(
+            "a number without a unit is in bytes: write \"{number} KiB\", or \"{number} MiB\""
+        )),
+        _ => None,
+    };
     Err(out_of_bounds(&found, bounds, unit).maybe_hint(hint))
 }
 
@@ -318,19 +324,23 @@ fn from_text(text: &str, bounds: Bounds, unit: Unit) -> Result<u64, Complaint> {
             let plain = text.trim().replace(['_', ' '], "");
             let is_number = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
             let hint = is_number.then(|| format!("write {plain}, without quotes"));
-            let none = or_none(bounds);
+            let (min, max, none) = (bounds.min, bounds.max, or_none(bounds));
             Err(Complaint {
                 code: FaultCode::WrongType,
-                message: format!("takes a whole number{none}, not text in quotes"),
+                message: format!(
+                    "takes a whole number from {min} to {max}{none}, not text in quotes"
+                ),
                 hint,
             })
         }
         Unit::Bytes => parse_size(text).map_err(|fault| {
-            complaint().maybe_hint(unit_hint(text, &fault, "KiB", nearest_size_unit))
+            let hint = unit_hint(text, &fault, "KiB", nearest_size_unit);
+            complaint().maybe_hint(hint.or_else(|| Some(largest(bounds, unit))))
         }),
         Unit::Millis | Unit::Seconds => {
             let millis = parse_time(text).map_err(|fault| {
-                complaint().maybe_hint(unit_hint(text, &fault, "s", nearest_time_unit))
+                let hint = unit_hint(text, &fault, "s", nearest_time_unit);
+                complaint().maybe_hint(hint.or_else(|| Some(largest(bounds, unit))))
             })?;
             if unit == Unit::Seconds && !millis.is_multiple_of(1000) {
                 return Err(complaint().hint("MQTT counts this time in whole seconds"));
@@ -338,6 +348,14 @@ fn from_text(text: &str, bounds: Bounds, unit: Unit) -> Result<u64, Complaint> {
             let factor = if unit == Unit::Seconds { 1000 } else { 1 };
             Ok(millis / factor)
         }
+    }
+}
+
+/// For words in place of a size or a time, which mostly mean as much as possible.
+fn largest(bounds: Bounds, unit: Unit) -> String {
+    match bounds.none {
+        Some(word) => format!("write \"{word}\""),
+        None => format!("the most is {}", unit.render(bounds.max)),
     }
 }
 
@@ -362,10 +380,15 @@ fn unit_hint(
 }
 
 fn wrong_type(value: &Value, bounds: Bounds, unit: Unit) -> Complaint {
-    let takes = format!("{}{}", unit.noun(), or_none(bounds));
+    let range = match unit {
+        Unit::One => format!(" from {} to {}", bounds.min, bounds.max),
+        Unit::Bytes | Unit::Millis | Unit::Seconds => String::new(),
+    };
+    let takes = format!("{}{range}{}", unit.noun(), or_none(bounds));
     let complaint = Complaint::wrong_type(&takes, value);
     match (value, bounds.none) {
         (Value::Switch(false), Some(word)) => complaint.hint(format!("write \"{word}\"")),
+        (Value::List(_), _) => complaint.hint("write one value, without brackets"),
         (Value::Float(_), _) if unit != Unit::One => {
             complaint.hint("write a whole number of a smaller unit")
         }

@@ -302,3 +302,16 @@ fn a_flood_of_faults_is_cut() {
     assert_eq!(report.omitted, 4901);
     assert!(report.to_string().contains("… and 4901 more"));
 }
+
+#[test]
+fn warnings_never_hide_an_error() {
+    let port = "[[listener.port]]\nport = 0\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    let ports = port.repeat(200);
+    let report = parse(&format!(
+        "[[listener]]\nname = \"plant\"\n{ports}colour = 1\n"
+    ))
+    .unwrap_err();
+    assert_eq!(report.errors().count(), 1);
+    assert_eq!(report.faults.len(), 100);
+    assert_eq!(report.omitted, 101);
+}
