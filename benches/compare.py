@@ -150,7 +150,8 @@ def report(files):
     runs = max((len(r) for s in records.values() for r in s.values()), default=0)
     times = [r["t"] for s in records.values() for p in s.values() for r in p if "t" in r]
     day = datetime.date.fromtimestamp(max(times)).isoformat() if times else "-"
-    head = f"{day}, {machine()}, {runs} round{"" if runs == 1 else "s"}, peers interleaved; median (smallest..largest), ratio to mosquitto 2.0 in the same round."
+    plural = "" if runs == 1 else "s"
+    head = f"{day}, {machine()}, {runs} round{plural}, peers interleaved; median (smallest..largest), ratio to mosquitto 2.0 in the same round."
     bad = faults(records)
     text = [head, ""] + lines + [""]
     text += ["Runs of fieldgate with a message lost, doubled, reordered or damaged:" if bad else "No run of fieldgate lost, doubled, reordered or damaged a message."]
