@@ -163,11 +163,16 @@ fn check_service_names(listeners: &[PlacedListener<'_>], faults: &mut Faults) {
 
 fn check_endpoints(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
     let (mut numbers, mut paths, mut names) = (Seen::new(), Seen::new(), Seen::new());
+    let mut unnumbered = Seen::new();
     for port in ports {
         let at = port.at;
         let (key, first, what) = match &port.settings.endpoint {
-            // The system never chooses the same number twice.
-            Endpoint::Tcp { port: 0, .. } => continue,
+            // The system never chooses a number twice, but a reload could not tell the two ports apart.
+            Endpoint::Tcp { port: 0, .. } => {
+                let name = port.settings.endpoint.to_string();
+                let what = "port 0 of one address".to_owned();
+                ("port", unnumbered.before(name, at), what)
+            }
             Endpoint::Tcp { port, .. } => {
                 ("port", numbers.before(*port, at), format!("port {port}"))
             }
@@ -183,7 +188,9 @@ fn check_endpoints(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
         let Some(first) = first else {
             continue;
         };
+        let is_unnumbered = matches!(port.settings.endpoint, Endpoint::Tcp { port: 0, .. });
         let hint = match key {
+            "port" if is_unnumbered => "give each a number, or a `bind` of its own",
             "port" => {
                 "a number is used once in the whole file; without `bind` one port accepts on every address, IPv4 and IPv6"
             }

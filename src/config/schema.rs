@@ -248,7 +248,7 @@ pub(super) static PORT: TableSpec = TableSpec {
             kind: Kind::Count(Bounds::new(0, 65_535)),
             absence: Absence::Means("no TCP port; `path` or `systemd` is written instead"),
             doc: "TCP port number. Used once in the whole file, whatever the addresses. 0 lets the system choose a free one, \
-                  another at each start.",
+                  another at each start, and may stand once for each address.",
             elsewhere: &["number", "tcp", "listen"],
         },
         KeySpec {

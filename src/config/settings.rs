@@ -130,7 +130,7 @@ pub struct PortSettings {
 pub enum Endpoint {
     /// `port = 1883`
     Tcp {
-        /// Port number; 0 lets the system choose a free one, so that several ports may have it.
+        /// Port number; 0 lets the system choose a free one, so that ports on several addresses may have it.
         port: u16,
         /// The address; `None` is every address, IPv4 and IPv6. `::` is every IPv6 address only.
         bind: Option<IpAddr>,

@@ -54,6 +54,7 @@ reports! {
     conflict_port_and_path,
     conflict_port_used_in_two_listeners,
     conflict_port_used_twice,
+    conflict_port_zero_twice,
     conflict_socket_used_twice,
     conflict_systemd_used_twice,
     conflict_websocket_path_with_mqtt,

@@ -137,9 +137,13 @@ fn every_kind_of_place() {
 }
 
 #[test]
-fn several_ports_may_have_a_number_of_the_systems_choice() {
-    let port = "[[listener.port]]\nport = 0\nauthentication = \"none\"\nauthorization = \"none\"\n";
-    let text = format!("[[listener]]\nname = \"plant\"\n{port}{port}");
+fn ports_of_several_addresses_may_have_a_number_of_the_systems_choice() {
+    let port = |last: u8| {
+        format!(
+            "[[listener.port]]\nport = 0\nbind = \"127.0.0.{last}\"\nauthentication = \"none\"\nauthorization = \"none\"\n"
+        )
+    };
+    let text = format!("[[listener]]\nname = \"plant\"\n{}{}", port(1), port(2));
     assert_eq!(parse(&text).unwrap().ports().count(), 2);
 }
 
@@ -305,8 +309,13 @@ fn a_flood_of_faults_is_cut() {
 
 #[test]
 fn warnings_never_hide_an_error() {
-    let port = "[[listener.port]]\nport = 0\nauthentication = \"none\"\nauthorization = \"none\"\n";
-    let ports = port.repeat(200);
+    let ports: String = (0..200)
+        .map(|n| {
+            format!(
+                "[[listener.port]]\nport = 0\nbind = \"127.0.0.{n}\"\nauthentication = \"none\"\nauthorization = \"none\"\n"
+            )
+        })
+        .collect();
     let report = parse(&format!(
         "[[listener]]\nname = \"plant\"\n{ports}colour = 1\n"
     ))
