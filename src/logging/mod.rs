@@ -9,7 +9,7 @@ mod readable;
 use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;
-use tracing::error;
+use tracing::{error, warn};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -33,43 +33,44 @@ pub struct Log {
     format: LogFormat,
 }
 
-/// Why entries cannot be written as asked.
+/// The process has a log already.
 #[derive(Debug, thiserror::Error)]
-pub enum LogFault {
-    /// `FIELDGATE_LOG` is not a filter.
-    #[error("{FILTER_VARIABLE} is not a filter")]
-    Filter(#[source] tracing_subscriber::filter::ParseError),
-    /// The journal was asked for by name and is not there.
-    #[error("the journal cannot be reached")]
-    Journal(#[source] io::Error),
-    /// The process already has a log.
-    #[error("the log is already set up")]
-    Repeated(#[source] tracing_subscriber::util::TryInitError),
-}
+#[error("the log is already set up")]
+pub struct LogFault(#[from] tracing_subscriber::util::TryInitError);
 
 impl Log {
     /// Sets up the log of the process. `format` is that of the command line and wins over the settings.
+    ///
+    /// A filter that cannot be read and a journal that is not there are warned about: the gateway must start all the same.
     pub fn init(settings: &LogSettings, format: Option<LogFormat>) -> Result<Self, LogFault> {
-        let asked = format.unwrap_or(settings.format);
-        let override_filter = std::env::var(FILTER_VARIABLE)
+        let format = format.unwrap_or(settings.format);
+        let named = std::env::var(FILTER_VARIABLE)
             .ok()
             .filter(|text| !text.is_empty());
-        let filter = match &override_filter {
-            Some(text) => EnvFilter::try_new(text).map_err(LogFault::Filter)?,
-            None => filter_of(settings.level),
+        let named = named.map(EnvFilter::try_new).transpose();
+        let overridden = matches!(named, Ok(Some(_)));
+        let (named, bad_filter) = match named {
+            Ok(filter) => (filter, None),
+            Err(error) => (None, Some(error)),
         };
-        let (filter, handle) = reload::Layer::new(filter);
-        let layer = layer_of(asked)?;
+        let (filter, handle) =
+            reload::Layer::new(named.unwrap_or_else(|| filter_of(settings.level)));
+        let (layer, no_journal) = layer_of(format);
         tracing_subscriber::registry()
             .with(filter)
             .with(layer)
-            .try_init()
-            .map_err(LogFault::Repeated)?;
+            .try_init()?;
         log_panics();
+        if let Some(error) = bad_filter {
+            warn!(%error, "{FILTER_VARIABLE} is not a filter; the level of the configuration is used");
+        }
+        if let Some(error) = no_journal {
+            warn!(%error, "the journal cannot be reached; lines of text are written to stderr");
+        }
         Ok(Self {
             filter: handle,
-            overridden: override_filter.is_some(),
-            format: asked,
+            overridden,
+            format,
         })
     }
 
@@ -98,24 +99,29 @@ fn filter_of(level: LogLevel) -> EnvFilter {
 
 type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
 
-fn layer_of<S>(format: LogFormat) -> Result<Boxed<S>, LogFault>
+/// The layer for a format, and why it is not that of the journal where that was asked for by name.
+fn layer_of<S>(format: LogFormat) -> (Boxed<S>, Option<io::Error>)
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    Ok(match format {
-        LogFormat::Journald => journal().map_err(LogFault::Journal)?.boxed(),
-        LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(io::stderr)
-            .boxed(),
-        LogFormat::Text => text().boxed(),
-        LogFormat::Auto if stderr_is_journal() => match journal() {
-            Ok(layer) => layer.boxed(),
-            Err(_) => text().boxed(),
+    match format {
+        LogFormat::Journald => match journal() {
+            Ok(layer) => (layer.boxed(), None),
+            Err(error) => (text().boxed(), Some(error)),
         },
-        LogFormat::Auto => text().boxed(),
-    })
+        LogFormat::Json => {
+            let layer = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(io::stderr);
+            (layer.boxed(), None)
+        }
+        LogFormat::Auto if stderr_is_journal() => (
+            journal().map_or_else(|_| text().boxed(), Layer::boxed),
+            None,
+        ),
+        LogFormat::Auto | LogFormat::Text => (text().boxed(), None),
+    }
 }
 
 fn text<S>() -> fmt::Layer<S, fmt::format::DefaultFields, fmt::format::Format, fn() -> io::Stderr>

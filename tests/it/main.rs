@@ -5,8 +5,13 @@
     reason = "a test measures with the clock of the machine"
 )]
 
+mod admin;
+mod cli;
 mod clients;
 mod conformance;
 mod lifecycle;
+mod logging;
+mod reload;
 mod robustness;
 mod support;
+mod systemd;

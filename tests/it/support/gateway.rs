@@ -3,6 +3,7 @@
 //! `FIELDGATE_TEST_BROKER` lets the wire tests run against another broker: `mosquitto` starts Debian's for each test,
 //! `host:port` uses one that runs already, one test at a time. Tests that need a configuration of ours pass over then.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -41,6 +42,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub(crate) struct TestGateway {
     dir: TempDir,
     child: Option<Child>,
+    extra: Vec<OsString>,
+    variables: Vec<(&'static str, OsString)>,
     notify: Option<UnixDatagram>,
     addresses: Vec<Option<SocketAddr>>,
     _turn: Option<MutexGuard<'static, ()>>,
@@ -85,6 +88,41 @@ impl TestGateway {
         Some(Self::launch_in(dir, &format!("{config}{quiet}")))
     }
 
+    /// As [`Self::configured`], without starting it; [`Self::run`] does.
+    #[track_caller]
+    pub(crate) fn unstarted(config: &str) -> Option<Self> {
+        if std::env::var("FIELDGATE_TEST_BROKER").is_ok_and(|broker| !broker.is_empty()) {
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let gateway = Self {
+            dir,
+            child: None,
+            extra: Vec::new(),
+            variables: Vec::new(),
+            notify: None,
+            addresses: Vec::new(),
+            _turn: None,
+        };
+        let quiet = if config.contains("[admin]") {
+            ""
+        } else {
+            QUIET
+        };
+        gateway.write_config(&format!("{config}{quiet}"));
+        Some(gateway)
+    }
+
+    /// Adds an argument to the command line.
+    pub(crate) fn add_arg(&mut self, arg: impl Into<OsString>) {
+        self.extra.push(arg.into());
+    }
+
+    /// Adds a variable to the environment.
+    pub(crate) fn add_variable(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.variables.push((name, value.into()));
+    }
+
     #[track_caller]
     fn launch(config: &str) -> Self {
         Self::launch_in(tempfile::tempdir().expect("a folder for the test"), config)
@@ -95,6 +133,8 @@ impl TestGateway {
         let mut gateway = Self {
             dir,
             child: None,
+            extra: Vec::new(),
+            variables: Vec::new(),
             notify: None,
             addresses: Vec::new(),
             _turn: None,
@@ -135,11 +175,13 @@ impl TestGateway {
             .arg(self.path("gateway.toml"))
             .arg("--state-dir")
             .arg(self.path("state"))
+            .args(&self.extra)
             .env("NOTIFY_SOCKET", &socket)
             .env_remove("JOURNAL_STREAM")
             .env_remove("STATE_DIRECTORY")
             .env_remove("RUNTIME_DIRECTORY")
             .env_remove("WATCHDOG_USEC")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log file again"))
             .stderr(log)
@@ -199,7 +241,7 @@ impl TestGateway {
     /// Carries out a command over the control socket.
     #[track_caller]
     pub(crate) fn control(&self, command: &str) -> Value {
-        let socket = self.path("state/control.sock");
+        let socket = self.control_socket();
         let mut stream = UnixStream::connect(&socket).expect("connect to the control socket");
         stream
             .set_read_timeout(Some(DEADLINE))
@@ -213,6 +255,50 @@ impl TestGateway {
         match answer.get("ok") {
             Some(answer) => answer.clone(),
             None => panic!("{command} was refused: {answer}"),
+        }
+    }
+
+    /// Asks for the status until `found` finds in it what it looks for.
+    #[track_caller]
+    pub(crate) fn await_status<T>(&self, found: impl Fn(&Value) -> Option<T>) -> T {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let status = self.control("status");
+            if let Some(found) = found(&status) {
+                return found;
+            }
+            assert!(
+                Instant::now() < end,
+                "the status did not change in time: {status:#}"
+            );
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// The next notification, if one comes in time.
+    pub(crate) fn notification_within(&mut self, time: Duration) -> Option<String> {
+        let notify = self.notify.as_ref().expect("a gateway of ours");
+        notify.set_read_timeout(Some(time)).expect("set a timeout");
+        let mut buffer = [0; 4096];
+        let count = notify.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
+    }
+
+    /// Throws away what was notified and not yet looked at.
+    pub(crate) fn forget_notifications(&mut self) {
+        while self
+            .notification_within(Duration::from_millis(20))
+            .is_some()
+        {}
+    }
+
+    /// The control socket, in the runtime folder if there is one.
+    fn control_socket(&self) -> PathBuf {
+        let runtime = self.path("run/control.sock");
+        if runtime.exists() {
+            runtime
+        } else {
+            self.path("state/control.sock")
         }
     }
 
@@ -241,6 +327,8 @@ impl TestGateway {
         let gateway = Self {
             dir,
             child: Some(child),
+            extra: Vec::new(),
+            variables: Vec::new(),
             notify: None,
             addresses: vec![Some(address)],
             _turn: None,
@@ -266,6 +354,8 @@ impl TestGateway {
         Self {
             dir: tempfile::tempdir().expect("a folder for the test"),
             child: None,
+            extra: Vec::new(),
+            variables: Vec::new(),
             notify: None,
             addresses: vec![address],
             _turn: Some(turn),

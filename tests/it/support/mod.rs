@@ -2,6 +2,7 @@
 
 pub(crate) mod bystander;
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod gateway;
 pub(crate) mod hex;
 pub(crate) mod packet;

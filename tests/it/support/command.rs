@@ -1,0 +1,59 @@
+//! Runs the binary as a person would.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The binary, with nothing around it that could change what it does.
+pub(crate) fn fieldgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
+    for variable in [
+        "FIELDGATE_CONFIG",
+        "FIELDGATE_LOG",
+        "JOURNAL_STREAM",
+        "NOTIFY_SOCKET",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+        "WATCHDOG_USEC",
+    ] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a finished command has said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the binary to its end.
+#[track_caller]
+pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Said {
+    let output = fieldgate().args(args).output().expect("run the binary");
+    output.into()
+}
+
+/// Runs a command about a running gateway.
+#[track_caller]
+pub(crate) fn run_on(state_dir: &Path, args: &[&str]) -> Said {
+    let output = fieldgate()
+        .args(args)
+        .arg("--state-dir")
+        .arg(state_dir)
+        .output();
+    output.expect("run the binary").into()
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("the binary was not killed"),
+            stdout: String::from_utf8(output.stdout).expect("text on stdout"),
+            stderr: String::from_utf8(output.stderr).expect("text on stderr"),
+        }
+    }
+}
