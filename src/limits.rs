@@ -24,6 +24,8 @@ pub struct Limits {
     pub sessions_max: u32,
     /// Bytes of messages queued for all sessions together.
     ///
+    /// What is encoded for connections and not yet taken by their sockets has the same bound, apart from this one.
+    ///
     /// Default 64 MiB: leaves a board with 256 MiB of memory room for everything else.
     pub queue_bytes_max: u64,
     /// Retained messages kept at one time.

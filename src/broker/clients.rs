@@ -38,6 +38,8 @@ pub(crate) struct Clients {
     pub(crate) connections: Arena<Connection>,
     pub(crate) budget: QueueBudget,
     pub(crate) queue_bytes_max: u64,
+    /// Bytes in the outboxes of all connections; bounded like the queues.
+    pub(crate) outbox_bytes: usize,
     pub(crate) statistics: Statistics,
     pub(crate) effects: Vec<Effect>,
     pub(crate) timers: Timers,
@@ -61,6 +63,17 @@ impl Clients {
         }
     }
 
+    /// Bytes that may wait for one connection now: as many as its port allows while there is room, else a fair part of what
+    /// the gateway has.
+    fn outbox_share(&self) -> usize {
+        let max = usize::try_from(self.queue_bytes_max).unwrap_or(usize::MAX);
+        if self.outbox_bytes < max {
+            usize::MAX
+        } else {
+            max / self.connections.len().max(1)
+        }
+    }
+
     /// Sends or queues a publication for one session.
     pub(crate) fn deliver(
         &mut self,
@@ -69,6 +82,7 @@ impl Clients {
         group: Option<GroupId>,
     ) -> Delivered {
         let qos = publication.qos.min(target.qos);
+        let share = self.outbox_share();
         let Some(session) = self.sessions.get_mut(target.session) else {
             return Delivered::Yes;
         };
@@ -87,10 +101,10 @@ impl Clients {
         let waiting = connection.outbox.len();
         if qos == QoS::AtMostOnce {
             let bound = connection.outbox_bytes_max();
-            if waiting >= bound / 2 && !connection.slow {
+            if (waiting >= bound / 2 || waiting > share / 2) && !connection.slow {
                 publication.behind = Some(id);
             }
-            if waiting >= bound || connection.closing {
+            if waiting >= bound || waiting > share || connection.closing {
                 self.drop_for(target.session);
                 return Delivered::Dropped;
             }
@@ -104,10 +118,13 @@ impl Clients {
             && session.outgoing.len() < quota
             && waiting < ENCODE_AHEAD_BYTES
             && !connection.closing
+            && waiting <= share
             && (!keeps
-                || self
-                    .budget
-                    .fits(session, publication.bytes(), self.queue_bytes_max));
+                || self.budget.fits(
+                    session,
+                    publication.cost(target.identifiers.len()),
+                    self.queue_bytes_max,
+                ));
         if now {
             self.begin_exchange(target, publication, id, qos, group);
             return Delivered::Yes;
@@ -147,14 +164,15 @@ impl Clients {
         // A session that ends with its connection never sends again; another member of a group may have to.
         let kept = (session.is_durable() || group.is_some()).then(|| {
             let message = publication.keep();
-            self.budget.hold(session, &message);
-            Box::new(Delivery {
+            let delivery = Delivery {
                 message,
                 qos,
                 retain: publication.retain && target.retain_as_published,
                 identifiers: target.identifiers.clone(),
                 group,
-            })
+            };
+            self.budget.hold(session, &delivery);
+            Box::new(delivery)
         });
         let Some(packet_id) = session.outgoing.begin(awaiting(qos), kept) else {
             return;
@@ -180,7 +198,7 @@ impl Clients {
             return false;
         };
         if let Some(delivery) = exchange.delivery {
-            self.budget.release(session, &delivery.message);
+            self.budget.release(session, &delivery);
         }
         true
     }
@@ -215,6 +233,8 @@ impl Clients {
         };
         self.statistics
             .count_sent(form.qos, len, publication.payload.len());
+        connection.lend_buffer(&mut self.buffers);
+        let before = connection.outbox.len();
         let share = publication.fans_out && publication.payload.len() >= SHARED_PAYLOAD_MIN;
         let plain = publication.fans_out
             && form.identifiers.is_empty()
@@ -226,6 +246,7 @@ impl Clients {
             let shared = share.then(|| publication.shared_payload());
             connection.append(&form, packet_id, publication.payload, shared);
         }
+        self.outbox_bytes += connection.outbox.len() - before;
         connection.announce(id, &mut self.effects);
         true
     }
@@ -259,14 +280,13 @@ impl Clients {
         };
         let limits = &entry.port.limits;
         let messages_max = usize::try_from(limits.queue_messages_per_client_max).unwrap_or(0);
-        let message = &delivery.message;
-        let cost = (message.bytes(), QueueBudget::cost(message));
+        let cost = QueueBudget::cost(&delivery.message, delivery.identifiers.len());
         if entry.queue.len() >= messages_max || !self.budget.fits(entry, cost, self.queue_bytes_max)
         {
             self.drop_for(session);
             return Delivered::Dropped;
         }
-        self.budget.hold(entry, message);
+        self.budget.hold(entry, &delivery);
         entry.queue.push_back(Queued {
             delivery,
             since: now,
@@ -280,7 +300,7 @@ impl Clients {
         let kept_for = entry.port.limits.max_message_expiry;
         while let Some(queued) = entry.queue.pop_front() {
             let message = &queued.delivery.message;
-            self.budget.release(entry, message);
+            self.budget.release(entry, &queued.delivery);
             if message.is_expired(now) || kept_for.is_some_and(|time| queued.since + time <= now) {
                 self.statistics.messages_expired += 1;
                 continue;
@@ -302,6 +322,7 @@ impl Clients {
                 return;
             };
             if session.queue.is_empty()
+                || connection.outbox.len() > self.outbox_share()
                 || session.outgoing.holds_back()
                 || session.outgoing.len() >= usize::from(connection.send_quota)
                 || connection.outbox.len() >= ENCODE_AHEAD_BYTES
@@ -330,7 +351,7 @@ impl Clients {
         let mut packet_id = None;
         if delivery.qos > QoS::AtMostOnce {
             let kept = (entry.is_durable() || delivery.group.is_some()).then(|| {
-                self.budget.hold(entry, &delivery.message);
+                self.budget.hold(entry, &delivery);
                 Box::new(delivery.clone())
             });
             packet_id = entry.outgoing.begin(awaiting(delivery.qos), kept);
@@ -376,8 +397,11 @@ impl Clients {
         };
         self.statistics
             .count_sent(form.qos, len, message.payload.len());
+        connection.lend_buffer(&mut self.buffers);
+        let before = connection.outbox.len();
         let shared = (message.payload.len() >= SHARED_PAYLOAD_MIN).then(|| message.payload.clone());
         connection.append(&form, packet_id, &message.payload, shared);
+        self.outbox_bytes += connection.outbox.len() - before;
         connection.announce(id, &mut self.effects);
         true
     }
@@ -385,7 +409,7 @@ impl Clients {
     /// Sends again what was under way when the last connection ended, in its order (MQTT-4.4.0-1), and no more at a time
     /// than the client takes now (MQTT-3.3.4-9).
     pub(crate) fn resend(&mut self, id: ConnectionId, now: Timestamp) {
-        while let Some(connection) = self.connections.get(id)
+        while let Some(connection) = self.connections.get(id).filter(|c| !c.closing)
             && let quota = usize::from(connection.send_quota)
             && let session = connection.session
             && let Some(entry) = self.sessions.get_mut(session)
@@ -409,6 +433,7 @@ impl Clients {
 
     pub(crate) fn send_pubrel(&mut self, id: ConnectionId, packet_id: PacketId) {
         if let Some(connection) = self.connections.get_mut(id) {
+            let before = connection.outbox.len();
             encode::ack(
                 connection.outbox.buffer(),
                 connection.version,
@@ -417,6 +442,7 @@ impl Clients {
                 ReasonCode::Success,
                 None,
             );
+            self.outbox_bytes += connection.outbox.len() - before;
             connection.announce(id, &mut self.effects);
         }
     }
@@ -434,11 +460,11 @@ impl Clients {
     /// Drops everything that a session waits for.
     pub(crate) fn discard_messages(&mut self, session: &mut Session) {
         for queued in std::mem::take(&mut session.queue) {
-            self.budget.release(session, &queued.delivery.message);
+            self.budget.release(session, &queued.delivery);
         }
         for exchange in session.outgoing.take_all() {
             if let Some(delivery) = exchange.delivery {
-                self.budget.release(session, &delivery.message);
+                self.budget.release(session, &delivery);
             }
         }
     }
@@ -474,7 +500,7 @@ impl Clients {
             }
         }
         for delivery in &taken {
-            self.budget.release(entry, &delivery.message);
+            self.budget.release(entry, delivery);
         }
         entry.queue = kept;
         taken

@@ -13,7 +13,9 @@ impl Broker {
     /// The network connection is gone, whoever ended it. The id is not valid after this.
     pub fn handle_closed(&mut self, id: ConnectionId, now: Timestamp) {
         self.detach(id, now);
-        self.clients.connections.remove(id);
+        if let Some(connection) = self.clients.connections.remove(id) {
+            self.clients.outbox_bytes -= connection.outbox.len();
+        }
     }
 
     /// Ends a connection from our side: the client is told why if its version allows, and the link closes. The session

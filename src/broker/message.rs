@@ -24,7 +24,10 @@ pub(crate) struct Message {
 }
 
 /// What a [`Message`] costs beside its text: the record itself, its place in a queue, and what the allocator adds.
-pub(super) const MESSAGE_OVERHEAD: u64 = 160;
+const MESSAGE_OVERHEAD: u64 = 160;
+
+/// A [`Delivery`] in a queue or in flight.
+const DELIVERY_OVERHEAD: u64 = 96;
 
 impl Message {
     pub(crate) fn new(
@@ -75,7 +78,7 @@ pub(crate) struct Delivery {
     pub(crate) group: Option<GroupId>,
 }
 
-/// Bytes of messages that sessions hold, over all sessions, each message counted once.
+/// Bytes of messages that sessions hold, over all sessions; each message counted once, each place for it as well.
 #[derive(Debug, Default)]
 pub(crate) struct QueueBudget {
     bytes: u64,
@@ -92,34 +95,59 @@ impl QueueBudget {
         self.messages
     }
 
-    /// Bytes that one more holder of `message` would add.
-    pub(crate) fn cost(message: &Message) -> u64 {
-        if message.holders.load(Ordering::Relaxed) == 0 {
-            message.bytes()
-        } else {
-            0
+    /// What one more delivery of `message` with so many identifiers would cost.
+    pub(crate) fn cost(message: &Message, identifiers: usize) -> Cost {
+        let is_held = message.holders.load(Ordering::Relaxed) > 0;
+        let delivery = delivery_bytes(identifiers);
+        Cost {
+            session: message.bytes() + delivery,
+            gateway: if is_held { 0 } else { message.bytes() } + delivery,
         }
     }
 
-    /// Whether a session may hold a message of so many bytes, which adds so many to those of all sessions.
-    pub(crate) fn fits(&self, session: &Session, (bytes, cost): (u64, u64), max: u64) -> bool {
+    /// The same for a message that is not kept yet, with so many bytes of text.
+    pub(crate) fn cost_of_new(text: usize, identifiers: usize) -> Cost {
+        let message = u64::try_from(text).unwrap_or(u64::MAX) + MESSAGE_OVERHEAD;
+        let bytes = message + delivery_bytes(identifiers);
+        Cost {
+            session: bytes,
+            gateway: bytes,
+        }
+    }
+
+    /// Whether a session may hold one more delivery at this cost.
+    pub(crate) fn fits(&self, session: &Session, cost: Cost, max: u64) -> bool {
         let session_max = session.port.limits.queue_bytes_per_client_max;
-        session.held_bytes + bytes <= session_max && self.bytes + cost <= max
+        session.held_bytes + cost.session <= session_max && self.bytes + cost.gateway <= max
     }
 
-    pub(crate) fn hold(&mut self, session: &mut Session, message: &Message) {
-        session.held_bytes += message.bytes();
+    pub(crate) fn hold(&mut self, session: &mut Session, delivery: &Delivery) {
+        let cost = Self::cost(&delivery.message, delivery.identifiers.len());
+        delivery.message.holders.fetch_add(1, Ordering::Relaxed);
+        session.held_bytes += cost.session;
         self.messages += 1;
-        if message.holders.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.bytes += message.bytes();
-        }
+        self.bytes += cost.gateway;
     }
 
-    pub(crate) fn release(&mut self, session: &mut Session, message: &Message) {
-        session.held_bytes = session.held_bytes.saturating_sub(message.bytes());
+    pub(crate) fn release(&mut self, session: &mut Session, delivery: &Delivery) {
+        delivery.message.holders.fetch_sub(1, Ordering::Relaxed);
+        let cost = Self::cost(&delivery.message, delivery.identifiers.len());
+        session.held_bytes = session.held_bytes.saturating_sub(cost.session);
         self.messages = self.messages.saturating_sub(1);
-        if message.holders.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.bytes = self.bytes.saturating_sub(message.bytes());
-        }
+        self.bytes = self.bytes.saturating_sub(cost.gateway);
     }
+}
+
+/// What a delivery costs in bytes, as the budgets count them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// In the budget of the session.
+    session: u64,
+    /// In the budget of the gateway, where a message counts once however many sessions hold it.
+    gateway: u64,
+}
+
+/// What a session's place for a message costs, with the identifiers of its subscriptions.
+fn delivery_bytes(identifiers: usize) -> u64 {
+    DELIVERY_OVERHEAD + 4 * u64::try_from(identifiers).unwrap_or(u64::MAX / 8)
 }

@@ -213,6 +213,7 @@ impl Broker {
         match self.clients.connections.get_mut(id) {
             Some(connection) => {
                 connection.announced = false;
+                self.clients.outbox_bytes -= connection.outbox.len();
                 std::mem::take(&mut connection.outbox)
             }
             None => Outbox::default(),
@@ -303,6 +304,7 @@ impl Broker {
                 buffer.truncate(before);
                 return;
             }
+            self.clients.outbox_bytes += written;
             connection.announce(id, &mut self.clients.effects);
             self.clients.statistics.packets_sent += 1;
             self.clients.statistics.bytes_sent += u64::try_from(written).unwrap_or(0);
@@ -363,7 +365,7 @@ impl Broker {
                 exchange.awaiting = Awaiting::PubComp;
                 let delivery = exchange.delivery.take();
                 if let Some(delivery) = delivery {
-                    self.clients.budget.release(session, &delivery.message);
+                    self.clients.budget.release(session, &delivery);
                 }
                 true
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::message::{MESSAGE_OVERHEAD, Message, QueueBudget};
+use super::message::{Cost, Message, QueueBudget};
 use super::time::Timestamp;
 use super::{ConnectionId, SessionId};
 use crate::mqtt::QoS;
@@ -70,14 +70,13 @@ impl<'a> Publication<'a> {
         publication
     }
 
-    /// Bytes that the message takes where it is kept, and how many of them are not taken yet.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
+    /// What one more delivery with so many identifiers would cost.
+    pub(crate) fn cost(&self, identifiers: usize) -> Cost {
         if let Some(message) = &self.kept {
-            return (message.bytes(), QueueBudget::cost(message));
+            return QueueBudget::cost(message, identifiers);
         }
         let text = self.topic.len() + self.payload.len() + self.forwarded.len();
-        let bytes = u64::try_from(text).unwrap_or(u64::MAX) + MESSAGE_OVERHEAD;
-        (bytes, bytes)
+        QueueBudget::cost_of_new(text, identifiers)
     }
 
     /// The message to keep; made once, however many keep it.

@@ -78,6 +78,9 @@ const CACHE_SLOTS: u64 = 16_384;
 /// Targets of all remembered routes together.
 const CACHE_TARGETS_MAX: usize = 65_536;
 
+/// Longest topic whose route is remembered, so that the topics of the cache are bounded in bytes as well.
+const CACHED_TOPIC_LEN_MAX: usize = 256;
+
 /// A route and the topic that it is for, out of the cache while it is in use.
 #[derive(Debug)]
 pub(crate) struct CachedRoute {
@@ -134,6 +137,7 @@ impl RouteCache {
             self.targets = 0;
         }
         if targets <= CACHE_TARGETS_MAX
+            && cached.topic.len() <= CACHED_TOPIC_LEN_MAX
             && let Some(slot) = self.slot(hash)
         {
             // The slot is empty: the broker routes one message at a time.

@@ -220,7 +220,7 @@ impl Broker {
                 session.retained.remove(0);
                 continue;
             };
-            let cost = (message.bytes(), QueueBudget::cost(message));
+            let cost = QueueBudget::cost(message, 1);
             let topic = message.topic.clone();
             if message.is_expired(now) {
                 cursor.after = Some(topic);

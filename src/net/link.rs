@@ -102,6 +102,8 @@ struct Link<'a> {
     spent: Outbox,
     /// The core wants the client to wait, or what came before a pause is still to be handled.
     paused: bool,
+    /// The core wants the client to wait.
+    told_to_pause: bool,
     /// More waits for the client than it may leave unread: nothing is read from it meanwhile.
     congested: bool,
     close: bool,
@@ -129,6 +131,7 @@ impl<'a> Link<'a> {
             spent: Outbox::default(),
             // What came with the CONNECT is handled in the first turn, as after a pause.
             paused: true,
+            told_to_pause: false,
             congested: false,
             close: false,
             violation: None,
@@ -150,6 +153,7 @@ impl<'a> Link<'a> {
         if let Err(error) = self.poll_write(cx) {
             return Poll::Ready(End::Broken(error));
         }
+        let not_read = self.paused || self.congested;
         let more = match self.poll_input(cx) {
             Ok(more) => more,
             Err(end) => return Poll::Ready(end),
@@ -176,7 +180,8 @@ impl<'a> Link<'a> {
                 break;
             }
         }
-        if more {
+        // A link that did not read has left no waker at its socket, and whatever kept it from reading may be over.
+        if more || (not_read && !self.is_kept_waiting()) {
             cx.waker().wake_by_ref();
         }
         self.poll_watch(cx)
@@ -256,13 +261,18 @@ impl<'a> Link<'a> {
     /// After a pause: handles what had come before it.
     fn resume(&mut self, cx: &mut Context<'_>) -> bool {
         self.take_turn(cx, |link, held| {
-            if !held.paused && !held.congested && !link.awaits_authenticator() {
+            if !held.paused && !held.congested && !link.awaits_authenticator() && !link.close {
                 link.paused = false;
                 let input = std::mem::take(&mut link.input);
                 link.decode_all(&input, held);
             }
         });
         !self.paused && !self.congested
+    }
+
+    /// Whether something still keeps the link from reading.
+    fn is_kept_waiting(&self) -> bool {
+        self.told_to_pause || self.congested || self.close || self.awaits_authenticator()
     }
 
     /// Whether a step of a re-authentication is with the authenticator; what the client sends meanwhile waits.
@@ -317,6 +327,7 @@ impl<'a> Link<'a> {
             self.written = 0;
         }
         self.close |= turn.close;
+        self.told_to_pause = turn.paused;
         self.paused |= turn.paused;
         self.congested = turn.congested;
     }
@@ -387,11 +398,12 @@ impl<'a> Link<'a> {
 
     /// Bytes that the packet at the front of the input still lacks; at least 1 while its length is not known.
     fn missing(&self) -> usize {
+        let max = usize::try_from(self.options.max_packet_size).unwrap_or(usize::MAX);
         match mqtt::packet_len(&self.input) {
-            Ok(Some(len)) => len.saturating_sub(self.input.len()),
+            Ok(Some(len)) if len <= max => len.saturating_sub(self.input.len()),
             Ok(None) => 1,
             // The decoder will say what is wrong.
-            Err(_) => 0,
+            Ok(Some(_)) | Err(_) => 0,
         }
     }
 

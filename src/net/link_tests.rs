@@ -202,3 +202,21 @@ async fn a_port_without_authentication_knows_no_method_and_no_auth() {
     assert_eq!(two.next().await, "DISCONNECT ProtocolError");
     assert_eq!(two.next().await, "");
 }
+
+#[tokio::test]
+async fn a_length_above_the_maximum_is_refused_even_if_the_header_comes_in_two_parts() {
+    let mut client = client(Authenticator::None).await;
+    client.connect(None, b"").await;
+    client.next().await;
+    client.socket.write_all(&[0x30]).await.unwrap();
+    // The link reads the first byte alone: the runtime of the test has one thread.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    client
+        .socket
+        .write_all(&[0xFF, 0xFF, 0xFF, 0x7F])
+        .await
+        .unwrap();
+    assert_eq!(client.next().await, "DISCONNECT PacketTooLarge");
+}

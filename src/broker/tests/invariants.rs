@@ -12,6 +12,7 @@ impl World {
         let broker = &self.broker;
         let mut held = BTreeMap::new();
         let mut deliveries = 0;
+        let mut places = 0;
         let mut subscriptions = 0;
         for (id, session) in broker.clients.sessions.iter() {
             check_connection(broker, id, session);
@@ -26,7 +27,9 @@ impl World {
             for delivery in session.queue.iter().map(|q| &q.delivery).chain(exchanged) {
                 deliveries += 1;
                 let message = &delivery.message;
-                held_bytes += message.bytes();
+                let place = 96 + 4 * u64::try_from(delivery.identifiers.len()).unwrap();
+                held_bytes += message.bytes() + place;
+                places += place;
                 held.insert(std::ptr::from_ref(&**message), message.bytes());
             }
             assert_eq!(session.held_bytes, held_bytes);
@@ -34,8 +37,16 @@ impl World {
             assert!(session.subscriptions() <= limits.subscriptions_per_client_max as usize);
         }
         assert_eq!(broker.clients.budget.deliveries(), deliveries);
-        assert_eq!(broker.clients.budget.bytes(), held.values().sum::<u64>());
+        assert_eq!(
+            broker.clients.budget.bytes(),
+            held.values().sum::<u64>() + places
+        );
         assert!(broker.clients.budget.bytes() <= broker.limits.queue_bytes_max);
+        let connections = broker.clients.connections.iter();
+        let waiting: usize = connections
+            .map(|(_, connection)| connection.outbox.len())
+            .sum();
+        assert_eq!(broker.clients.outbox_bytes, waiting);
         assert_eq!(broker.subscriptions.len() as usize, subscriptions);
         assert_eq!(broker.sessions_by_key.len(), broker.clients.sessions.len());
         assert!(broker.retained.bytes() <= broker.limits.retained_bytes_max);

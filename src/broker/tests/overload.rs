@@ -101,6 +101,34 @@ fn the_budget_of_the_gateway_counts_a_shared_message_once() {
 }
 
 #[test]
+fn readers_that_do_not_read_share_one_bound() {
+    let limits = Limits {
+        queue_bytes_max: 20_000,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let publisher = world.connect(&Opening::v5("p"));
+    for name in ["a", "b", "c", "d"] {
+        let reader = world.connect(&Opening::v5(name));
+        world.subscribe(reader, "t", 0);
+        world.stuck.insert(name);
+    }
+    let payload = "x".repeat(1000);
+    for _ in 0..50 {
+        world.publish(publisher, "t", &payload, 0).unwrap();
+        world.advance(Duration::from_millis(60));
+    }
+    assert!(world.broker.clients.outbox_bytes < 26_000);
+    let dropped = world.broker.statistics().messages_dropped;
+    assert!(dropped >= 4 * 50 - 25, "{dropped}");
+    // Somebody who reads is served all the same.
+    let reader = world.connect(&Opening::v5("reader"));
+    world.subscribe(reader, "t", 0);
+    world.publish(publisher, "t", "hello", 0).unwrap();
+    assert_eq!(world.payloads(reader), ["hello"]);
+}
+
+#[test]
 fn retained_messages_are_bounded_and_known_topics_can_still_change() {
     let limits = Limits {
         retained_messages_max: 2,

@@ -93,6 +93,35 @@ fn a_smaller_receive_maximum_holds_for_what_comes_again() {
 }
 
 #[test]
+fn a_connection_that_was_taken_over_takes_nothing_from_the_next() {
+    let mut world = world();
+    let publisher = world.connect(&Opening::v3("p"));
+    let opening = Opening::v5("s").durable(60);
+    let old = world.connect(&opening);
+    world.subscribe(old, "t", 1);
+    for number in 0..10 {
+        world
+            .publish(publisher, "t", &number.to_string(), 1)
+            .unwrap();
+    }
+    world.received(old);
+    // The old link comes for its DISCONNECT while the new connection has still eight to get.
+    let new = world.connect(&opening.receive_maximum(2));
+    assert_eq!(
+        world.received(old),
+        [Received::Disconnect(ReasonCode::SessionTakenOver)]
+    );
+    let mut payloads = Vec::new();
+    for _ in 0..5 {
+        for message in world.messages(new) {
+            world.ack(new, AckKind::PubAck, message.packet_id.unwrap());
+            payloads.push(String::from_utf8(message.payload).unwrap());
+        }
+    }
+    assert_eq!(payloads.len(), 10);
+}
+
+#[test]
 fn a_reason_string_is_left_out_where_the_client_takes_no_packet_that_long() {
     let mut world = world();
     let mut opening = Opening::v5("c");
