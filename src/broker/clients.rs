@@ -65,7 +65,7 @@ impl Clients {
 
     /// Bytes that may wait for one connection now: as many as its port allows while there is room, else a fair part of what
     /// the gateway has.
-    fn outbox_share(&self) -> usize {
+    pub(crate) fn outbox_share(&self) -> usize {
         let max = usize::try_from(self.queue_bytes_max).unwrap_or(usize::MAX);
         if self.outbox_bytes < max {
             usize::MAX

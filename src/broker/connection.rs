@@ -8,7 +8,7 @@ use super::outbox::Outbox;
 use super::time::Timestamp;
 use super::{ConnectionId, SessionId};
 use crate::limits::PortLimits;
-use crate::mqtt::{Connect, ProtocolVersion};
+use crate::mqtt::{Connect, ProtocolVersion, ReasonCode, Violation};
 use crate::policy::{Authorization, Principal};
 
 /// The settings of a port that the core goes by.
@@ -48,6 +48,10 @@ pub struct Connection {
     pub(crate) problem_information: bool,
     /// The link was told that output waits and has not come for it yet.
     pub(crate) announced: bool,
+    /// A walk over retained messages goes on in the next turn.
+    pub(crate) is_walking: bool,
+    /// Why the connection is ended from our side, if it is.
+    pub(crate) ended_by: Option<EndedBy>,
     /// Nothing more is sent or handled; the link closes when it has written the outbox.
     pub(crate) closing: bool,
     /// A publisher waited for this receiver in vain: nobody waits for it again until it has caught up.
@@ -68,6 +72,17 @@ pub struct Connection {
     /// Publishers that wait until this outbox has been taken.
     pub(crate) waiting: Vec<ConnectionId>,
     pub(crate) details: Box<Details>,
+}
+
+/// Why the broker ended a connection, for the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedBy {
+    /// What the client was told, if its version allows.
+    pub reason: ReasonCode,
+    /// The same in a sentence.
+    pub sentence: &'static str,
+    /// The rule that the client broke, if it did.
+    pub violation: Option<Violation>,
 }
 
 /// A connection that the shell has authenticated and asks the core to serve.
@@ -101,6 +116,8 @@ impl Connection {
             version: connect.version,
             problem_information: properties.request_problem_information,
             announced: false,
+            is_walking: false,
+            ended_by: None,
             closing: false,
             slow: false,
             send_quota: properties.receive_maximum.min(limits.inflight_messages_max),

@@ -1,6 +1,7 @@
 //! How connections and sessions end, and what happens to wills.
 
 use super::connect::capped_expiry;
+use super::connection::EndedBy;
 use super::publication::Publication;
 use super::session::PendingWill;
 use super::time::Timestamp;
@@ -21,9 +22,15 @@ impl Broker {
     /// Ends a connection from our side: the client is told why if its version allows, and the link closes. The session
     /// is detached when the link reports the close.
     pub fn disconnect(&mut self, id: ConnectionId, reason: ReasonCode, text: &'static str) {
-        let Some(connection) = self.clients.connections.get(id).filter(|c| !c.closing) else {
+        let connection = self.clients.connections.get_mut(id);
+        let Some(connection) = connection.filter(|connection| !connection.closing) else {
             return;
         };
+        connection.ended_by = Some(EndedBy {
+            reason,
+            sentence: text,
+            violation: None,
+        });
         let version = connection.version;
         if version.is_v5() {
             let disconnect = Disconnect {

@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::time::Timestamp;
-use super::{Broker, ClientInfo, ConnectionId, ConnectionInfo, SessionId, Statistics};
+use super::{Broker, ClientInfo, ConnectionId, ConnectionInfo, EndedBy, SessionId, Statistics};
 use crate::mqtt::ProtocolVersion;
 
 impl Broker {
@@ -41,6 +41,12 @@ impl Broker {
     #[must_use]
     pub fn connection_client_id(&self, id: ConnectionId) -> Option<&str> {
         self.client_id(self.clients.connections.get(id)?.session)
+    }
+
+    /// Why the broker has ended a connection, if it has.
+    #[must_use]
+    pub fn ended_by(&self, id: ConnectionId) -> Option<EndedBy> {
+        self.clients.connections.get(id)?.ended_by
     }
 
     /// Connections that are open, for a stop that has to end them all.

@@ -86,7 +86,7 @@ use timers::Timer;
 
 pub use arena::Id;
 pub use connect::Refusal;
-pub use connection::{Admission, PortPolicy};
+pub use connection::{Admission, EndedBy, PortPolicy};
 pub use effect::{Effect, Next};
 pub use outbox::Outbox;
 pub use statistics::{ClientInfo, ConnectionInfo, Statistics};
@@ -278,6 +278,11 @@ impl Broker {
     /// Ends the connection of a client that broke a rule, as the decoder or the link has found.
     pub fn handle_violation(&mut self, id: ConnectionId, violation: Violation) {
         self.disconnect(id, violation.reason(), violation.sentence());
+        if let Some(connection) = self.clients.connections.get_mut(id)
+            && let Some(ended_by) = &mut connection.ended_by
+        {
+            ended_by.violation.get_or_insert(violation);
+        }
     }
 
     /// Whether so much waits for a client, acknowledgements and all, that no more packets should be taken from it.

@@ -47,8 +47,20 @@ pub(crate) struct RetainedCursor {
     pub(crate) filter: Box<str>,
     pub(crate) qos: QoS,
     pub(crate) identifier: Option<u32>,
-    /// The topic that was sent last.
-    pub(crate) after: Option<Box<str>>,
+    /// Where the walk goes on.
+    pub(crate) from: Bound<String>,
+}
+
+impl RetainedCursor {
+    /// The beginning of a walk.
+    pub(crate) fn new(filter: String, qos: QoS, identifier: Option<u32>) -> Self {
+        Self {
+            from: Bound::Included(literal_prefix(&filter).to_owned()),
+            filter: filter.into(),
+            qos,
+            identifier,
+        }
+    }
 }
 
 /// The retained messages of all topics, in order of the topics.
@@ -106,25 +118,39 @@ impl Retained {
         self.bytes -= freed;
     }
 
-    /// The first message after the topic `after` that `filter` matches.
-    pub(crate) fn next(&self, filter: &str, after: Option<&str>) -> Option<&Arc<Message>> {
-        let mut from = match after {
-            Some(topic) => Bound::Excluded(topic.to_owned()),
-            None => Bound::Included(literal_prefix(filter).to_owned()),
-        };
-        loop {
-            let entry = self
-                .entries
-                .range::<str, _>((as_str(&from), Bound::Unbounded))
-                .next()?;
-            match step(filter, &entry.0.topic) {
-                Step::Match => return Some(&entry.0),
-                Step::Next => from = Bound::Excluded(entry.0.topic.to_string()),
-                Step::Seek(topic) => from = Bound::Included(topic),
-                Step::End => return None,
+    /// The next message that the filter of `cursor` matches. Looks at no more topics than `steps` says, and takes off what
+    /// it has looked at: whoever walks far must let others have their turn.
+    pub(crate) fn next(&self, cursor: &mut RetainedCursor, steps: &mut u32) -> Walk<'_> {
+        while *steps > 0 {
+            *steps -= 1;
+            let range = (as_str(&cursor.from), Bound::Unbounded);
+            let Some(entry) = self.entries.range::<str, _>(range).next() else {
+                return Walk::End;
+            };
+            let topic = &entry.0.topic;
+            match step(&cursor.filter, topic) {
+                Step::Match => {
+                    cursor.from = Bound::Excluded(topic.to_string());
+                    return Walk::Found(&entry.0);
+                }
+                Step::Next => cursor.from = Bound::Excluded(topic.to_string()),
+                Step::Seek(topic) => cursor.from = Bound::Included(topic),
+                Step::End => return Walk::End,
             }
         }
+        Walk::Later
     }
+}
+
+/// What a walk over retained messages has come to.
+#[derive(Debug)]
+pub(crate) enum Walk<'a> {
+    /// A message; the cursor stands behind it.
+    Found(&'a Arc<Message>),
+    /// No steps are left; the cursor stands where the walk goes on.
+    Later,
+    /// Nothing more matches.
+    End,
 }
 
 fn as_str(bound: &Bound<String>) -> Bound<&str> {
@@ -221,11 +247,16 @@ mod tests {
     }
 
     fn all<'a>(retained: &'a Retained, filter: &str) -> Vec<&'a str> {
+        let mut cursor = RetainedCursor::new(filter.to_owned(), QoS::AtMostOnce, None);
         let mut found: Vec<&str> = Vec::new();
-        while let Some(message) = retained.next(filter, found.last().copied()) {
-            found.push(&message.topic);
+        loop {
+            // Three steps at a time, so that the walk is interrupted everywhere.
+            match retained.next(&mut cursor, &mut 3) {
+                Walk::Found(message) => found.push(&message.topic),
+                Walk::Later => {}
+                Walk::End => return found,
+            }
         }
-        found
     }
 
     /// Levels whose order as text differs from their order as levels, because `-` sorts before `/` and `0` after it.

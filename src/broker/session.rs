@@ -54,7 +54,7 @@ pub struct Session {
     /// Bytes of the messages that are queued or in flight.
     pub(crate) held_bytes: u64,
     /// Retained messages that new subscriptions have still to get.
-    pub(crate) retained: Vec<RetainedCursor>,
+    pub(crate) retained: VecDeque<RetainedCursor>,
     /// Messages that this session should have got and did not.
     pub(crate) dropped: u64,
     /// A drop was reported and the client has not caught up since.
@@ -79,7 +79,7 @@ impl Session {
             incoming: Incoming::default(),
             queue: VecDeque::new(),
             held_bytes: 0,
-            retained: Vec::new(),
+            retained: VecDeque::new(),
             dropped: 0,
             overflowing: false,
         }
@@ -102,9 +102,11 @@ impl Session {
     }
 
     /// Begins to send retained messages; a walk by the same filter that is still under way begins anew.
-    pub(crate) fn begin_retained(&mut self, cursor: RetainedCursor) {
-        self.retained.retain(|known| known.filter != cursor.filter);
-        self.retained.push(cursor);
+    pub(crate) fn begin_retained(&mut self, cursor: RetainedCursor, is_known: bool) {
+        if is_known {
+            self.retained.retain(|known| known.filter != cursor.filter);
+        }
+        self.retained.push_back(cursor);
     }
 
     pub(crate) fn add_filter(&mut self, filter: FilterId) {

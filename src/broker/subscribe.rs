@@ -1,7 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
 
-use super::message::{Delivery, QueueBudget};
-use super::retained::RetainedCursor;
+use super::clients::ENCODE_AHEAD_BYTES;
+use super::message::Delivery;
+use super::retained::{RetainedCursor, Walk};
 use super::subscriptions::Subscriber;
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next, SessionId};
@@ -16,6 +17,9 @@ use crate::policy::{Action, Decision};
 
 /// Bytes of topic filters that one client may have; ten thousand filters of a hundred bytes.
 const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;
+
+/// Retained topics that a client's subscriptions may look at in one turn of its link: less than a millisecond.
+const RETAINED_STEPS_PER_TURN: u32 = 2000;
 
 impl Broker {
     pub(super) fn handle_subscribe(
@@ -105,12 +109,7 @@ impl Broker {
             session.filter_bytes += text.len();
         }
         if retain_available && share_name.is_none() && options.retain_handling.wants(!known) {
-            session.begin_retained(RetainedCursor {
-                filter: mounted.into(),
-                qos,
-                identifier,
-                after: None,
-            });
+            session.begin_retained(RetainedCursor::new(mounted, qos, identifier), known);
         }
         granted(qos)
     }
@@ -193,64 +192,68 @@ impl Broker {
         }
     }
 
-    /// Sends retained messages that subscriptions of this client have still to get, as far as quota and outbox allow.
+    /// Sends retained messages that subscriptions of this client have still to get, as far as quota and outbox allow, and as
+    /// many as one turn may look at.
     pub(super) fn fill_retained(&mut self, id: ConnectionId, now: Timestamp) {
+        let mut steps = RETAINED_STEPS_PER_TURN;
         loop {
-            let Some(connection) = self.clients.connections.get(id).filter(|c| !c.closing) else {
+            let share = self.clients.outbox_share();
+            let Some(connection) = self.clients.connections.get_mut(id) else {
                 return;
             };
-            let session_id = connection.session;
-            let quota = usize::from(connection.send_quota);
-            if connection.outbox.len() >= super::clients::ENCODE_AHEAD_BYTES {
+            connection.is_walking = false;
+            let waiting = connection.outbox.len();
+            if connection.closing || waiting >= ENCODE_AHEAD_BYTES || waiting > share {
                 return;
             }
+            let session_id = connection.session;
+            let quota = usize::from(connection.send_quota);
             let Some(session) = self.clients.sessions.get_mut(session_id) else {
                 return;
             };
             let no_quota = session.outgoing.len() >= quota
                 || session.outgoing.holds_back()
                 || !session.queue.is_empty();
-            let Some(cursor) = session.retained.first_mut() else {
+            let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
+                && self.clients.budget.bytes() < self.limits.queue_bytes_max / 2;
+            let keeps = session.is_durable();
+            let Some(cursor) = session.retained.front_mut() else {
                 return;
             };
-            if cursor.qos > QoS::AtMostOnce && no_quota {
-                return;
-            }
-            let Some(message) = self.retained.next(&cursor.filter, cursor.after.as_deref()) else {
-                session.retained.remove(0);
-                continue;
-            };
-            let cost = QueueBudget::cost(message, 1);
-            let topic = message.topic.clone();
-            if message.is_expired(now) {
-                cursor.after = Some(topic);
-                continue;
-            }
-            let qos = message.qos.min(cursor.qos);
-            let identifiers = cursor.identifier.into_iter().collect();
-            let message = message.clone();
             // What the client has to acknowledge first makes room for the rest.
-            let keeps = qos > QoS::AtMostOnce && session.is_durable();
-            if keeps
-                && !self
-                    .clients
-                    .budget
-                    .fits(session, cost, self.limits.queue_bytes_max)
-            {
+            if cursor.qos > QoS::AtMostOnce && (no_quota || (keeps && !has_room)) {
                 return;
             }
-            if let Some(cursor) = session.retained.first_mut() {
-                cursor.after = Some(topic);
+            let message = match self.retained.next(cursor, &mut steps) {
+                Walk::Found(message) => message,
+                Walk::End => {
+                    session.retained.pop_front();
+                    continue;
+                }
+                Walk::Later => {
+                    connection.is_walking = true;
+                    return;
+                }
+            };
+            if message.is_expired(now) {
+                continue;
             }
             let delivery = Delivery {
-                message,
-                qos,
+                message: message.clone(),
+                qos: message.qos.min(cursor.qos),
                 retain: true,
-                identifiers,
+                identifiers: cursor.identifier.into_iter().collect(),
                 group: None,
             };
             self.clients.send_delivery(id, session_id, delivery, now);
         }
+    }
+
+    /// Whether a walk over retained messages was interrupted so that others have their turn: the link has to come again.
+    #[must_use]
+    pub fn is_walking(&self, id: ConnectionId) -> bool {
+        let connection = self.clients.connections.get(id);
+        connection.is_some_and(|connection| connection.is_walking)
     }
 }
 

@@ -185,8 +185,7 @@ async fn refuse(
 }
 
 fn log_violation(port: &PortContext, peer: &Peer, hub: &Hub, violation: Violation) {
-    let address = peer.address.map(|address| address.ip());
-    let Some(unlogged) = hub.faults().note(violation, address, clock::now()) else {
+    let Some(unlogged) = hub.faults().note(violation, peer.address, clock::now()) else {
         return;
     };
     info!(

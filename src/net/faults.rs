@@ -1,7 +1,7 @@
 //! Clients that break the standard: counted by rule, and reported so that one client cannot fill the journal.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,11 +44,18 @@ impl Faults {
     pub(super) fn note(
         &self,
         violation: Violation,
-        address: Option<IpAddr>,
+        address: Option<SocketAddr>,
         now: Instant,
     ) -> Option<u64> {
+        *self.lock().counts.entry(violation).or_default() += 1;
+        self.note_line(address, now)
+    }
+
+    /// Asks for a line in the journal. `None` if the address has had all of its own; else the number of those that were
+    /// not logged since the last one.
+    pub(super) fn note_line(&self, address: Option<SocketAddr>, now: Instant) -> Option<u64> {
+        let address = address.map(|address| address.ip());
         let mut state = self.lock();
-        *state.counts.entry(violation).or_default() += 1;
         let is_over = |window: &Window| now.saturating_duration_since(window.since) >= WINDOW;
         if state.addresses.len() >= ADDRESSES_MAX {
             state.addresses.retain(|_, window| !is_over(window));
@@ -82,9 +89,9 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn address(last: u16) -> Option<IpAddr> {
+    fn address(last: u16) -> Option<SocketAddr> {
         let [high, low] = last.to_be_bytes();
-        Some(IpAddr::from([10, 0, high, low]))
+        Some(SocketAddr::from(([10, 0, high, low], 1)))
     }
 
     #[test]

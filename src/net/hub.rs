@@ -50,6 +50,8 @@ pub(super) struct Turn {
     pub(super) paused: bool,
     /// More waits for the client than it may leave unread.
     pub(super) congested: bool,
+    /// Come again: the core has stopped in the middle, so that others have their turn.
+    pub(super) again: bool,
 }
 
 /// The core during the turn of one link.
@@ -189,6 +191,7 @@ impl Hub {
             turn.outbox = state.broker.take_outbox(id, now);
         }
         turn.congested = state.broker.is_congested(id);
+        turn.again = take && state.broker.is_walking(id);
         // Effects for this link itself need no waker: it is here.
         state.carry_out(Some(id));
         if let Some(link) = state.links.get_mut(id.index()) {

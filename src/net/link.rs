@@ -21,7 +21,7 @@ use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
 use super::stream::Stream;
 use super::{Peer, admit};
-use crate::broker::{ConnectionId, Next, Outbox};
+use crate::broker::{ConnectionId, EndedBy, Next, Outbox};
 use crate::clock;
 use crate::mqtt::{self, Auth, DecodeOptions, Packet, ReasonCode, Violation};
 
@@ -47,11 +47,15 @@ pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: 
     let Some(admitted) = Box::pin(admit::admit(&mut stream, &port, &peer, &hub)).await else {
         return stream.close(LINGER).await;
     };
+    let served = Served {
+        hub: &hub,
+        id: admitted.id,
+    };
     let mut link = Link::new(stream, admitted, &port, &hub);
     let end = poll_fn(|cx| link.poll_turn(cx)).await;
     let Link { stream, id, .. } = link;
     log_end(&end, &hub, id, &port, &peer);
-    hub.closed(id);
+    drop(served);
     // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
     if !matches!(&end, End::Broken(error) if error.kind() != io::ErrorKind::InvalidData) {
         Box::pin(stream.close(LINGER)).await;
@@ -68,6 +72,18 @@ pub(super) struct Admitted {
     pub(super) left_over: Vec<u8>,
     /// For a client that may authenticate again.
     pub(super) reauthentication: Option<Box<Reauthentication>>,
+}
+
+/// Tells the core that a connection is over, also if the link fails.
+struct Served<'a> {
+    hub: &'a Hub,
+    id: ConnectionId,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.hub.closed(self.id);
+    }
 }
 
 /// Why a link ends.
@@ -104,6 +120,8 @@ struct Link<'a> {
     paused: bool,
     /// The core wants the client to wait.
     told_to_pause: bool,
+    /// The core wants the link to come again soon.
+    again: bool,
     /// More waits for the client than it may leave unread: nothing is read from it meanwhile.
     congested: bool,
     close: bool,
@@ -132,6 +150,7 @@ impl<'a> Link<'a> {
             // What came with the CONNECT is handled in the first turn, as after a pause.
             paused: true,
             told_to_pause: false,
+            again: false,
             congested: false,
             close: false,
             violation: None,
@@ -181,7 +200,7 @@ impl<'a> Link<'a> {
             }
         }
         // A link that did not read has left no waker at its socket, and whatever kept it from reading may be over.
-        if more || (not_read && !self.is_kept_waiting()) {
+        if more || self.again || (not_read && !self.is_kept_waiting()) {
             cx.waker().wake_by_ref();
         }
         self.poll_watch(cx)
@@ -330,6 +349,7 @@ impl<'a> Link<'a> {
         self.told_to_pause = turn.paused;
         self.paused |= turn.paused;
         self.congested = turn.congested;
+        self.again = turn.again;
     }
 
     /// Hands bytes that were read to the core, completing the packet that came in part before.
@@ -506,35 +526,50 @@ impl<'a> Link<'a> {
 }
 
 fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext, peer: &Peer) {
-    let client_id = hub.with(|broker, _| broker.connection_client_id(id).map(str::to_owned));
-    let client_id = client_id.unwrap_or_default();
+    let (client_id, ended_by) = hub.with(|broker, _| {
+        let client_id = broker.connection_client_id(id).unwrap_or_default();
+        (client_id.to_owned(), broker.ended_by(id))
+    });
     let port = port.endpoint();
-    match end {
-        End::Closed => debug!(client_id, port, %peer, "Client disconnected"),
-        End::ClosedByPeer => debug!(client_id, port, %peer, "Client closed without DISCONNECT"),
-        End::Violation(violation) => {
-            let address = peer.address.map(|address| address.ip());
-            let Some(unlogged) = hub.faults().note(*violation, address, clock::now()) else {
-                return;
-            };
-            info!(
-                client_id,
-                port,
-                %peer,
-                clause = violation.clause(),
-                reason = %violation.reason(),
-                unlogged,
-                "Client disconnected: {}",
-                violation.sentence()
-            );
+    let sentence = match (end, ended_by) {
+        (End::PacketTimeout, _) => "a packet took too long to come",
+        (End::SendTimeout, _) => "it took nothing that was sent to it",
+        (_, Some(ended_by)) => return log_ended_by(&ended_by, hub, &client_id, port, peer),
+        (End::Closed | End::Violation(_), None) => {
+            return debug!(client_id, port, %peer, "Client disconnected");
         }
-        End::PacketTimeout => {
-            info!(client_id, port, %peer, "Client disconnected: a packet took too long to come");
+        (End::ClosedByPeer, None) => {
+            return debug!(client_id, port, %peer, "Client closed without DISCONNECT");
         }
-        End::SendTimeout => {
-            info!(client_id, port, %peer, "Client disconnected: it took nothing that was sent to it");
+        (End::Broken(error), None) => {
+            return debug!(client_id, port, %peer, %error, "Connection lost");
         }
-        End::Broken(error) => debug!(client_id, port, %peer, %error, "Connection lost"),
+    };
+    if let Some(unlogged) = hub.faults().note_line(peer.address, clock::now()) {
+        info!(client_id, port, %peer, unlogged, "Client disconnected: {sentence}");
+    }
+}
+
+fn log_ended_by(ended_by: &EndedBy, hub: &Hub, client_id: &str, port: &str, peer: &Peer) {
+    let EndedBy {
+        reason,
+        sentence,
+        violation,
+    } = ended_by;
+    // Whoever stops the gateway or closes a port knows, and does not want a line for each of a thousand clients.
+    if matches!(
+        reason,
+        ReasonCode::ServerShuttingDown | ReasonCode::AdministrativeAction
+    ) {
+        return debug!(client_id, port, %peer, "Client disconnected: {sentence}");
+    }
+    let unlogged = match violation {
+        Some(violation) => hub.faults().note(*violation, peer.address, clock::now()),
+        None => hub.faults().note_line(peer.address, clock::now()),
+    };
+    if let Some(unlogged) = unlogged {
+        let clause = violation.map(Violation::clause);
+        info!(client_id, port, %peer, clause, %reason, unlogged, "Client disconnected: {sentence}");
     }
 }
 

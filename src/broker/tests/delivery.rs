@@ -177,6 +177,40 @@ fn all_retained_messages_reach_a_client_with_a_small_receive_maximum() {
 }
 
 #[test]
+fn subscriptions_that_look_at_many_retained_topics_do_so_over_many_turns() {
+    let mut world = world();
+    let client = world.connect(&Opening::v5("c"));
+    for number in 0..3000 {
+        retain(&mut world, client, &format!("r{number}/b"), "x");
+    }
+    retain(&mut world, client, "z/last", "found");
+    let sent = world.send_raw(client, |out, version| {
+        let filters: Vec<String> = (0..50).map(|n| format!("+/c{n}")).collect();
+        let filters = filters
+            .iter()
+            .map(|filter| (filter.as_str(), options(QoS::AtMostOnce)));
+        let filters: Vec<_> = filters
+            .chain([("+/last", options(QoS::AtMostOnce))])
+            .collect();
+        let none = crate::mqtt::UserProperties::default();
+        crate::mqtt::encode::subscribe(out, version, packet_id(1), None, none, filters);
+    });
+    assert_eq!(sent, Ok(Next::Continue));
+    assert!(
+        world.broker.is_walking(client),
+        "one turn does not do it all"
+    );
+    let mut turns = 0;
+    while world.broker.is_walking(client) {
+        world.collect(client);
+        turns += 1;
+    }
+    assert!(turns > 20, "{turns}");
+    world.run();
+    assert_eq!(world.payloads(client), ["found"]);
+}
+
+#[test]
 fn the_receive_maximum_of_the_client_bounds_what_is_under_way_and_order_holds() {
     let mut world = world();
     let publisher = world.connect(&Opening::v5("p"));

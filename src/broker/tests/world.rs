@@ -244,7 +244,7 @@ impl World {
         let outbox = self.broker.take_outbox(id, self.now);
         let bytes = outbox.pieces().collect::<Vec<_>>().concat();
         let link = self.links.get_mut(&id).unwrap();
-        link.announced = !bytes.is_empty();
+        link.announced = !bytes.is_empty() || self.broker.is_walking(id);
         let options = DecodeOptions {
             version: link.version,
             max_packet_size: u32::MAX,
@@ -314,6 +314,17 @@ impl World {
         id: ConnectionId,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> Result<Next, Violation> {
+        let next = self.send_raw(id, write);
+        self.run();
+        next
+    }
+
+    /// The same, without a turn of any link.
+    pub(super) fn send_raw(
+        &mut self,
+        id: ConnectionId,
+        write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
+    ) -> Result<Next, Violation> {
         let version = self.links[&id].version;
         let mut bytes = Vec::new();
         write(&mut bytes, version);
@@ -323,9 +334,7 @@ impl World {
             sender: Role::Client,
         };
         let (packet, _) = mqtt::decode(&bytes, &options).unwrap().unwrap();
-        let next = self.broker.handle_packet(id, &packet, self.now);
-        self.run();
-        next
+        self.broker.handle_packet(id, &packet, self.now)
     }
 
     pub(super) fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: u8) -> ReasonCode {
