@@ -127,25 +127,34 @@ fn order_holds_between_publishers_topics_and_queues() {
 /// A smaller receive maximum at the reconnect holds for what comes again, too.
 #[test]
 fn receive_maximum_holds_for_repeated_messages() {
-    let gateway = TestGateway::start();
-    let (mut client, _) = gateway.connect(&durable("client"));
-    client.subscribe("q", 1);
-    let mut publisher = gateway.v5("publisher");
-    for number in 1..=5u16 {
-        publisher.publish(&Publish::new("q", number.to_string()).qos(1, number));
-    }
-    assert_eq!(client.ping().len(), 5);
-    client.cut();
-    let (mut client, _) = gateway.connect(&durable("client").with(property::RECEIVE_MAXIMUM, 2u16));
-    let mut under_way = std::collections::VecDeque::from(client.ping());
-    for number in 1..=5 {
-        assert_eq!(under_way.len(), 2.min(6 - number), "{under_way:?}");
-        let publish = under_way.pop_front().expect("a message under way");
-        assert_eq!(publish.payload_text(), number.to_string());
-        client.acknowledge(&publish);
-        if number <= 3 {
-            under_way.push_back(client.next_publish());
+    for takeover in [false, true] {
+        let gateway = TestGateway::start();
+        let (mut old, _) = gateway.connect(&durable("client"));
+        old.subscribe("q", 1);
+        let mut publisher = gateway.v5("publisher");
+        for number in 1..=5u16 {
+            publisher.publish(&Publish::new("q", number.to_string()).qos(1, number));
         }
+        assert_eq!(old.ping().len(), 5);
+        let again = durable("client").with(property::RECEIVE_MAXIMUM, 2u16);
+        let (mut client, _) = if takeover {
+            let new = gateway.connect(&again);
+            old.expect_disconnect(0x8E);
+            new
+        } else {
+            old.disconnect();
+            gateway.connect(&again)
+        };
+        let mut under_way = std::collections::VecDeque::from(client.ping());
+        for number in 1..=5 {
+            assert_eq!(under_way.len(), 2.min(6 - number), "{under_way:?}");
+            let publish = under_way.pop_front().expect("a message under way");
+            assert_eq!(publish.payload_text(), number.to_string());
+            client.acknowledge(&publish);
+            if number <= 3 {
+                under_way.push_back(client.next_publish());
+            }
+        }
+        assert_eq!(client.ping(), []);
     }
-    assert_eq!(client.ping(), []);
 }
