@@ -71,6 +71,11 @@ pub struct PortLimits {
     ///
     /// Default true: clients expect it.
     pub shared_subscription_available: bool,
+    /// Topic filters that no client may subscribe to, written exactly so or inside of `$share/…`; answered with 0x80, which
+    /// gives no reason away (3.9.3). A wider filter is not refused.
+    ///
+    /// Default []: who may read what is the business of `authorization`.
+    pub refused_filters: Vec<Box<str>>,
     /// Largest control packet taken from a client, in bytes with its fixed header (3.2.2.3.6).
     ///
     /// Default 1 MiB: firmware chunks fit, and a thousand clients sending their largest packet at once do not end the board.
@@ -172,6 +177,7 @@ impl Default for PortLimits {
             wildcard_subscription_available: true,
             subscription_identifiers_available: true,
             shared_subscription_available: true,
+            refused_filters: Vec::new(),
             max_packet_size: MIB as u32,
             receive_maximum: 1024,
             inflight_messages_max: 1024,

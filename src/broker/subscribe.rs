@@ -129,6 +129,13 @@ impl Broker {
         if filter.has_wildcard() && !limits.wildcard_subscription_available {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
+        if limits
+            .refused_filters
+            .iter()
+            .any(|refused| **refused == *filter.filter())
+        {
+            return Err(ReasonCode::UnspecifiedError);
+        }
         let action = Action::Subscribe(filter.filter());
         let rules = &connection.port.authorization;
         if rules.decide(&connection.principal, action) == Decision::Denied {

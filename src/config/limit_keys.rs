@@ -23,6 +23,7 @@ pub(super) enum Field<'a> {
     U32(&'a mut u32),
     U64(&'a mut u64),
     Switch(&'a mut bool),
+    Filters(&'a mut Vec<Box<str>>),
     QoS(&'a mut QoS),
     Time(&'a mut Duration),
     /// `None` is no bound.
@@ -32,9 +33,10 @@ pub(super) enum Field<'a> {
 }
 
 /// What a field holds, in the unit of its key; `Number(None)` is no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     Switch(bool),
+    Filters(Vec<Box<str>>),
     /// Bytes, pieces, milliseconds, or seconds where the standard counts in them.
     Number(Option<u64>),
 }
@@ -44,10 +46,13 @@ impl Field<'_> {
     pub(super) fn set(self, setting: Setting) {
         match (self, setting) {
             (Self::Switch(field), Setting::Switch(on)) => *field = on,
+            (Self::Filters(field), Setting::Filters(filters)) => *field = filters,
             (Self::MaybeU32(field), Setting::Number(n)) => *field = n.map(narrow),
             (Self::MaybeTime(field), Setting::Number(n)) => *field = n.map(Duration::from_secs),
             (field, Setting::Number(n)) => field.set_number(n.unwrap_or(0)),
-            (_, Setting::Switch(_)) => debug_assert!(false, "a number was declared as a switch"),
+            (_, Setting::Switch(_) | Setting::Filters(_)) => {
+                debug_assert!(false, "a number was declared as something else");
+            }
         }
     }
 
@@ -64,7 +69,7 @@ impl Field<'_> {
                     _ => QoS::ExactlyOnce,
                 }
             }
-            Self::Switch(_) | Self::MaybeU32(_) | Self::MaybeTime(_) => {
+            Self::Switch(_) | Self::Filters(_) | Self::MaybeU32(_) | Self::MaybeTime(_) => {
                 debug_assert!(false, "handled above");
             }
         }
@@ -75,6 +80,7 @@ impl Field<'_> {
         let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         match self {
             Self::Switch(field) => Setting::Switch(**field),
+            Self::Filters(field) => Setting::Filters((**field).clone()),
             Self::U16(field) => Setting::Number(Some((**field).into())),
             Self::U32(field) => Setting::Number(Some((**field).into())),
             Self::U64(field) => Setting::Number(Some(**field)),
@@ -229,6 +235,12 @@ pub(super) static PORT_LIMITS: &[LimitSpec] = &[
         Kind::Switch,
         |l| Field::Switch(&mut l.port.shared_subscription_available),
         "Whether clients may share a subscription (`$share/…`)."
+    ),
+    limit!(
+        "refused_filters",
+        Kind::Filters,
+        |l| Field::Filters(&mut l.port.refused_filters),
+        "Topic filters that no client may subscribe to, written exactly so; the answer is 0x80, which gives no reason."
     ),
     limit!(
         "max_packet_size",

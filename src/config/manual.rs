@@ -20,6 +20,10 @@ pub(super) fn default_of(limit: &LimitSpec) -> String {
     let mut defaults = Limits::default();
     match (limit.key.kind, (limit.field)(&mut defaults).setting()) {
         (_, Setting::Switch(on)) => on.to_string(),
+        (_, Setting::Filters(filters)) => {
+            let filters: Vec<_> = filters.iter().map(|filter| in_quotes(filter)).collect();
+            format!("[{}]", filters.join(", "))
+        }
         (kind, Setting::Number(number)) => written(kind, number),
     }
 }
@@ -129,6 +133,7 @@ fn takes(kind: Kind) -> String {
             super::value::enumerate(&words.collect::<Vec<_>>())
         }
         Kind::Switch => "`true` or `false`".to_owned(),
+        Kind::Filters => "a list of topic filters".to_owned(),
         Kind::Count(bounds) => format!("a whole number, {}", range(bounds)),
         Kind::Size(bounds) => format!("a size, {}", range(bounds)),
         Kind::Time(bounds) => format!("a time, {}", range(bounds)),

@@ -66,6 +66,8 @@ pub(super) enum Kind {
     Choice(&'static [(&'static str, &'static str)]),
     /// `true` or `false`.
     Switch,
+    /// A list of topic filters.
+    Filters,
     /// A whole number.
     Count(Bounds),
     /// Bytes: a number, or a text such as `"64 KiB"`.

@@ -10,11 +10,12 @@ use super::nearest::nearest;
 use super::report::FaultCode;
 use super::schema::{Bounds, Kind};
 use super::source::quoted;
-use super::tree::Value;
+use super::tree::{Node, Value};
 use super::units::{
     UnitFault, nearest_size_unit, nearest_time_unit, parse_size, parse_time, render_size,
     render_time,
 };
+use crate::mqtt::topic;
 
 /// Why a key does not take a value.
 #[derive(Debug)]
@@ -221,12 +222,33 @@ pub(super) fn switch(value: &Value) -> Result<bool, Complaint> {
 pub(super) fn setting(value: &Value, kind: Kind) -> Result<Setting, Complaint> {
     match kind {
         Kind::Switch => switch(value).map(Setting::Switch),
+        Kind::Filters => filters(value).map(Setting::Filters),
         Kind::Count(bounds) => bounded(value, bounds, Unit::One),
         Kind::Size(bounds) => bounded(value, bounds, Unit::Bytes),
         Kind::Time(bounds) => bounded(value, bounds, Unit::Millis),
         Kind::Seconds(bounds) => bounded(value, bounds, Unit::Seconds),
         _ => Err(Complaint::bad("is not a bound")),
     }
+}
+
+/// A list of topic filters.
+fn filters(value: &Value) -> Result<Vec<Box<str>>, Complaint> {
+    let takes = "a list of topic filters such as [\"plant/secret/#\"]";
+    let Value::List(items) = value else {
+        let hint = format!("write [{}]", shown(value));
+        let is_text = matches!(value, Value::Text(_));
+        let complaint = Complaint::wrong_type(takes, value);
+        return Err(complaint.maybe_hint(is_text.then_some(hint)));
+    };
+    let filter = |item: &Node| match &item.value {
+        Value::Text(text) if topic::check_filter(text).is_ok() => Ok(text.as_str().into()),
+        Value::Text(text) => {
+            let message = format!("has {}, which is no topic filter", quoted(text));
+            Err(Complaint::bad(message))
+        }
+        other => Err(Complaint::wrong_type(takes, other)),
+    };
+    items.iter().map(filter).collect()
 }
 
 /// A whole number within bounds.

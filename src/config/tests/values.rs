@@ -191,6 +191,7 @@ retain_available = false
 wildcard_subscription_available = false
 subscription_identifiers_available = false
 shared_subscription_available = false
+refused_filters = ["plant/secret", "+/secret"]
 max_packet_size = 1_600
 receive_maximum = 17
 inflight_messages_max = 18
@@ -232,6 +233,7 @@ fn every_bound_can_be_set() {
             wildcard_subscription_available: false,
             subscription_identifiers_available: false,
             shared_subscription_available: false,
+            refused_filters: vec!["plant/secret".into(), "+/secret".into()],
             max_packet_size: 1600,
             receive_maximum: 17,
             inflight_messages_max: 18,
@@ -323,4 +325,21 @@ fn warnings_never_hide_an_error() {
     assert_eq!(report.errors().count(), 1);
     assert_eq!(report.faults.len(), 100);
     assert_eq!(report.omitted, 101);
+}
+
+#[test]
+fn refused_filters_are_topic_filters() {
+    for (value, told) in [
+        ("[\"plant/#/x\"]", "no topic filter"),
+        ("\"plant/secret\"", "[\"plant/secret\"]"),
+        ("[1]", "a list of topic filters"),
+    ] {
+        let text = format!(
+            "limits.refused_filters = {value}\n{}",
+            crate::config::DEFAULT_TEXT
+        )
+        .replace("\n[limits]", "");
+        let report = parse(&text).unwrap_err().to_string();
+        assert!(report.contains(told), "{report}");
+    }
 }

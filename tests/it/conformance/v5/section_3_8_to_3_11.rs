@@ -199,3 +199,26 @@ fn unsubscribe_of_a_bad_filter_is_answered() {
     );
     assert_eq!(found.codes[1], 0x11);
 }
+
+/// 3.9.3: a filter that the operator refuses gets a code that gives no reason away, in every version.
+#[test]
+fn refused_filters_are_refused() {
+    let Some(gateway) = TestGateway::with_limits("refused_filters = [\"secret/door\", \"+/door\"]")
+    else {
+        return;
+    };
+    let mut client = gateway.v5("client");
+    let asked = [
+        ("secret/door", 2),
+        ("$share/s/secret/door", 0),
+        ("+/door", 1),
+        ("secret/#", 1),
+        ("secret", 0),
+    ];
+    assert_eq!(
+        client.subscribe_with(None, &asked).codes,
+        [0x80, 0x80, 0x80, 1, 0]
+    );
+    let mut old = gateway.v3("old");
+    assert_eq!(old.subscribe_with(None, &asked[..1]).codes, [0x80]);
+}
