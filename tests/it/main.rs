@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod check;
 mod cli;
 mod clients;
 mod conformance;
