@@ -12,11 +12,11 @@ pub(crate) fn dead_files(tree: &Tree) -> Vec<Fault> {
         if is_root(&file.path) {
             continue;
         }
-        let (name, parents) = place(&file.path);
-        let mut named = tree
-            .files
-            .iter()
-            .filter(|other| parents.contains(&other.path));
+        let (name, folder, parents) = place(&file.path);
+        let mut named = tree.files.iter().filter(|other| {
+            let beside = is_root(&other.path) && other.path.parent() == Some(folder);
+            beside || parents.contains(&other.path)
+        });
         let declared = named.any(|parent| declares(&parent.code, &name));
         if !declared && !has_path(tree, &file.path) {
             faults.push(Fault::new(
@@ -41,30 +41,22 @@ fn is_root(path: &Path) -> bool {
             .any(|root| folder == *root)
 }
 
-/// The name of the module that a file is, and the files that may declare it.
-fn place(path: &Path) -> (String, Vec<PathBuf>) {
+/// The name of the module that a file is, the folder that it belongs to, and the files that may declare it.
+fn place(path: &Path) -> (String, &Path, Vec<PathBuf>) {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let stem = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let (name, folder) = if stem == "mod" {
-        let name = folder
-            .file_name()
+    let name_of = |path: &Path| {
+        path.file_stem()
             .unwrap_or_default()
             .to_string_lossy()
-            .into_owned();
-        (name, folder.parent().unwrap_or(Path::new("")))
-    } else {
-        (stem, folder)
+            .into_owned()
     };
-    let mut parents: Vec<PathBuf> = ["mod.rs", "lib.rs", "main.rs"]
-        .iter()
-        .map(|file| folder.join(file))
-        .collect();
-    parents.push(folder.with_extension("rs"));
-    (name, parents)
+    let (name, folder) = if path.ends_with("mod.rs") {
+        (name_of(folder), folder.parent().unwrap_or(Path::new("")))
+    } else {
+        (name_of(path), folder)
+    };
+    let parents = vec![folder.join("mod.rs"), folder.with_extension("rs")];
+    (name, folder, parents)
 }
 
 /// Whether a file of the same folder takes this one in by `#[path = "…"]`.
@@ -129,6 +121,8 @@ mod tests {
             ("src/a/c/d.rs", "fn f() {}"),
             ("src/b.rs", "#[path = \"b_tests.rs\"]\nmod tests;"),
             ("src/b_tests.rs", "fn f() {}"),
+            ("benches/fan_out.rs", "mod rig;"),
+            ("benches/rig/mod.rs", "fn f() {}"),
             ("src/stray.rs", "fn f() {}"),
             ("src/a/stray.rs", "fn f() {}"),
         ];
