@@ -49,6 +49,14 @@ impl Broker {
         self.clients.connections.get(id)?.ended_by
     }
 
+    /// Who opened the session that a connection serves; nobody on a port without authentication.
+    #[must_use]
+    pub fn connection_principal(&self, id: ConnectionId) -> Option<&str> {
+        let connection = self.clients.connections.get(id)?;
+        let session = self.clients.sessions.get(connection.session)?;
+        Some(&*session.owner).filter(|name| !name.is_empty())
+    }
+
     /// Connections that are open, for a stop that has to end them all.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.clients.connections.iter().map(|(id, _)| id)

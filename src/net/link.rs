@@ -14,14 +14,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use tracing::{debug, info};
 
 use super::exchange::{Reauthentication, Step};
 use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
 use super::stream::Stream;
-use super::{Peer, admit};
-use crate::broker::{ConnectionId, EndedBy, Next, Outbox};
+use super::{Peer, admit, journal};
+use crate::broker::{ConnectionId, Next, Outbox};
 use crate::clock;
 use crate::mqtt::{self, Auth, DecodeOptions, Packet, ReasonCode, Violation};
 
@@ -54,7 +53,7 @@ pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: 
     let mut link = Link::new(stream, admitted, &port, &hub);
     let end = poll_fn(|cx| link.poll_turn(cx)).await;
     let Link { stream, id, .. } = link;
-    log_end(&end, &hub, id, &port, &peer);
+    journal::log_end(&end, &hub, id, &port, &peer);
     drop(served);
     // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
     if !matches!(&end, End::Broken(error) if error.kind() != io::ErrorKind::InvalidData) {
@@ -88,7 +87,7 @@ impl Drop for Served<'_> {
 
 /// Why a link ends.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// The core said so, or the client with DISCONNECT; everything that waited is written.
     Closed,
     /// The client closed without DISCONNECT.
@@ -522,54 +521,6 @@ impl<'a> Link<'a> {
         };
         self.hub
             .with(|broker, _| broker.disconnect(self.id, reason, text));
-    }
-}
-
-fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext, peer: &Peer) {
-    let (client_id, ended_by) = hub.with(|broker, _| {
-        let client_id = broker.connection_client_id(id).unwrap_or_default();
-        (client_id.to_owned(), broker.ended_by(id))
-    });
-    let port = port.endpoint();
-    let sentence = match (end, ended_by) {
-        (End::PacketTimeout, _) => "a packet took too long to come",
-        (End::SendTimeout, _) => "it took nothing that was sent to it",
-        (_, Some(ended_by)) => return log_ended_by(&ended_by, hub, &client_id, port, peer),
-        (End::Closed | End::Violation(_), None) => {
-            return debug!(client_id, port, %peer, "Client disconnected");
-        }
-        (End::ClosedByPeer, None) => {
-            return debug!(client_id, port, %peer, "Client closed without DISCONNECT");
-        }
-        (End::Broken(error), None) => {
-            return debug!(client_id, port, %peer, %error, "Connection lost");
-        }
-    };
-    if let Some(unlogged) = hub.faults().note_line(peer.address, clock::now()) {
-        info!(client_id, port, %peer, unlogged, "Client disconnected: {sentence}");
-    }
-}
-
-fn log_ended_by(ended_by: &EndedBy, hub: &Hub, client_id: &str, port: &str, peer: &Peer) {
-    let EndedBy {
-        reason,
-        sentence,
-        violation,
-    } = ended_by;
-    // Whoever stops the gateway or closes a port knows, and does not want a line for each of a thousand clients.
-    if matches!(
-        reason,
-        ReasonCode::ServerShuttingDown | ReasonCode::AdministrativeAction
-    ) {
-        return debug!(client_id, port, %peer, "Client disconnected: {sentence}");
-    }
-    let unlogged = match violation {
-        Some(violation) => hub.faults().note(*violation, peer.address, clock::now()),
-        None => hub.faults().note_line(peer.address, clock::now()),
-    };
-    if let Some(unlogged) = unlogged {
-        let clause = violation.map(Violation::clause);
-        info!(client_id, port, %peer, clause, %reason, unlogged, "Client disconnected: {sentence}");
     }
 }
 

@@ -16,6 +16,7 @@ mod exchange;
 mod faults;
 mod handshake;
 pub mod hub;
+mod journal;
 pub mod link;
 mod listener;
 pub mod port;

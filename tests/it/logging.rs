@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{TestGateway, V5};
+use crate::support::TestGateway;
 
 /// A gateway that was started with arguments and variables, and to which a client has said something forbidden.
 fn gateway(args: &[&str], variables: &[(&'static str, &str)], log: &str) -> Option<TestGateway> {
