@@ -52,12 +52,21 @@ pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: 
     };
     let mut link = Link::new(stream, admitted, &port, &hub);
     let end = poll_fn(|cx| link.poll_turn(cx)).await;
-    let Link { stream, id, .. } = link;
+    let Link {
+        stream,
+        id,
+        disconnected,
+        ..
+    } = link;
     journal::log_end(&end, &hub, id, &port, &peer);
     drop(served);
-    // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
-    if !matches!(&end, End::Broken(error) if error.kind() != io::ErrorKind::InvalidData) {
-        Box::pin(stream.close(LINGER)).await;
+    match end {
+        // Nothing more comes from the client, so nothing has to be waited for.
+        End::ClosedByPeer => stream.finish(),
+        End::Closed if disconnected => stream.finish(),
+        // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
+        End::Broken(error) if error.kind() != io::ErrorKind::InvalidData => {}
+        _ => Box::pin(stream.close(LINGER)).await,
     }
 }
 
@@ -124,6 +133,8 @@ struct Link<'a> {
     /// More waits for the client than it may leave unread: nothing is read from it meanwhile.
     congested: bool,
     close: bool,
+    /// The client has sent DISCONNECT.
+    disconnected: bool,
     violation: Option<Violation>,
     /// Since when a packet is incomplete, and since when the socket takes nothing.
     packet_since: Option<Instant>,
@@ -152,6 +163,7 @@ impl<'a> Link<'a> {
             again: false,
             congested: false,
             close: false,
+            disconnected: false,
             violation: None,
             packet_since: None,
             send_since: None,
@@ -382,6 +394,10 @@ impl<'a> Link<'a> {
                     bytes = bytes.get(used..).unwrap_or_default();
                     match &packet {
                         Packet::Auth(auth) => self.handle_auth(auth, held),
+                        Packet::Disconnect(_) => {
+                            self.disconnected = true;
+                            held.broker.handle_packet(self.id, &packet, held.now)
+                        }
                         _ => held.broker.handle_packet(self.id, &packet, held.now),
                     }
                 }

@@ -10,13 +10,13 @@
 //! * Over TLS and WebSocket a write may return before the socket has taken the last byte. `poll_flush` until it is ready,
 //!   else the end stays behind. On plain sockets that costs nothing.
 //! * [`Stream::close`] lets the peer read our last packet: closing a socket with unread input would reset the connection
-//!   and throw that packet away.
+//!   and throw that packet away. [`Stream::finish`] is for a peer that has said its last word.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -137,6 +137,18 @@ impl Stream {
         };
         // Running out of time ends the same way as the peer's close: the socket is dropped.
         let _ = tokio::time::timeout(linger, goodbye).await;
+    }
+
+    /// Ends a stream whose peer has said its last word: says goodbye in the words of the transport as far as the socket
+    /// takes them, and closes without waiting. With no input left to come there is nothing that could reset the
+    /// connection.
+    pub fn finish(mut self) {
+        if matches!(self.0, Inner::Carrier(Carrier::Plain(_))) {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // Whether it succeeds or would have to wait: the peer has gone or is going.
+        let _ = Pin::new(&mut self).poll_shutdown(&mut cx);
     }
 
     async fn discard_input(&mut self) {

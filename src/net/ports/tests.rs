@@ -40,7 +40,7 @@ impl Serve for Echo {
                     stream.write_all(&buffer[..read]).await.unwrap();
                     stream.flush().await.unwrap();
                 }
-                Ok(0) | Err(_) => break,
+                Ok(0) | Err(_) => return stream.finish(),
             }
         }
         stream.close(Duration::from_secs(1)).await;
@@ -212,14 +212,28 @@ async fn every_transport_is_served() {
         .unwrap();
     assert_eq!(upgrade_and_echo(&mut secure).await, "wss");
 
+    // Whoever says goodbye is answered in the words of the transport.
+    tls.shutdown().await.unwrap();
+    assert_eq!(tls.read(&mut [0]).await.unwrap(), 0);
+    secure
+        .write_all(&client_frame(0x88, &[0x03, 0xE8]))
+        .await
+        .unwrap();
+    let mut close = [0; 4];
+    secure.read_exact(&mut close).await.unwrap();
+    assert_eq!(close, [0x88, 2, 0x03, 0xE8]);
+    assert_eq!(secure.read(&mut [0]).await.unwrap(), 0);
+    for at in 0..4 {
+        world
+            .wait_for(at, |status| status.connections == 1 - at as u32 % 2)
+            .await;
+    }
+
     for at in 0..4 {
         let status = world.status(at);
-        assert_eq!(
-            (status.state, status.connections, status.accepted),
-            (PortState::Listening, 1, 1)
-        );
+        assert_eq!((status.state, status.accepted), (PortState::Listening, 1));
     }
-    assert_eq!(world.ports.connections(), 4);
+    assert_eq!(world.ports.connections(), 2);
     assert_eq!(world.status(1).certificate.unwrap().subject, "CN=gw");
 }
 
