@@ -318,7 +318,10 @@ impl<'a> Link<'a> {
             return;
         };
         self.hub.with(|broker, _| match &step {
-            Step::Done(data) => broker.send_auth(self.id, ReasonCode::Success, data.as_deref()),
+            Step::Done { data, expires_at } => {
+                broker.send_auth(self.id, ReasonCode::Success, data.as_deref());
+                broker.handle_reauthenticated(self.id, self.hub.timestamp(*expires_at));
+            }
             Step::Challenge(data) => {
                 broker.send_auth(self.id, ReasonCode::ContinueAuthentication, data.as_deref());
             }
@@ -514,6 +517,9 @@ impl<'a> Link<'a> {
             let watch = self
                 .watch
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first)));
+            if watch.deadline() > first {
+                watch.as_mut().reset(first);
+            }
             ready!(watch.as_mut().poll(cx));
             let now = now();
             if packet.is_some_and(|at| at <= now) {
