@@ -141,6 +141,7 @@ impl Outgoing {
         self.exchanges.iter_mut()
     }
 
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Exchange> {
         self.exchanges.iter()
     }
