@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::report::{Fault, FaultCode, Related, Report, Severity};
-use super::source::{At, Source};
+use super::source::{At, Source, printable};
 
 /// Faults that are shown; a file with more is not the file that was meant.
 const SHOWN_FAULTS_MAX: usize = 100;
@@ -90,8 +90,8 @@ impl Draft {
         Fault {
             severity: self.severity,
             code: self.code,
-            key: self.key,
-            message: self.message,
+            key: printable(self.key),
+            message: printable(self.message),
             place: match self.whereabouts {
                 Whereabouts::At(at) => place(at),
                 Whereabouts::File(path) => Some(Source::whole(&path)),
@@ -99,9 +99,14 @@ impl Draft {
             related: self
                 .related
                 .into_iter()
-                .filter_map(|(at, message)| place(at).map(|place| Related { message, place }))
+                .filter_map(|(at, message)| {
+                    place(at).map(|place| Related {
+                        message: printable(message),
+                        place,
+                    })
+                })
                 .collect(),
-            hint: self.hint,
+            hint: self.hint.map(printable),
         }
     }
 }

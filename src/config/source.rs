@@ -237,6 +237,23 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// A sentence that may hold text of the file, without characters that a terminal would act on.
+pub(super) fn printable(text: String) -> String {
+    if text.chars().any(|c| c != '\n' && is_unsafe(c)) {
+        text.chars()
+            .map(|c| {
+                if c == '\n' {
+                    c.to_string()
+                } else {
+                    shown_char(c)
+                }
+            })
+            .collect()
+    } else {
+        text
+    }
+}
+
 /// A text of the file as it may stand in a sentence: quoted, cut, without controls.
 pub(super) fn quoted(text: &str) -> String {
     const CHARACTERS_MAX: usize = 48;

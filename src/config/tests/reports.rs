@@ -312,3 +312,24 @@ fn colour_changes_no_word() {
     plain.push_str(rest);
     assert_eq!(plain, report.render(Paint::Plain));
 }
+
+/// A file may hold what a terminal would act on; neither the line that is shown nor a sentence about it may.
+#[test]
+fn nothing_in_a_report_moves_a_terminal() {
+    for text in [
+        "[gateway]\nna\u{1b}me = \"x\"\n",
+        "[gateway]\nname = x\u{1b}y\n",
+        "[gate\u{1b}way]\n",
+        "[gateway]\n\"na\u{202e}me\" = 1\n",
+        "[gateway]\nname = \"a\\u001bb\"\n",
+    ] {
+        let Err(report) = load_text("gateway.toml".as_ref(), text) else {
+            panic!("{text:?} is taken");
+        };
+        let rendered = report.render(Paint::Plain);
+        let unsafe_char = rendered
+            .chars()
+            .find(|c| *c == '\u{202e}' || c.is_control() && *c != '\n');
+        assert_eq!(unsafe_char, None, "{rendered:?}");
+    }
+}
