@@ -116,6 +116,7 @@ fn outcome(bytes: &[u8], options: &DecodeOptions) -> Outcome {
             assert_eq!(packet_len(bytes), Ok(Some(used)));
             let mut out = Vec::new();
             encode::packet(&mut out, options.version, &packet);
+            assert_eq!(decode(&out, options), Ok(Some((packet, out.len()))));
             Outcome {
                 packet: Some(describe::packet(&packet)),
                 canonical: Some(describe::hex(&out)),
@@ -136,6 +137,10 @@ fn connect_outcome(bytes: &[u8], max_packet_size: u32) -> Outcome {
             assert_eq!(packet_len(bytes), Ok(Some(used)));
             let mut out = Vec::new();
             encode::connect(&mut out, &connect);
+            assert_eq!(
+                decode_connect(&out, MAX_PACKET_SIZE),
+                Ok(Some((connect, out.len())))
+            );
             Outcome {
                 packet: Some(describe::connect(&connect)),
                 canonical: Some(describe::hex(&out)),

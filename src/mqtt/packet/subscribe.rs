@@ -50,7 +50,7 @@ pub enum RetainHandling {
 ///
 /// The texts are strings as the standard wants them, but perhaps no topic filters:
 /// [`TopicFilter::parse`](crate::mqtt::TopicFilter::parse) tells, and the SUBACK answers each by itself.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub struct SubscribeFilters<'a> {
     raw: &'a [u8],
     left: usize,
@@ -132,6 +132,14 @@ impl<'a> Iterator for SubscribeFilters<'a> {
 }
 
 impl ExactSizeIterator for SubscribeFilters<'_> {}
+
+impl PartialEq for SubscribeFilters<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (*self).eq(*other)
+    }
+}
+
+impl Eq for SubscribeFilters<'_> {}
 
 impl fmt::Debug for SubscribeFilters<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
