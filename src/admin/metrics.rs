@@ -426,7 +426,7 @@ mod tests {
     use super::*;
     use crate::admin::{
         AdminReport, AdminState, Alarm, BrokerReport, CertificateReport, ConfigurationReport,
-        ProcessReport, Rates, ReadinessReport, ViolationCount,
+        ProcessReport, Rates, ReadinessReport,
     };
     use crate::metrics;
 
@@ -502,14 +502,7 @@ mod tests {
                 detail: None,
             },
             ports: vec![port],
-            broker: BrokerReport {
-                violations: vec![ViolationCount {
-                    clause: "MQTT-3.3.1-4".to_owned(),
-                    violation: "PublishQoSInvalid".to_owned(),
-                    count: 1,
-                }],
-                ..BrokerReport::default()
-            },
+            broker: BrokerReport::default(),
             rates: Rates::default(),
             process: ProcessReport::default(),
         }
