@@ -426,7 +426,7 @@ mod tests {
     use super::*;
     use crate::admin::{
         AdminReport, AdminState, Alarm, BrokerReport, CertificateReport, ConfigurationReport,
-        ProcessReport, Rates, ReadinessReport,
+        ProcessReport, Rates, ReadinessReport, ViolationCount,
     };
     use crate::metrics;
 
@@ -502,7 +502,14 @@ mod tests {
                 detail: None,
             },
             ports: vec![port],
-            broker: BrokerReport::default(),
+            broker: BrokerReport {
+                violations: vec![ViolationCount {
+                    clause: "MQTT-3.3.1-4".to_owned(),
+                    violation: "PublishQoSInvalid".to_owned(),
+                    count: 1,
+                }],
+                ..BrokerReport::default()
+            },
             rates: Rates::default(),
             process: ProcessReport::default(),
         }

@@ -10,6 +10,7 @@ pub mod scripted;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::Authentication;
 use crate::mqtt::ReasonCode;
@@ -79,6 +80,8 @@ pub enum Outcome {
 pub struct Acceptance {
     /// Its identity.
     pub principal: Arc<Principal>,
+    /// When the credential ends, and the connection with it; `None` if it does not.
+    pub expires_at: Option<Instant>,
     /// Last word of the exchange, for the CONNACK or the AUTH with Success.
     pub data: Option<Vec<u8>>,
 }
@@ -87,6 +90,7 @@ impl From<Principal> for Acceptance {
     fn from(principal: Principal) -> Self {
         Self {
             principal: Arc::new(principal),
+            expires_at: None,
             data: None,
         }
     }

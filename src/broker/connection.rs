@@ -56,6 +56,8 @@ pub struct Connection {
     pub(crate) closing: bool,
     /// A publisher waited for this receiver in vain: nobody waits for it again until it has caught up.
     pub(crate) slow: bool,
+    /// QoS 2 messages taken on this connection and not released; the quota is the connection's, not the session's (4.9).
+    pub(crate) unreleased: u16,
     /// The smaller of the client's Receive Maximum and ours (3.1.2.11.3).
     pub(crate) send_quota: u16,
     /// The client's Maximum Packet Size (3.1.2.11.4).
@@ -120,6 +122,7 @@ impl Connection {
             ended_by: None,
             closing: false,
             slow: false,
+            unreleased: 0,
             send_quota: properties.receive_maximum.min(limits.inflight_messages_max),
             maximum_packet_size: properties.maximum_packet_size.map_or(usize::MAX, |size| {
                 usize::try_from(size).unwrap_or(usize::MAX)

@@ -47,7 +47,8 @@ impl Broker {
 
     /// Sends an AUTH packet on a connection that was opened with enhanced authentication (MQTT 5, 4.12.1).
     pub fn send_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: Option<&[u8]>) {
-        let Some(connection) = self.clients.connections.get(id) else {
+        let connection = self.clients.connections.get(id);
+        let Some(connection) = connection.filter(|connection| !connection.closing) else {
             return;
         };
         let Some(method) = connection.details.authentication_method.clone() else {

@@ -19,7 +19,7 @@ pub(crate) struct Exchange {
     pub(crate) packet_id: PacketId,
     pub(crate) awaiting: Awaiting,
     /// How often the packet identifiers had gone round when this one was taken.
-    round: u16,
+    round: u32,
     /// The message, where it may have to be sent again: to a session that outlives its connection, or to another member
     /// of a shared subscription.
     pub(crate) delivery: Option<Box<Delivery>>,
@@ -30,7 +30,7 @@ pub(crate) struct Exchange {
 pub(crate) struct Outgoing {
     exchanges: VecDeque<Exchange>,
     last_id: u16,
-    round: u16,
+    round: u32,
     /// Exchanges at the end that have not been sent again on the connection of now: its Receive Maximum is smaller than
     /// that of the connection before.
     held_back: usize,
@@ -40,6 +40,10 @@ impl Outgoing {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.exchanges.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exchanges.is_empty()
     }
 
     /// Begins an exchange. `None` if all identifiers are in use.
@@ -137,6 +141,7 @@ impl Outgoing {
         self.exchanges.iter_mut()
     }
 
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Exchange> {
         self.exchanges.iter()
     }
@@ -162,11 +167,6 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.unreleased.len()
-    }
-
     /// Notes an identifier; false if it is known, that is, the message was seen before.
     #[inline]
     pub(crate) fn insert(&mut self, packet_id: PacketId) -> bool {
@@ -259,6 +259,6 @@ mod tests {
         assert!(incoming.remove(id(9)));
         assert!(!incoming.remove(id(9)));
         assert!(incoming.insert(id(9)));
-        assert_eq!(incoming.len(), 2);
+        assert_eq!(incoming.unreleased, [id(3), id(9)]);
     }
 }

@@ -57,11 +57,6 @@ impl Broker {
         Some(&*session.owner).filter(|name| !name.is_empty())
     }
 
-    /// Connections that are open, for a stop that has to end them all.
-    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
-        self.clients.connections.iter().map(|(id, _)| id)
-    }
-
     fn client_info(&self, session: &Session, now: Timestamp) -> ClientInfo {
         let connection = session
             .connection

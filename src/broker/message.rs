@@ -26,6 +26,9 @@ pub(crate) struct Message {
 /// What a [`Message`] costs beside its text: the record itself, its place in a queue, and what the allocator adds.
 const MESSAGE_OVERHEAD: u64 = 160;
 
+/// Bytes up to which a connected client counts as one that holds little.
+const CONNECTED_RESERVE: u64 = 64 * 1024;
+
 /// A [`Delivery`] in a queue or in flight.
 const DELIVERY_OVERHEAD: u64 = 96;
 
@@ -115,10 +118,18 @@ impl QueueBudget {
         }
     }
 
-    /// Whether a session may hold one more delivery at this cost.
+    /// Whether a session may hold one more delivery at this cost. Sessions that are away share three quarters of `max`, and
+    /// connected clients that hold little have a quarter of it for themselves on top: they keep up, and those who do not
+    /// must not cost them anything.
     pub(crate) fn fits(&self, session: &Session, cost: Cost, max: u64) -> bool {
         let session_max = session.port.limits.queue_bytes_per_client_max;
-        session.held_bytes + cost.session <= session_max && self.bytes + cost.gateway <= max
+        let held = session.held_bytes + cost.session;
+        let is_connected = session.connection.is_some();
+        let max = if is_connected { max } else { max / 4 * 3 };
+        let bytes = self.bytes + cost.gateway;
+        let is_light = is_connected && held <= CONNECTED_RESERVE && bytes <= max + max / 4;
+        let has_room = bytes <= max;
+        held <= session_max && (has_room || is_light)
     }
 
     pub(crate) fn hold(&mut self, session: &mut Session, delivery: &Delivery) {

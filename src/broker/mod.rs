@@ -391,6 +391,9 @@ impl Broker {
             return Ok(Next::Close);
         };
         let reason = if session.incoming.remove(ack.packet_id) {
+            if let Some(connection) = self.clients.connections.get_mut(id) {
+                connection.unreleased = connection.unreleased.saturating_sub(1);
+            }
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound

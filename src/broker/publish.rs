@@ -83,7 +83,7 @@ impl Broker {
             return Ok(Next::Close);
         };
         let v5 = connection.version.is_v5();
-        let receive_maximum = usize::from(connection.port.limits.receive_maximum);
+        let is_quota_used = connection.unreleased >= connection.port.limits.receive_maximum;
         let session = connection.session;
         let action = Action::Publish(topic);
         let decision = connection
@@ -106,7 +106,7 @@ impl Broker {
                 self.acknowledge(id, AckKind::PubRec, packet_id, ReasonCode::Success, None);
                 return Ok(Next::Continue);
             }
-            if v5 && session.incoming.len() >= receive_maximum {
+            if v5 && is_quota_used {
                 return Err(Violation::ReceiveMaximumExceeded);
             }
         }
@@ -168,7 +168,7 @@ impl Broker {
         }
         if routed.dropped == routed.matched {
             self.clients.statistics.quota_refusals += 1;
-            let text = "the queue of every receiver is full";
+            let text = "no receiver has room for the message";
             return (ReasonCode::QuotaExceeded, text, next);
         }
         (ReasonCode::Success, "", next)
@@ -192,11 +192,12 @@ impl Broker {
             return;
         }
         let refused = reason.is_error();
-        if let Some(connection) = self.clients.connections.get(id)
+        if let Some(connection) = self.clients.connections.get_mut(id)
             && !(refused && connection.version.is_v5())
             && let Some(session) = self.clients.sessions.get_mut(connection.session)
         {
             session.incoming.insert(packet_id);
+            connection.unreleased = connection.unreleased.saturating_add(1);
         }
         self.acknowledge(id, AckKind::PubRec, packet_id, reason, text);
     }
@@ -287,7 +288,7 @@ impl Broker {
             let Some(group) = delivery.group else {
                 continue;
             };
-            let mut publication = Publication::of(&delivery.message, false, now);
+            let mut publication = Publication::of(&delivery.message, delivery.retain, now);
             self.deliver_shared(group, &mut publication);
         }
     }

@@ -222,7 +222,8 @@ impl Broker {
                 || session.outgoing.holds_back()
                 || !session.queue.is_empty();
             let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
-                && self.clients.budget.bytes() < self.limits.queue_bytes_max / 2;
+                && (session.outgoing.is_empty()
+                    || self.clients.budget.bytes() < self.limits.queue_bytes_max / 2);
             let keeps = session.is_durable();
             let Some(cursor) = session.retained.front_mut() else {
                 return;

@@ -153,7 +153,7 @@ fn connect_to_core(
         connect,
         assigned_client_id: &assigned,
         principal: Arc::clone(&acceptance.principal),
-        expires_at: None,
+        expires_at: hub.timestamp(acceptance.expires_at),
         authentication_data: acceptance.data.as_deref(),
         port: Arc::clone(&terms.policy),
         peer: &peer.to_string(),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -162,7 +163,11 @@ pub(super) struct Reauthentication {
 #[derive(Debug)]
 pub(super) enum Step {
     /// The client has proved again who it is. The data is for the AUTH that says so.
-    Done(Option<Vec<u8>>),
+    Done {
+        data: Option<Vec<u8>>,
+        /// When the new credential ends.
+        expires_at: Option<Instant>,
+    },
     /// The client has to answer.
     Challenge(Option<Vec<u8>>),
     /// The client is not who it was, or nobody can tell: the connection ends.
@@ -246,7 +251,10 @@ impl Reauthentication {
             Ok(Judgement::Accepted(acceptance)) if *acceptance.principal != *self.principal => {
                 Step::Refused(ReasonCode::NotAuthorized)
             }
-            Ok(Judgement::Accepted(acceptance)) => Step::Done(acceptance.data),
+            Ok(Judgement::Accepted(acceptance)) => Step::Done {
+                expires_at: acceptance.expires_at,
+                data: acceptance.data,
+            },
             Ok(Judgement::Continue(data, exchange)) => {
                 self.exchange = Some(exchange);
                 Step::Challenge(data)

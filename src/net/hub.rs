@@ -29,6 +29,8 @@ struct State {
     links: Vec<LinkState>,
     /// When the timer task wakes up by itself.
     timer_at: Option<Timestamp>,
+    /// Clients whose messages are being dropped, to be reported when the lock is free: the journal may be slow.
+    overflows: Vec<String>,
 }
 
 /// What the core has for a link besides output.
@@ -73,6 +75,7 @@ impl Hub {
                 broker: Broker::new(limits, random(), env!("CARGO_PKG_VERSION")),
                 links: Vec::new(),
                 timer_at: None,
+                overflows: Vec::new(),
             }),
             started: clock::now(),
             timer_moved: Notify::new(),
@@ -85,6 +88,11 @@ impl Hub {
     pub fn now(&self) -> Timestamp {
         let elapsed = clock::now().duration_since(self.started).as_millis();
         Timestamp::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// A point in time as the core counts it.
+    pub(super) fn timestamp(&self, at: Option<Instant>) -> Option<Timestamp> {
+        Some(Timestamp::default() + at?.saturating_duration_since(self.started))
     }
 
     /// What clients did wrong.
@@ -105,7 +113,7 @@ impl Hub {
         let mut state = self.lock();
         let result = work(&mut state.broker, now);
         state.carry_out(None);
-        self.rearm(&mut state);
+        self.leave(state);
         result
     }
 
@@ -117,8 +125,10 @@ impl Hub {
                 let mut state = self.lock();
                 state.broker.handle_timeout(now);
                 state.carry_out(None);
-                state.timer_at = state.broker.poll_timeout();
-                state.timer_at
+                let next = state.broker.poll_timeout();
+                state.timer_at = next;
+                self.leave(state);
+                next
             };
             let moved = self.timer_moved.notified();
             match next {
@@ -151,7 +161,7 @@ impl Hub {
             }
         }
         state.carry_out(None);
-        self.rearm(&mut state);
+        self.leave(state);
         admitted
     }
 
@@ -164,7 +174,7 @@ impl Hub {
             *link = LinkState::default();
         }
         state.carry_out(None);
-        self.rearm(&mut state);
+        self.leave(state);
     }
 
     /// One turn of a link: `work` hands packets to the core; then, if `take` says that everything taken before has been
@@ -202,8 +212,24 @@ impl Hub {
                 None => link.waker = Some(cx.waker().clone()),
             }
         }
-        self.rearm(&mut state);
+        self.leave(state);
         turn
+    }
+
+    /// Ends a visit to the core: the timer task learns when it is wanted, and what there is to report is reported.
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
+        self.rearm(&mut state);
+        if state.overflows.is_empty() {
+            return;
+        }
+        let overflows = std::mem::take(&mut state.overflows);
+        drop(state);
+        for client_id in overflows {
+            warn!(
+                client_id,
+                "Messages for a client are dropped: it takes them too slowly, or its queue is full"
+            );
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -243,10 +269,7 @@ impl State {
                 }
                 Effect::Overflow(session) => {
                     let client_id = self.broker.client_id(session).unwrap_or_default();
-                    warn!(
-                        client_id,
-                        "Messages for a client are dropped: it takes them too slowly, or its queue is full"
-                    );
+                    self.overflows.push(client_id.to_owned());
                     continue;
                 }
             };

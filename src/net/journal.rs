@@ -38,7 +38,6 @@ pub(super) fn log_end(end: &End, hub: &Hub, id: ConnectionId, port: &PortContext
         (End::SendTimeout, _) => "it took nothing that was sent to it",
         (_, Some(ended_by)) => return log_ended_by(&ended_by, hub, &who),
         (End::Closed, None) => return who.debug("Client disconnected"),
-        (End::Violation(violation), None) => violation.sentence(),
         (End::ClosedByPeer, None) => return who.debug("Client closed without DISCONNECT"),
         (End::Broken(error), None) => return who.debug(format_args!("Connection lost: {error}")),
     };

@@ -101,8 +101,6 @@ pub(super) enum End {
     Closed,
     /// The client closed without DISCONNECT.
     ClosedByPeer,
-    /// The client broke a rule; what the core had to say to it is written.
-    Violation(Violation),
     /// The client took too long for a packet.
     PacketTimeout,
     /// The client took nothing of what waited for it.
@@ -135,7 +133,6 @@ struct Link<'a> {
     close: bool,
     /// The client has sent DISCONNECT.
     disconnected: bool,
-    violation: Option<Violation>,
     /// Since when a packet is incomplete, and since when the socket takes nothing.
     packet_since: Option<Instant>,
     send_since: Option<Instant>,
@@ -164,7 +161,6 @@ impl<'a> Link<'a> {
             congested: false,
             close: false,
             disconnected: false,
-            violation: None,
             packet_since: None,
             send_since: None,
             packet_timeout: admitted.packet_timeout,
@@ -205,7 +201,7 @@ impl<'a> Link<'a> {
             self.take_turn(cx, |_, _| {});
             if self.output.is_empty() {
                 if self.close {
-                    return Poll::Ready(self.violation.take().map_or(End::Closed, End::Violation));
+                    return Poll::Ready(End::Closed);
                 }
                 break;
             }
@@ -219,7 +215,7 @@ impl<'a> Link<'a> {
 
     /// Reads once and hands what came to the core. Says whether more may be waiting.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.close || self.violation.is_some() {
+        if self.close {
             return Ok(false);
         }
         if self.paused || self.congested {
@@ -318,7 +314,10 @@ impl<'a> Link<'a> {
             return;
         };
         self.hub.with(|broker, _| match &step {
-            Step::Done(data) => broker.send_auth(self.id, ReasonCode::Success, data.as_deref()),
+            Step::Done { data, expires_at } => {
+                broker.send_auth(self.id, ReasonCode::Success, data.as_deref());
+                broker.handle_reauthenticated(self.id, self.hub.timestamp(*expires_at));
+            }
             Step::Challenge(data) => {
                 broker.send_auth(self.id, ReasonCode::ContinueAuthentication, data.as_deref());
             }
@@ -418,12 +417,7 @@ impl<'a> Link<'a> {
                     self.input.extend_from_slice(bytes);
                     return;
                 }
-                Ok(Next::Close) => {
-                    self.close = true;
-                    return;
-                }
-                Err(violation) => {
-                    self.violation = Some(violation);
+                Ok(Next::Close) | Err(_) => {
                     self.close = true;
                     return;
                 }
@@ -514,6 +508,9 @@ impl<'a> Link<'a> {
             let watch = self
                 .watch
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first)));
+            if watch.deadline() > first {
+                watch.as_mut().reset(first);
+            }
             ready!(watch.as_mut().poll(cx));
             let now = now();
             if packet.is_some_and(|at| at <= now) {

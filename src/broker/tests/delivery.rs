@@ -240,6 +240,8 @@ fn a_publisher_beyond_the_receive_maximum_is_disconnected() {
     let mut world = world_with(|limits| limits.receive_maximum = 1);
     let client = world.connect(&Opening::v5("c"));
     world.publish(client, "t", "x", 2).unwrap();
+    world.ack(client, AckKind::PubRel, 100);
+    world.publish(client, "t", "x", 2).unwrap();
     let second = world.publish_with(client, "t", "y", 2, |parts| {
         parts.packet_id = Some(packet_id(101));
     });
@@ -384,6 +386,13 @@ fn a_mount_point_keeps_its_clients_apart_and_out_of_sight() {
         .map(|m| m.topic)
         .collect();
     assert_eq!(seen_outside, ["site/a/b", "a/b"]);
+    world.subscribe(inside, "#", 0);
+    world.publish(outside, "site/$x/y", "hidden", 0).unwrap();
+    assert_eq!(
+        world.messages(inside).len(),
+        0,
+        "a wildcard does not match a topic with $ in front"
+    );
 }
 
 #[test]

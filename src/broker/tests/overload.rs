@@ -95,9 +95,33 @@ fn the_budget_of_the_gateway_counts_a_shared_message_once() {
         world.publish(publisher, "t", &payload, 1).unwrap();
     }
     let statistics = world.broker.statistics();
-    assert_eq!(statistics.queued_messages, 8);
-    assert!(statistics.queued_bytes <= 10_000);
-    assert_eq!(statistics.messages_dropped, 4);
+    assert_eq!(statistics.queued_messages, 4);
+    assert!(statistics.queued_bytes <= 7_500);
+    assert_eq!(statistics.messages_dropped, 8);
+}
+
+#[test]
+fn absent_sessions_that_use_up_the_budget_cost_a_client_that_keeps_up_nothing() {
+    let limits = Limits {
+        queue_bytes_max: 10_000,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let publisher = world.connect(&Opening::v3("p"));
+    let away = world.connect(&Opening::v5("away").durable(60));
+    world.subscribe(away, "t", 1);
+    world.lose(away);
+    for _ in 0..50 {
+        world.publish(publisher, "t", &"x".repeat(500), 1).unwrap();
+    }
+    assert!(world.broker.statistics().messages_dropped > 0);
+    let here = world.connect(&Opening::v5("here").durable(60));
+    world.subscribe(here, "t", 1);
+    for _ in 0..50 {
+        world.publish(publisher, "t", &"y".repeat(500), 1).unwrap();
+        let message = world.messages(here).remove(0);
+        world.ack(here, AckKind::PubAck, message.packet_id.unwrap());
+    }
 }
 
 #[test]
