@@ -36,9 +36,11 @@ impl Notifier {
         self.send(message).await;
     }
 
-    /// The process is on its way out.
-    pub async fn stopping(&self, status: &str) {
-        self.send(format!("STOPPING=1\nSTATUS={}", one_line(status)))
+    /// The process is on its way out, which may take as long as `time`, whatever the unit says.
+    pub async fn stopping(&self, status: &str, time: Duration) {
+        let extend =
+            NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+        self.send(format!("STOPPING=1\n{extend}\nSTATUS={}", one_line(status)))
             .await;
     }
 

@@ -240,3 +240,57 @@ fn role_of(stream: &UnixStream) -> Role {
 fn may_operate(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn socket_of_a_gateway_that_is_gone_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/control.sock");
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let socket = ControlSocket::bind(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn socket_of_a_gateway_that_listens_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/control.sock");
+        let first = ControlSocket::bind(&path).await.unwrap();
+        let fault = ControlSocket::bind(&path).await.unwrap_err();
+        assert!(matches!(fault, ControlFault::Taken { .. }), "{fault}");
+        assert!(first.path().exists());
+    }
+
+    #[tokio::test]
+    async fn file_that_is_no_socket_stays() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fault = ControlSocket::bind(file.path()).await.unwrap_err();
+        assert!(matches!(fault, ControlFault::NotASocket { .. }), "{fault}");
+        assert!(file.path().exists());
+    }
+
+    #[tokio::test]
+    async fn file_of_a_successor_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let socket = ControlSocket::bind(&path).await.unwrap();
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+        drop(socket);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn root_and_the_own_user_may_operate() {
+        assert!(may_operate(0, 1000));
+        assert!(may_operate(1000, 1000));
+        assert!(!may_operate(1001, 1000));
+    }
+}

@@ -41,6 +41,11 @@ impl Configuration {
         })
     }
 
+    /// The main file; none while the embedded default is in force.
+    pub(crate) fn main(&self) -> Option<&Path> {
+        self.main.as_deref()
+    }
+
     /// What the gateway runs on.
     #[must_use]
     pub fn settings(&self) -> &Settings {

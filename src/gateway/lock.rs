@@ -1,7 +1,8 @@
 //! One gateway per state folder: a lock file that names its owner.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -57,10 +58,15 @@ pub struct Owner {
 impl StateLock {
     /// Makes the state folder if it is missing and takes it for this process.
     pub fn acquire(state_dir: &Path) -> Result<Self, LockFault> {
-        std::fs::create_dir_all(state_dir).map_err(|source| LockFault::Create {
-            path: state_dir.to_owned(),
-            source,
-        })?;
+        let mut builder = DirBuilder::new();
+        // Keys and messages are nobody else's business; the group may pass through to the control socket.
+        builder.recursive(true).mode(0o750);
+        builder
+            .create(state_dir)
+            .map_err(|source| LockFault::Create {
+                path: state_dir.to_owned(),
+                source,
+            })?;
         let path = state_dir.join(FILE_NAME);
         let fault = |source| LockFault::File {
             path: path.clone(),

@@ -51,6 +51,9 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// Pause between two attempts to open the control socket.
 const CONTROL_PAUSE: Duration = Duration::from_secs(5);
 
+/// Time for what is left to do once the clients are gone.
+const STOP_REST: Duration = Duration::from_secs(5);
+
 /// Requests for a reload that may wait; more wait in their connections.
 const RELOADS_MAX: usize = 4;
 
@@ -171,13 +174,7 @@ impl Gateway {
 
     /// Starts everything and says so when it is up.
     async fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let (settings, warnings) = {
-            let configuration = self.configuration();
-            (configuration.settings().clone(), configuration.warnings())
-        };
-        for warning in warnings {
-            warn!("configuration: {warning}");
-        }
+        let settings = self.report_configuration();
         let ports = self.readiness.latch("ports");
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serving.run_timers().await });
@@ -199,6 +196,21 @@ impl Gateway {
         let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
         self.notifier.ready(&line).await;
+    }
+
+    /// Says in the log which configuration is in force, and returns it.
+    fn report_configuration(&self) -> Settings {
+        let configuration = self.configuration();
+        match configuration.main() {
+            Some(main) => info!("configuration: {}", main.display()),
+            None => info!(
+                "configuration: the embedded default, on loopback only; there is no {CONFIG_FILE}"
+            ),
+        }
+        for warning in configuration.warnings() {
+            warn!("configuration: {warning}");
+        }
+        configuration.settings().clone()
     }
 
     /// Opens the control socket, or notes why it cannot be opened: clients are served without it, too.
@@ -241,8 +253,9 @@ impl Gateway {
     /// Ends what clients notice, within the time that the limits give, or at once at a second signal.
     async fn stop(&self, again: &mut StopSignals) {
         let _stopping = self.readiness.latch("stop");
-        self.notifier.stopping("stopping: clients are told").await;
         let deadline = self.configuration().settings().limits.stop_timeout;
+        let status = "stopping: clients are told";
+        self.notifier.stopping(status, deadline + STOP_REST).await;
         tokio::select! {
             stopped = timeout(deadline, self.serving.stop()) => match stopped {
                 Ok(()) => info!("stopped"),

@@ -34,6 +34,10 @@ fn start_reload_and_stop_are_announced() {
     gateway.signal(Signal::SIGTERM);
     let stopping = gateway.await_notification("STOPPING=1");
     assert!(stopping.contains("STATUS=stopping"), "{stopping}");
+    assert!(
+        stopping.contains("EXTEND_TIMEOUT_USEC=10000000"),
+        "{stopping}"
+    );
     assert!(gateway.await_end().success());
 }
 
