@@ -481,10 +481,10 @@ impl Clients {
         let mut taken = Vec::new();
         if over {
             for exchange in entry.outgoing.iter_mut() {
-                let is_shared = |delivery: &Box<Delivery>| {
+                let is_shared = |delivery: &Delivery| {
                     delivery.group.is_some() && delivery.qos == QoS::AtLeastOnce
                 };
-                if exchange.delivery.as_ref().is_some_and(is_shared)
+                if exchange.delivery.as_deref().is_some_and(is_shared)
                     && let Some(delivery) = exchange.delivery.take()
                 {
                     taken.push(*delivery);

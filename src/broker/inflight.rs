@@ -7,6 +7,10 @@ use crate::mqtt::PacketId;
 
 /// What an exchange that we began waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "these are the names of the packets"
+)]
 pub(crate) enum Awaiting {
     PubAck,
     PubRec,

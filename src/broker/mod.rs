@@ -33,6 +33,8 @@
         clippy::expect_used,
         clippy::panic,
         clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::wildcard_enum_match_arm,
         clippy::as_conversions
     )
 )]

@@ -51,7 +51,7 @@ impl Route {
         if self.targets.windows(2).all(sorted) {
             return;
         }
-        self.targets.sort_by(|a, b| a.session.cmp(&b.session));
+        self.targets.sort_by_key(|target| target.session);
         self.targets.dedup_by(|later, kept| {
             if later.session != kept.session {
                 return false;

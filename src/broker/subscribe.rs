@@ -36,7 +36,7 @@ impl Broker {
         if version.is_v5() {
             check_available(subscribe, &connection.port.limits)?;
         }
-        for (filter, options) in subscribe.filters.clone() {
+        for (filter, options) in subscribe.filters {
             let identifier = subscribe.subscription_identifier;
             let reason = self.subscribe(id, session, filter, options, identifier);
             if reason == ReasonCode::QuotaExceeded {
@@ -156,7 +156,7 @@ impl Broker {
         let (session, version) = (connection.session, connection.version);
         let mount_point = connection.port.clone();
         let mut reasons = Vec::new();
-        for filter in unsubscribe.filters.clone() {
+        for filter in unsubscribe.filters {
             reasons.push(self.unsubscribe(session, &mount_point.mount_point, filter));
         }
         let packet_id = unsubscribe.packet_id;
@@ -270,7 +270,7 @@ fn check_available(subscribe: &Subscribe<'_>, limits: &PortLimits) -> Result<(),
     if subscribe.subscription_identifier.is_some() && !limits.subscription_identifiers_available {
         return Err(Violation::SubscriptionIdentifierNotAvailable);
     }
-    for (filter, _) in subscribe.filters.clone() {
+    for (filter, _) in subscribe.filters {
         if topic::is_shared(filter) && !limits.shared_subscription_available {
             return Err(Violation::SharedSubscriptionNotAvailable);
         }

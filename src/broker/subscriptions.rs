@@ -306,10 +306,10 @@ impl Subscriptions {
         for node in &current {
             self.collect(*node, &mut matched);
             // `a/#` matches `a` as well (4.7.1.2).
-            if *node != ROOT {
-                if let Some(hash) = self.edges.get(&(*node, HASH)) {
-                    self.collect(*hash, &mut matched);
-                }
+            if *node != ROOT
+                && let Some(hash) = self.edges.get(&(*node, HASH))
+            {
+                self.collect(*hash, &mut matched);
             }
         }
         self.frontier = (current, next);
