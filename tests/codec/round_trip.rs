@@ -37,6 +37,10 @@ fn decoded<'a>(bytes: &'a [u8], version: ProtocolVersion, sender: Role) -> Packe
     packet
 }
 
+#[expect(
+    clippy::print_stderr,
+    reason = "the seed is what a failing run is repeated with"
+)]
 fn rounds(mut round: impl FnMut(&mut Random, ProtocolVersion)) {
     for seed in 0..ROUNDS {
         for version in VERSIONS {
