@@ -137,7 +137,7 @@ async fn listen(address: SocketAddr, state: &HttpState) -> TcpListener {
             Ok(listener) => {
                 let bound = listener.local_addr().unwrap_or(address);
                 state.set(Some(bound), AdminState::Listening, None);
-                info!(address = %bound, "health and metrics are served on http://{bound}");
+                info!("health and metrics are served on http://{bound}");
                 return listener;
             }
             Err(error) => {
