@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::admission::{Admission, Burst, Permit, several};
@@ -208,6 +208,8 @@ impl<S: Serve> Serving<S> {
         self.show_reachability(&mut listener);
         let mut next: Option<Certificate> = None;
         let mut pause = ACCEPT_PAUSE_MIN;
+        let mut look = interval(ADDRESS_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let needs_watch = listener.needs_watch();
             tokio::select! {
@@ -232,7 +234,7 @@ impl<S: Serve> Serving<S> {
                         self.show_certificate(certificate);
                     }
                 }
-                () = sleep(ADDRESS_INTERVAL), if needs_watch => {
+                _ = look.tick(), if needs_watch => {
                     if listener.is_stale() {
                         warn!(port = self.endpoint(), "the network interface or the socket file has changed; opening the port anew");
                         return;
