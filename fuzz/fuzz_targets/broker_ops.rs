@@ -152,103 +152,9 @@ fn qos(value: u8) -> QoS {
 
 fn apply(world: &mut World, operation: &Operation<'_>) {
     match operation {
-        Operation::Connect {
-            client,
-            version,
-            clean_start,
-            expiry,
-            receive_maximum,
-            small,
-            aliases,
-            keep_alive,
-            will,
-        } => {
-            let options = ConnectOptions {
-                version: match version % 3 {
-                    0 => ProtocolVersion::V3_1,
-                    1 => ProtocolVersion::V3_1_1,
-                    _ => ProtocolVersion::V5,
-                },
-                client_id: format!("c{}", client % 8),
-                clean_start: *clean_start,
-                keep_alive: u16::from(*keep_alive),
-                session_expiry_interval: u32::from(*expiry),
-                receive_maximum: if version % 3 == 2 {
-                    u16::from(*receive_maximum).max(1)
-                } else {
-                    u16::MAX
-                },
-                maximum_packet_size: small.then_some(60).filter(|_| version % 3 == 2),
-                topic_alias_maximum: if version % 3 == 2 {
-                    u16::from(*aliases)
-                } else {
-                    0
-                },
-                will: will.as_ref().map(|will| {
-                    (
-                        pick(&TOPICS, will.topic).to_owned(),
-                        qos(will.qos),
-                        will.retain,
-                        u32::from(will.delay),
-                    )
-                }),
-            };
-            world.reconnect(index(client), &options);
-        }
-        Operation::Publish {
-            client,
-            topic,
-            qos: level,
-            retain,
-            dup,
-            packet_id,
-            length,
-            expiry,
-            alias,
-        } => {
-            let payload = vec![b'p'; usize::from(*length) % 3000];
-            let qos = qos(*level);
-            let parts = PublishParts {
-                topic: if alias.is_some() && topic % 4 == 0 {
-                    ""
-                } else {
-                    pick(&TOPICS, *topic)
-                },
-                payload: &payload,
-                qos,
-                retain: *retain,
-                dup: *dup && qos != QoS::AtMostOnce,
-                packet_id: PacketId::new(u16::from(packet_id % 8) + 1)
-                    .filter(|_| qos != QoS::AtMostOnce),
-                message_expiry_interval: expiry.map(u32::from),
-                topic_alias: alias.map(|alias| u16::from(alias % 4)),
-                subscription_identifiers: &[],
-                forwarded: &[],
-            };
-            world.publish_parts(index(client), &parts);
-        }
-        Operation::Subscribe {
-            client,
-            filter,
-            qos: level,
-            no_local,
-            retain_as_published,
-            retain_handling,
-            identifier,
-        } => {
-            let options = SubscriptionOptions {
-                qos: qos(*level),
-                no_local: *no_local,
-                retain_as_published: *retain_as_published,
-                retain_handling: match retain_handling % 3 {
-                    0 => RetainHandling::SendAtSubscribe,
-                    1 => RetainHandling::SendIfNew,
-                    _ => RetainHandling::DoNotSend,
-                },
-            };
-            let identifier = identifier.map(|identifier| u32::from(identifier).max(1));
-            world.subscribe_with(index(client), pick(&FILTERS, *filter), identifier, options);
-        }
+        Operation::Connect { .. } => connect(world, operation),
+        Operation::Publish { .. } => publish(world, operation),
+        Operation::Subscribe { .. } => subscribe(world, operation),
         Operation::Unsubscribe { client, filter } => {
             world.unsubscribe(index(client), pick(&FILTERS, *filter))
         }
@@ -256,26 +162,7 @@ fn apply(world: &mut World, operation: &Operation<'_>) {
         Operation::Acknowledge { client, count } => {
             world.acknowledge(index(client), usize::from(*count))
         }
-        Operation::AcknowledgeAnything {
-            client,
-            kind,
-            packet_id,
-            refuse,
-        } => {
-            let kind = match kind % 4 {
-                0 => AckKind::PubAck,
-                1 => AckKind::PubRec,
-                2 => AckKind::PubRel,
-                _ => AckKind::PubComp,
-            };
-            let reason = match kind {
-                _ if !refuse => ReasonCode::Success,
-                AckKind::PubAck | AckKind::PubRec => ReasonCode::QuotaExceeded,
-                AckKind::PubRel | AckKind::PubComp => ReasonCode::PacketIdentifierNotFound,
-            };
-            let id = PacketId::new(u16::from(packet_id % 8) + 1).unwrap_or(PacketId::MIN);
-            world.acknowledge_with(index(client), kind, id, reason);
-        }
+        Operation::AcknowledgeAnything { .. } => acknowledge_anything(world, operation),
         Operation::Disconnect {
             client,
             with_will,
@@ -292,4 +179,140 @@ fn apply(world: &mut World, operation: &Operation<'_>) {
         Operation::Wait { tenths } => world.advance(u64::from(*tenths) * 100),
         Operation::Send { client, bytes } => world.send(index(client), bytes),
     }
+}
+
+fn connect(world: &mut World, operation: &Operation<'_>) {
+    let Operation::Connect {
+        client,
+        version,
+        clean_start,
+        expiry,
+        receive_maximum,
+        small,
+        aliases,
+        keep_alive,
+        will,
+    } = operation
+    else {
+        return;
+    };
+    let options = ConnectOptions {
+        version: match version % 3 {
+            0 => ProtocolVersion::V3_1,
+            1 => ProtocolVersion::V3_1_1,
+            _ => ProtocolVersion::V5,
+        },
+        client_id: format!("c{}", client % 8),
+        clean_start: *clean_start,
+        keep_alive: u16::from(*keep_alive),
+        session_expiry_interval: u32::from(*expiry),
+        receive_maximum: if version % 3 == 2 {
+            u16::from(*receive_maximum).max(1)
+        } else {
+            u16::MAX
+        },
+        maximum_packet_size: small.then_some(60).filter(|_| version % 3 == 2),
+        topic_alias_maximum: if version % 3 == 2 {
+            u16::from(*aliases)
+        } else {
+            0
+        },
+        will: will.as_ref().map(|will| {
+            (
+                pick(&TOPICS, will.topic).to_owned(),
+                qos(will.qos),
+                will.retain,
+                u32::from(will.delay),
+            )
+        }),
+    };
+    world.reconnect(index(client), &options);
+}
+
+fn publish(world: &mut World, operation: &Operation<'_>) {
+    let Operation::Publish {
+        client,
+        topic,
+        qos: level,
+        retain,
+        dup,
+        packet_id,
+        length,
+        expiry,
+        alias,
+    } = operation
+    else {
+        return;
+    };
+    let payload = vec![b'p'; usize::from(*length) % 3000];
+    let qos = qos(*level);
+    let parts = PublishParts {
+        topic: if alias.is_some() && topic % 4 == 0 {
+            ""
+        } else {
+            pick(&TOPICS, *topic)
+        },
+        payload: &payload,
+        qos,
+        retain: *retain,
+        dup: *dup && qos != QoS::AtMostOnce,
+        packet_id: PacketId::new(u16::from(packet_id % 8) + 1).filter(|_| qos != QoS::AtMostOnce),
+        message_expiry_interval: expiry.map(u32::from),
+        topic_alias: alias.map(|alias| u16::from(alias % 4)),
+        subscription_identifiers: &[],
+        forwarded: &[],
+    };
+    world.publish_parts(index(client), &parts);
+}
+
+fn subscribe(world: &mut World, operation: &Operation<'_>) {
+    let Operation::Subscribe {
+        client,
+        filter,
+        qos: level,
+        no_local,
+        retain_as_published,
+        retain_handling,
+        identifier,
+    } = operation
+    else {
+        return;
+    };
+    let options = SubscriptionOptions {
+        qos: qos(*level),
+        no_local: *no_local,
+        retain_as_published: *retain_as_published,
+        retain_handling: match retain_handling % 3 {
+            0 => RetainHandling::SendAtSubscribe,
+            1 => RetainHandling::SendIfNew,
+            _ => RetainHandling::DoNotSend,
+        },
+    };
+    let identifier = identifier.map(|identifier| u32::from(identifier).max(1));
+    world.subscribe_with(index(client), pick(&FILTERS, *filter), identifier, options);
+}
+
+fn acknowledge_anything(world: &mut World, operation: &Operation<'_>) {
+    let Operation::AcknowledgeAnything {
+        client,
+        kind,
+        packet_id,
+        refuse,
+    } = operation
+    else {
+        return;
+    };
+    let kind = match kind % 4 {
+        0 => AckKind::PubAck,
+        1 => AckKind::PubRec,
+        2 => AckKind::PubRel,
+        _ => AckKind::PubComp,
+    };
+    let reason = match kind {
+        _ if !refuse => ReasonCode::Success,
+        AckKind::PubAck | AckKind::PubRec => ReasonCode::QuotaExceeded,
+        AckKind::PubRel | AckKind::PubComp => ReasonCode::PacketIdentifierNotFound,
+    };
+    let id = PacketId::new(u16::from(packet_id % 8) + 1).unwrap_or(PacketId::MIN);
+    world.acknowledge_with(index(client), kind, id, reason);
 }

@@ -1,9 +1,8 @@
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustls::version::TLS13;
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustls::version::TLS13;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
