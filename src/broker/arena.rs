@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Address of an entry in an [`Arena`]: a slot and the generation of its use, so that the id of an entry that is gone
+/// Address of an entry in an arena: a slot and the generation of its use, so that the id of an entry that is gone
 /// never reaches the entry that took its place.
 pub struct Id<T> {
     index: u32,

@@ -1,7 +1,7 @@
 //! A link serves one connection from CONNECT to close.
 //!
 //! It has two parts: [`serve`] takes the CONNECT and asks who the client is, which may take a while and happens once;
-//! then [`Link`] moves bytes, which must cost little and happens always. In one turn a link reads once, hands all
+//! then `Link` moves bytes, which must cost little and happens always. In one turn a link reads once, hands all
 //! packets of that read to the core under one lock, and writes everything that waits for its client in one go.
 
 use std::cell::RefCell;
