@@ -231,6 +231,10 @@ impl World {
     /// Sends some of the acknowledgements that a client owes.
     pub fn acknowledge(&mut self, index: usize, count: usize) {
         for _ in 0..count {
+            // What a client that the server does not read sends now stays in its socket: it is still owed.
+            if self.clients[index].paused {
+                return;
+            }
             let Some((kind, id)) = self.clients[index].owed.pop_front() else {
                 return;
             };
@@ -309,11 +313,11 @@ impl World {
             let mut moved = false;
             for index in 0..self.clients.len() {
                 self.read(index);
-                moved |= self.clients[index].connection.is_some()
-                    && !self.clients[index].paused
-                    && !self.clients[index].owed.is_empty();
+                moved |= self.clients[index].can_answer();
                 self.acknowledge(index, usize::MAX);
             }
+            // One that waited for another to read may go on now.
+            moved |= self.clients.iter().any(Client::can_answer);
             if !moved {
                 break;
             }
@@ -412,6 +416,11 @@ impl Client {
             messages: Vec::new(),
             granted: false,
         }
+    }
+
+    /// Whether it owes an answer, and the server would read it.
+    fn can_answer(&self) -> bool {
+        self.connection.is_some() && !self.paused && !self.owed.is_empty()
     }
 
     /// Checks whole packets from the server.
