@@ -22,6 +22,13 @@ pub struct Limits {
     ///
     /// Default 100,000: about 50 MiB of session records at worst, and ten times the connections.
     pub sessions_max: u32,
+    /// Subscriptions of all sessions together, each member of a shared one counted.
+    ///
+    /// The index of their topic filters is bounded with them: filters that are long or deep fill it earlier, see
+    /// [`FILTER_INDEX_BYTES_PER_SUBSCRIPTION`].
+    ///
+    /// Default 500,000: about 140 MiB at the 284 bytes that one was measured to cost, which a board with 512 MiB has to spare.
+    pub subscriptions_max: u32,
     /// Bytes of messages queued for all sessions together.
     ///
     /// What is encoded for connections and not yet taken by their sockets has the same bound, apart from this one.
@@ -159,6 +166,7 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             sessions_max: 100_000,
+            subscriptions_max: 500_000,
             queue_bytes_max: 64 * MIB,
             retained_messages_max: 100_000,
             retained_bytes_max: 64 * MIB,
@@ -200,3 +208,40 @@ impl Default for PortLimits {
         }
     }
 }
+
+// Bounds that no key sets: nobody who runs a gateway has a reason to choose another value.
+
+/// Bytes of topic filters that one client may have: ten thousand filters of a hundred bytes.
+pub(crate) const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;
+
+/// Deepest topic filter that is stored. Each level costs memory, and nobody's plant has two hundred floors.
+pub(crate) const FILTER_LEVELS_MAX: usize = 200;
+
+/// Bytes that the index of topic filters may take for each subscription that `subscriptions_max` allows: four levels that no
+/// other filter shares. Without it, a few clients with filters of a hundred levels would take a hundred times the memory
+/// that the number of subscriptions lets one expect.
+pub(crate) const FILTER_INDEX_BYTES_PER_SUBSCRIPTION: u64 = 256;
+
+/// Bytes up to which queued messages are encoded ahead of the socket. What is beyond stays in the queue of the session,
+/// where it can expire, and where a packet costs a pointer.
+pub(crate) const ENCODE_AHEAD_BYTES: usize = 256 * 1024;
+
+/// Retained topics that a client's subscriptions may look at in one turn of its link: less than a millisecond.
+pub(crate) const RETAINED_STEPS_PER_TURN: u32 = 2000;
+
+/// Topics whose routes are remembered; ten thousand data points of a plant fit.
+pub(crate) const ROUTE_CACHE_SLOTS: u64 = 16_384;
+
+/// Targets of all remembered routes together: four for each topic, 3 MiB at most.
+pub(crate) const ROUTE_CACHE_TARGETS_MAX: usize = 65_536;
+
+/// Longest topic whose route is remembered, so that the topics of the cache are bounded in bytes as well.
+pub(crate) const ROUTE_CACHE_TOPIC_LEN_MAX: usize = 256;
+
+/// Longest time that a publisher waits for a receiver that is behind: long enough for a receiver that reads to catch up,
+/// too short for a person to notice.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Shortest time between two waits of a publisher of which the first was in vain, so that slow receivers cost it at most
+/// a twentieth of its time.
+pub(crate) const PAUSE_INTERVAL: Duration = Duration::from_secs(1);

@@ -124,6 +124,7 @@ fn limits() -> Limits {
     limits.sys_interval = std::time::Duration::ZERO;
     limits.connections_max = 4;
     limits.sessions_max = 5;
+    limits.subscriptions_max = 12;
     limits.retained_messages_max = 3;
     limits.retained_bytes_max = 4096;
     limits.queue_bytes_max = 20_000;

@@ -339,6 +339,10 @@ impl World {
             "{statistics:?}"
         );
         assert!(
+            statistics.subscriptions <= u64::from(limits.subscriptions_max),
+            "{statistics:?}"
+        );
+        assert!(
             statistics.connections <= u64::from(limits.connections_max),
             "{statistics:?}"
         );

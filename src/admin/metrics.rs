@@ -252,6 +252,12 @@ const ROWS: &[Row] = &[
         "Subscriptions of all sessions now."
     ),
     broker!(
+        "subscriptions_max",
+        Gauge,
+        subscriptions_max,
+        "Bound of the subscriptions."
+    ),
+    broker!(
         "retained_messages",
         Gauge,
         retained_messages,

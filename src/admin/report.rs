@@ -212,6 +212,8 @@ pub struct BrokerReport {
     pub sessions_expired: u64,
     /// Subscriptions of all sessions now.
     pub subscriptions: u64,
+    /// Bound of the subscriptions.
+    pub subscriptions_max: u64,
     /// Retained messages now.
     pub retained_messages: u64,
     /// Bound of the retained messages.

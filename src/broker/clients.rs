@@ -15,12 +15,9 @@ use super::statistics::Statistics;
 use super::time::Timestamp;
 use super::timers::Timers;
 use super::{ConnectionId, SessionId};
+use crate::limits::ENCODE_AHEAD_BYTES;
 use crate::mqtt::encode;
 use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode};
-
-/// Bytes up to which queued messages are encoded ahead of the socket. What is beyond stays in the queue of the session,
-/// where it can expire, and where a packet costs a pointer.
-pub(super) const ENCODE_AHEAD_BYTES: usize = 256 * 1024;
 
 /// What became of a message for one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

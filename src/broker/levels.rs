@@ -33,6 +33,7 @@ pub(super) struct Levels {
     levels: Vec<Level>,
     free: Vec<u32>,
     by_text: HashTable<u32>,
+    text_bytes: usize,
 }
 
 impl Levels {
@@ -46,11 +47,17 @@ impl Levels {
             levels: vec![wildcard("+"), wildcard("#")],
             free: Vec::new(),
             by_text: HashTable::new(),
+            text_bytes: 0,
         }
     }
 
     fn text(&self, level: u32) -> &str {
         self.levels.get(at(level)).map_or("", |level| &level.text)
+    }
+
+    /// Bytes of the texts of all levels.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     #[inline]
@@ -76,6 +83,7 @@ impl Levels {
             text: text.into(),
             uses: 0,
         };
+        self.text_bytes += text.len();
         let level = match self.free.pop() {
             Some(level) => {
                 if let Some(slot) = self.levels.get_mut(at(level)) {
@@ -118,6 +126,7 @@ impl Levels {
             return;
         }
         let text = std::mem::take(&mut entry.text);
+        self.text_bytes -= text.len();
         let hash = self.hasher.hash_one(&*text);
         if let Ok(found) = self.by_text.find_entry(hash, |other| *other == level) {
             found.remove();

@@ -67,12 +67,11 @@ mod time;
 mod timers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, PAUSE_INTERVAL, PAUSE_MAX};
 use crate::mqtt::encode;
 use crate::mqtt::{Ack, AckKind, Packet, PacketId, ReasonCode, Violation};
 use clients::Clients;
@@ -99,13 +98,6 @@ pub type ConnectionId = Id<Connection>;
 
 /// Address of a session.
 pub type SessionId = Id<Session>;
-
-/// Longest time that a publisher waits for a receiver that is behind.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
-
-/// Shortest time between two waits of a publisher of which the first was in vain, so that slow receivers cost it at most
-/// a twentieth of its time.
-const PAUSE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The broker.
 #[derive(Debug)]

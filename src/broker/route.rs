@@ -3,6 +3,7 @@
 use super::SessionId;
 use super::shared::GroupId;
 use super::subscriptions::{Subscriber, Subscriptions};
+use crate::limits::{ROUTE_CACHE_SLOTS, ROUTE_CACHE_TARGETS_MAX, ROUTE_CACHE_TOPIC_LEN_MAX};
 use crate::mqtt::QoS;
 
 /// A session that gets one copy of a message, whatever number of its filters match (MQTT 5, 3.3.4).
@@ -72,15 +73,6 @@ impl Route {
     }
 }
 
-/// Topics whose routes are remembered; ten thousand data points of a plant fit.
-const CACHE_SLOTS: u64 = 16_384;
-
-/// Targets of all remembered routes together.
-const CACHE_TARGETS_MAX: usize = 65_536;
-
-/// Longest topic whose route is remembered, so that the topics of the cache are bounded in bytes as well.
-const CACHED_TOPIC_LEN_MAX: usize = 256;
-
 /// A route and the topic that it is for, out of the cache while it is in use.
 #[derive(Debug)]
 pub(crate) struct CachedRoute {
@@ -99,7 +91,7 @@ pub(crate) struct RouteCache {
 impl Default for RouteCache {
     fn default() -> Self {
         let mut slots = Vec::new();
-        slots.resize_with(usize::try_from(CACHE_SLOTS).unwrap_or(1), || None);
+        slots.resize_with(usize::try_from(ROUTE_CACHE_SLOTS).unwrap_or(1), || None);
         Self { slots, targets: 0 }
     }
 }
@@ -107,7 +99,7 @@ impl Default for RouteCache {
 impl RouteCache {
     fn slot(&mut self, hash: u64) -> Option<&mut Option<Box<CachedRoute>>> {
         self.slots
-            .get_mut(usize::try_from(hash % CACHE_SLOTS).unwrap_or(0))
+            .get_mut(usize::try_from(hash % ROUTE_CACHE_SLOTS).unwrap_or(0))
     }
 
     /// Takes the route of `topic` out, from the cache or from the index; [`Self::put_back`] returns it.
@@ -132,12 +124,12 @@ impl RouteCache {
 
     pub(crate) fn put_back(&mut self, hash: u64, cached: Box<CachedRoute>) {
         let targets = cached.route.targets.len();
-        if self.targets + targets > CACHE_TARGETS_MAX {
+        if self.targets + targets > ROUTE_CACHE_TARGETS_MAX {
             self.slots.fill_with(|| None);
             self.targets = 0;
         }
-        if targets <= CACHE_TARGETS_MAX
-            && cached.topic.len() <= CACHED_TOPIC_LEN_MAX
+        if targets <= ROUTE_CACHE_TARGETS_MAX
+            && cached.topic.len() <= ROUTE_CACHE_TOPIC_LEN_MAX
             && let Some(slot) = self.slot(hash)
         {
             // The slot is empty: the broker routes one message at a time.

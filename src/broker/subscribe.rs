@@ -1,12 +1,13 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
 
-use super::clients::ENCODE_AHEAD_BYTES;
 use super::message::Delivery;
 use super::retained::{RetainedCursor, Walk};
 use super::subscriptions::Subscriber;
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next, SessionId};
-use crate::limits::PortLimits;
+use crate::limits::{
+    ENCODE_AHEAD_BYTES, FILTER_BYTES_PER_CLIENT_MAX, PortLimits, RETAINED_STEPS_PER_TURN,
+};
 use crate::mqtt::encode;
 use crate::mqtt::topic;
 use crate::mqtt::{
@@ -14,12 +15,6 @@ use crate::mqtt::{
     Violation,
 };
 use crate::policy::{Action, Decision};
-
-/// Bytes of topic filters that one client may have; ten thousand filters of a hundred bytes.
-const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;
-
-/// Retained topics that a client's subscriptions may look at in one turn of its link: less than a millisecond.
-const RETAINED_STEPS_PER_TURN: u32 = 2000;
 
 impl Broker {
     pub(super) fn handle_subscribe(
@@ -82,7 +77,8 @@ impl Broker {
         let subscriber = Subscriber::new(session_id, &options, identifier);
         let known = self.subscriptions.has(&mounted, share_name, session_id);
         if !known
-            && (session.subscriptions() >= subscriptions_max
+            && (self.subscriptions.is_full(self.limits.subscriptions_max)
+                || session.subscriptions() >= subscriptions_max
                 || session.filter_bytes + text.len() > FILTER_BYTES_PER_CLIENT_MAX)
         {
             return ReasonCode::QuotaExceeded;

@@ -12,10 +12,13 @@ use super::SessionId;
 use super::levels::{HASH, Levels, PLUS, at, next_index};
 use super::route::{Route, Target};
 use super::shared::{GroupId, SharedGroup, SharedGroups};
+use crate::limits::{
+    FILTER_BYTES_PER_CLIENT_MAX, FILTER_INDEX_BYTES_PER_SUBSCRIPTION, FILTER_LEVELS_MAX,
+};
 use crate::mqtt::{QoS, SubscriptionOptions};
 
-/// Deepest topic filter that is stored. Each level costs memory, and nobody's plant has two hundred floors.
-pub(crate) const FILTER_LEVELS_MAX: usize = 200;
+/// What a node takes: its place, its edge and its level.
+const NODE_BYTES: usize = 64;
 
 const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
@@ -123,6 +126,17 @@ impl Subscriptions {
     /// Subscriptions in the index, each member of a shared one counted.
     pub(crate) fn len(&self) -> u32 {
         self.count
+    }
+
+    /// Whether there is no room for another subscription where `max` are allowed: there are as many, or their filters are so
+    /// long or so deep that the index takes what as many ordinary ones take.
+    pub(crate) fn is_full(&self, max: u32) -> bool {
+        let nodes = self.nodes.len() - self.nodes_free.len();
+        let bytes = nodes * NODE_BYTES + self.levels.text_bytes();
+        // However few are allowed, the filters of one client fit.
+        let bytes_max = u64::from(max) * FILTER_INDEX_BYTES_PER_SUBSCRIPTION
+            + u64::try_from(FILTER_BYTES_PER_CLIENT_MAX).unwrap_or(0);
+        self.count >= max || u64::try_from(bytes).unwrap_or(u64::MAX) >= bytes_max
     }
 
     pub(crate) fn hash(&self, topic: &str) -> u64 {

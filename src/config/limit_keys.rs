@@ -157,6 +157,13 @@ pub(super) static GATEWAY_LIMITS: &[LimitSpec] = &[
         ["max_sessions"]
     ),
     limit!(
+        "subscriptions_max",
+        count(1, 100_000_000),
+        |l| Field::U32(&mut l.subscriptions_max),
+        "Subscriptions of all clients together; topic filters that are long or deep count for more.",
+        ["max_total_subscriptions"]
+    ),
+    limit!(
         "queue_bytes_max",
         size(64 * KIB, TIB),
         |l| Field::U64(&mut l.queue_bytes_max),

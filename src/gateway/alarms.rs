@@ -97,11 +97,16 @@ fn alarm(name: &str, subject: &str, text: String) -> Alarm {
     }
 }
 
-fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 6] {
+fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 7] {
     let (broker, process) = (facts.broker, facts.process);
     [
         ("connections", broker.connections, broker.connections_max),
         ("sessions", broker.sessions, broker.sessions_max),
+        (
+            "subscriptions",
+            broker.subscriptions,
+            broker.subscriptions_max,
+        ),
         (
             "bytes of queued messages",
             broker.queued_bytes,
@@ -189,6 +194,12 @@ mod tests {
         assert_eq!(
             given.alarms(),
             ["near-bound: 9 of 10 connections are in use"]
+        );
+        given.broker.connections = 0;
+        (given.broker.subscriptions, given.broker.subscriptions_max) = (90, 100);
+        assert_eq!(
+            given.alarms(),
+            ["near-bound: 90 of 100 subscriptions are in use"]
         );
         assert!(!is_near(0, 0));
         assert!(is_near(u64::MAX, u64::MAX));

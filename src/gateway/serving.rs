@@ -98,6 +98,7 @@ impl Serving {
             sessions_max: limits.sessions_max.into(),
             sessions_expired: statistics.sessions_expired,
             subscriptions: statistics.subscriptions,
+            subscriptions_max: limits.subscriptions_max.into(),
             retained_messages: statistics.retained_messages,
             retained_messages_max: limits.retained_messages_max.into(),
             retained_bytes: statistics.retained_bytes,

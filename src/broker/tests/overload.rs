@@ -187,6 +187,48 @@ fn sessions_are_bounded() {
 }
 
 #[test]
+fn subscriptions_of_all_clients_together_are_bounded() {
+    let limits = Limits {
+        subscriptions_max: 3,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let [one, two] = ["a", "b"].map(|name| world.connect(&Opening::v5(name)));
+    assert_eq!(world.subscribe(one, "x", 0), ReasonCode::Success);
+    assert_eq!(world.subscribe(one, "$share/g/x", 0), ReasonCode::Success);
+    assert_eq!(world.subscribe(two, "x", 0), ReasonCode::Success);
+    assert_eq!(world.subscribe(two, "y", 0), ReasonCode::QuotaExceeded);
+    assert_eq!(world.broker.statistics().quota_refusals, 1);
+    let granted = world.subscribe(two, "x", 1);
+    assert_eq!(granted, ReasonCode::GrantedQoS1, "replacing needs no room");
+    world.unsubscribe(one, "x");
+    assert_eq!(world.subscribe(two, "y", 0), ReasonCode::Success);
+}
+
+#[test]
+fn deep_and_long_filters_fill_the_index_before_their_number_does() {
+    let limits = Limits {
+        subscriptions_max: 20_000,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits.clone());
+    let clients = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let granted = |world: &mut World, filter: &dyn Fn(usize) -> String| {
+        let clients = clients.map(|name| world.connect(&Opening::v5(name)));
+        let granted = |number: &usize| {
+            let client = clients[number / 400];
+            world.subscribe(client, &filter(*number), 0) == ReasonCode::Success
+        };
+        (0..4_000).take_while(granted).count()
+    };
+    let deep = granted(&mut world, &|n| format!("{n}/{}", "a/".repeat(150)));
+    assert!((400..1_000).contains(&deep), "{deep} deep filters");
+    let mut world = World::new(limits);
+    let long = granted(&mut world, &|n| format!("{n}-{}", "a".repeat(2_000)));
+    assert!((2_000..4_000).contains(&long), "{long} long filters");
+}
+
+#[test]
 fn a_filter_of_many_levels_is_refused() {
     let mut world = world();
     let client = world.connect(&Opening::v5("c"));

@@ -181,6 +181,7 @@ const BOUNDS: &str = r#"
 [limits]
 connections_max = 11
 sessions_max = 12
+subscriptions_max = 12_000
 queue_bytes_max = "13 MiB"
 retained_messages_max = 14
 retained_bytes_max = "15 kB"
@@ -222,6 +223,7 @@ fn every_bound_can_be_set() {
     let expected = Limits {
         connections_max: 11,
         sessions_max: 12,
+        subscriptions_max: 12_000,
         queue_bytes_max: 13 << 20,
         retained_messages_max: 14,
         retained_bytes_max: 15_000,

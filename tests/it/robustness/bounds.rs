@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::support::client::DEADLINE;
 use crate::support::{
-    Bystander, Connect, Publish, Received, TestClient, TestGateway, V5, property,
+    Bystander, Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, property,
 };
 
 fn resident_kib(gateway: &TestGateway) -> u64 {
@@ -172,6 +172,21 @@ fn sessions_are_bounded() {
     fourth.expect_refused(0x97);
     gateway.connect(&Connect::new(V5, "kept1")).0.disconnect();
     gateway.connect(&Connect::new(V5, "fourth")).0.disconnect();
+}
+
+#[test]
+fn subscriptions_of_all_clients_together_are_bounded() {
+    let Some(gateway) = TestGateway::with_limits("subscriptions_max = 2") else {
+        return;
+    };
+    let mut first = gateway.connect(&Connect::new(V5, "first")).0;
+    assert_eq!(first.subscribe("a", 0), 0);
+    assert_eq!(first.subscribe("b", 0), 0);
+    assert_eq!(first.subscribe("c", 0), 0x97);
+    let mut second = gateway.connect(&Connect::new(V3_1_1, "second")).0;
+    assert_eq!(second.subscribe("c", 0), 0x80);
+    first.unsubscribe(&["a"]);
+    assert_eq!(second.subscribe("c", 0), 0);
 }
 
 /// A subscriber that does not read costs only itself, and a bounded amount of memory.
