@@ -48,11 +48,7 @@ impl Connection {
         if self.port.mount_point.is_empty() {
             return Some(topic);
         }
-        // A wildcard behind the mount point stands in the first level that the client knows, and does not match a topic
-        // that begins with `$` there (MQTT-4.7.2-1); filters that name such a topic are not told apart and get none either.
-        topic
-            .strip_prefix(&*self.port.mount_point)
-            .filter(|topic| !topic.starts_with('$'))
+        topic.strip_prefix(&*self.port.mount_point)
     }
 
     /// Bytes of a PUBLISH with a payload of this length, or `None` if the client does not take one that large.

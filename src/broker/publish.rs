@@ -5,6 +5,7 @@ use super::message::Delivery;
 use super::publication::Publication;
 use super::route::Target;
 use super::shared::GroupId;
+use super::subscriptions::Subscriber;
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next};
 use crate::mqtt::{AckKind, Publish, PublishProperties, QoS, ReasonCode, Violation};
@@ -263,12 +264,14 @@ impl Broker {
         let Some(members) = self.subscriptions.group_mut(group) else {
             return Delivered::Yes;
         };
-        let qos = publication.qos;
+        let (topic, qos) = (publication.topic, publication.qos);
+        let load = |member: &Subscriber, online| match member.sees(topic) {
+            true => clients.load(member.session, online, qos.min(member.qos)),
+            false => None,
+        };
         let member = members
-            .choose(|member| clients.load(member.session, true, qos.min(member.qos)))
-            .or_else(|| {
-                members.choose(|member| clients.load(member.session, false, qos.min(member.qos)))
-            });
+            .choose(|member| load(member, true))
+            .or_else(|| members.choose(|member| load(member, false)));
         match member {
             Some(member) => {
                 let target = Target::from(&member);

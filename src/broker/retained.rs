@@ -45,6 +45,8 @@ impl Ord for Entry {
 pub(crate) struct RetainedCursor {
     /// The filter, without a share name.
     pub(crate) filter: Box<str>,
+    /// Bytes of the filter that the client does not know.
+    mount_len: usize,
     pub(crate) qos: QoS,
     pub(crate) identifier: Option<u32>,
     /// Where the walk goes on.
@@ -52,9 +54,10 @@ pub(crate) struct RetainedCursor {
 }
 
 impl RetainedCursor {
-    /// The beginning of a walk.
-    pub(crate) fn new(filter: String, qos: QoS, identifier: Option<u32>) -> Self {
+    /// The beginning of a walk by a filter that begins with a mount point of this length.
+    pub(crate) fn new(filter: String, mount_len: usize, qos: QoS, identifier: Option<u32>) -> Self {
         Self {
+            mount_len,
             from: Bound::Included(literal_prefix(&filter).to_owned()),
             filter: filter.into(),
             qos,
@@ -128,7 +131,7 @@ impl Retained {
                 return Walk::End;
             };
             let topic = &entry.0.topic;
-            match step(&cursor.filter, topic) {
+            match step(&cursor.filter, cursor.mount_len, topic) {
                 Step::Match => {
                     cursor.from = Bound::Excluded(topic.to_string());
                     return Walk::Found(&entry.0);
@@ -183,9 +186,17 @@ enum Step {
 }
 
 /// Compares a topic with a filter level by level and says where the next topic that may match can be.
-fn step(filter: &str, topic: &str) -> Step {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return Step::Seek("%".to_owned());
+fn step(filter: &str, mount_len: usize, topic: &str) -> Step {
+    // A wildcard that is the first the client knows does not match a topic that begins with `$` (MQTT-4.7.2-1).
+    if let (Some((mount_point, known)), Some((before, level))) = (
+        filter.split_at_checked(mount_len),
+        topic.split_at_checked(mount_len),
+    ) && known.starts_with(['+', '#'])
+        && level.starts_with('$')
+        && before == mount_point
+    {
+        // `%` is the character after `$`.
+        return Step::Seek(format!("{mount_point}%"));
     }
     let mut prefix_len = 0;
     let mut wildcard_end = None;
@@ -247,7 +258,12 @@ mod tests {
     }
 
     fn all<'a>(retained: &'a Retained, filter: &str) -> Vec<&'a str> {
-        let mut cursor = RetainedCursor::new(filter.to_owned(), QoS::AtMostOnce, None);
+        all_behind(retained, "", filter)
+    }
+
+    fn all_behind<'a>(retained: &'a Retained, mount_point: &str, filter: &str) -> Vec<&'a str> {
+        let mounted = [mount_point, filter].concat();
+        let mut cursor = RetainedCursor::new(mounted, mount_point.len(), QoS::AtMostOnce, None);
         let mut found: Vec<&str> = Vec::new();
         loop {
             // Three steps at a time, so that the walk is interrupted everywhere.
@@ -296,6 +312,37 @@ mod tests {
                 .collect();
             naive.sort_unstable();
             assert_eq!(all(&retained, filter), naive, "filter {filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_walk_behind_a_mount_point_finds_what_is_found_without_one() {
+        let names: Vec<String> = texts(&LEVELS)
+            .into_iter()
+            .filter(|t| !t.is_empty())
+            .collect();
+        for mount_point in ["a/", "a/$x/", "é/b/"] {
+            let neighbours = ["a", "a/b", "a0/$x", "b/$x", "a/$x", "$x/a"].map(str::to_owned);
+            let topics: Vec<String> = names
+                .iter()
+                .map(|name| [mount_point, name].concat())
+                .chain(neighbours)
+                .collect();
+            let retained = retained(&topics);
+            for filter in ["#", "+", "+/#", "+/b", "$x/#", "$x/+", "$x", "a/#", "+/+/a"] {
+                let mut naive: Vec<&str> = topics
+                    .iter()
+                    .filter_map(|topic| Some((topic, topic.strip_prefix(mount_point)?)))
+                    .filter(|(_, name)| !name.is_empty() && topic::matches(filter, name))
+                    .map(|(topic, _)| topic.as_str())
+                    .collect();
+                naive.sort_unstable();
+                naive.dedup();
+                let mut found = all_behind(&retained, mount_point, filter);
+                // `a/#` matches `a` as well, which no client behind `a/` can see.
+                found.retain(|topic| topic.starts_with(mount_point));
+                assert_eq!(found, naive, "{mount_point} {filter}");
+            }
         }
     }
 

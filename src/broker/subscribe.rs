@@ -74,7 +74,10 @@ impl Broker {
         let Some(session) = self.clients.sessions.get_mut(session_id) else {
             return ReasonCode::UnspecifiedError;
         };
-        let subscriber = Subscriber::new(session_id, &options, identifier);
+        let mount_point = &*connection.port.mount_point;
+        let subscriber =
+            Subscriber::new(session_id, &options, identifier).behind(mount_point, filter.filter());
+        let mount_len = mount_point.len();
         let known = self.subscriptions.has(&mounted, share_name, session_id);
         if !known
             && (self.subscriptions.is_full(self.limits.subscriptions_max)
@@ -105,7 +108,10 @@ impl Broker {
             session.filter_bytes += text.len();
         }
         if retain_available && share_name.is_none() && options.retain_handling.wants(!known) {
-            session.begin_retained(RetainedCursor::new(mounted, qos, identifier), known);
+            session.begin_retained(
+                RetainedCursor::new(mounted, mount_len, qos, identifier),
+                known,
+            );
         }
         granted(qos)
     }

@@ -34,6 +34,8 @@ pub(crate) struct Subscriber {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
+    /// Levels of the mount point, if the filter has a wildcard right behind it; zero otherwise.
+    hides_dollar_at: u8,
     /// Zero where the subscription has none.
     pub(crate) identifier: u32,
 }
@@ -45,12 +47,38 @@ impl Subscriber {
         identifier: Option<u32>,
     ) -> Self {
         Self {
+            hides_dollar_at: 0,
             session,
             qos: options.qos,
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             identifier: identifier.unwrap_or(0),
         }
+    }
+
+    /// The same for a client that knows its topics without `mount_point`: a wildcard at the beginning of `filter` does not
+    /// match a topic that begins with `$` for this client (MQTT-4.7.2-1).
+    pub(crate) fn behind(self, mount_point: &str, filter: &str) -> Self {
+        let levels = mount_point.split('/').count() - 1;
+        let hides_dollar_at = match filter.starts_with(['+', '#']) {
+            // A filter behind a mount point with more levels is not stored.
+            true => u8::try_from(levels).unwrap_or(u8::MAX),
+            false => 0,
+        };
+        Self {
+            hides_dollar_at,
+            ..self
+        }
+    }
+
+    /// Whether the client sees a topic that its filter matches with the mount point in front.
+    #[inline]
+    pub(crate) fn sees(&self, topic: &str) -> bool {
+        self.hides_dollar_at == 0
+            || !topic
+                .split('/')
+                .nth(self.hides_dollar_at.into())
+                .is_some_and(|level| level.starts_with('$'))
     }
 }
 
@@ -329,7 +357,7 @@ impl Subscriptions {
         self.frontier = (current, next);
         for list in matched {
             if let Some(list) = self.lists.get(at(list)) {
-                for subscriber in list.direct.iter().filter(|s| wanted(s)) {
+                for subscriber in list.direct.iter().filter(|s| s.sees(topic) && wanted(s)) {
                     route.targets.push(Target::from(subscriber));
                 }
                 route.groups.extend_from_slice(&list.groups);

@@ -396,6 +396,38 @@ fn a_mount_point_keeps_its_clients_apart_and_out_of_sight() {
 }
 
 #[test]
+fn a_topic_with_dollar_behind_a_mount_point_is_found_by_its_name_alone() {
+    let mut world = world();
+    let mut port = (*world.port).clone();
+    port.mount_point = "site/a/".into();
+    world.port = port.into();
+    let publisher = world.connect(&Opening::v5("p"));
+    let by_name = world.connect(&Opening::v5("named"));
+    let by_wildcard = world.connect(&Opening::v5("wild"));
+    for filter in ["$own/x", "$own/+", "$share/g/$own/#"] {
+        world.subscribe(by_name, filter, 0);
+    }
+    for filter in ["#", "+/x", "$share/g/#", "$share/g/+/x", "$SYS/#"] {
+        world.subscribe(by_wildcard, filter, 0);
+    }
+    world
+        .publish_with(publisher, "$own/x", "1", 1, |parts| parts.retain = true)
+        .unwrap();
+    let topics = |world: &mut World, id| -> Vec<String> {
+        let messages = world.messages(id);
+        messages.into_iter().map(|message| message.topic).collect()
+    };
+    assert_eq!(topics(&mut world, by_name), ["$own/x", "$own/x"]);
+    world.advance(Duration::from_secs(60));
+    assert_eq!(topics(&mut world, by_wildcard), [""; 0]);
+    world.subscribe(by_wildcard, "#", 0);
+    world.subscribe(by_wildcard, "+/x", 0);
+    assert_eq!(topics(&mut world, by_wildcard), [""; 0]);
+    world.subscribe(by_wildcard, "$own/#", 0);
+    assert_eq!(topics(&mut world, by_wildcard), ["$own/x"]);
+}
+
+#[test]
 fn a_publication_that_nobody_wants_says_so() {
     let mut world = world();
     let client = world.connect(&Opening::v5("c"));
