@@ -92,7 +92,8 @@ impl Clients {
         let Some(connection) = self.connections.get_mut(id) else {
             return Delivered::Yes;
         };
-        if connection.closing && !session.is_durable() {
+        // As for a client that is away: QoS 0 is not kept for it, and nothing for a session that ends.
+        if connection.closing && (qos == QoS::AtMostOnce || !session.is_durable()) {
             return Delivered::Yes;
         }
         let waiting = connection.outbox.len();
@@ -101,7 +102,7 @@ impl Clients {
             if (waiting >= bound / 2 || waiting > share / 2) && !connection.slow {
                 publication.behind = Some(id);
             }
-            if waiting >= bound || waiting > share || connection.closing {
+            if waiting >= bound || waiting > share {
                 self.drop_for(target.session);
                 return Delivered::Dropped;
             }

@@ -168,7 +168,10 @@ impl Broker {
             return (ReasonCode::NoMatchingSubscribers, "", next);
         }
         if routed.dropped == routed.matched {
-            self.clients.statistics.quota_refusals += 1;
+            // At QoS 0 nobody is refused: the message was dropped, and counted as that.
+            if publish.qos > QoS::AtMostOnce {
+                self.clients.statistics.quota_refusals += 1;
+            }
             let text = "no receiver has room for the message";
             return (ReasonCode::QuotaExceeded, text, next);
         }

@@ -37,6 +37,36 @@ fn a_full_outbox_drops_and_counts_at_qos_0_and_costs_nobody_else() {
 }
 
 #[test]
+fn a_message_that_is_dropped_at_qos_0_was_refused_to_nobody() {
+    let mut world = world_with(|limits| limits.outbox_bytes_max = 5_000);
+    let publisher = world.connect(&Opening::v5("p"));
+    let slow = world.connect(&Opening::v5("slow"));
+    world.subscribe(slow, "t", 0);
+    world.stuck.insert("slow");
+    for _ in 0..10 {
+        world.publish(publisher, "t", &"x".repeat(1000), 0).unwrap();
+        world.advance(Duration::from_millis(50));
+    }
+    let statistics = world.broker.statistics();
+    assert!(statistics.messages_dropped > 0);
+    assert_eq!(statistics.quota_refusals, 0);
+}
+
+#[test]
+fn what_comes_while_a_connection_ends_is_no_loss() {
+    let mut world = world();
+    let publisher = world.connect(&Opening::v5("p"));
+    let leaving = world.connect(&Opening::v5("leaving").durable(60));
+    world.subscribe(leaving, "t", 1);
+    let reason = ReasonCode::AdministrativeAction;
+    world.broker.disconnect(leaving, reason, "for the test");
+    world.publish(publisher, "t", "nobody's", 0).unwrap();
+    assert_eq!(world.broker.statistics().messages_dropped, 0);
+    assert_eq!(world.overflows, 0);
+    assert_eq!(world.broker.statistics().quota_refusals, 0);
+}
+
+#[test]
 fn a_publisher_goes_on_as_soon_as_its_receiver_has_caught_up() {
     let mut world = world_with(|limits| limits.outbox_bytes_max = 10_000);
     let publisher = world.connect(&Opening::v5("p"));
