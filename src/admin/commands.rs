@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
 use super::Source;
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
@@ -106,7 +107,12 @@ fn status<S: Source>(source: Arc<S>, input: Value) -> Answer {
 fn clients<S: Source>(source: Arc<S>, input: Value) -> Answer {
     Box::pin(async move {
         let ClientsInput { prefix } = parse(input)?;
-        render(&source.clients(&prefix))
+        // A hundred thousand clients take a while to sort and write, and links run on the threads of this task.
+        let listing = spawn_blocking(move || render(&source.clients(&prefix)));
+        listing.await.unwrap_or_else(|error| {
+            let message = format!("the listing could not be made: {error}");
+            Err(fault(FaultKind::Internal, message))
+        })
     })
 }
 

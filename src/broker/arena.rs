@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Address of an entry in an arena: a slot and the generation of its use, so that the id of an entry that is gone
 /// never reaches the entry that took its place.
@@ -140,8 +141,20 @@ impl<T> Arena<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// Slots, used or not; every entry is in one of them.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+        self.iter_in(0..self.slots.len())
+    }
+
+    /// The entries in a range of slots.
+    pub(crate) fn iter_in(&self, slots: Range<usize>) -> impl Iterator<Item = (Id<T>, &T)> {
+        let end = slots.end.min(self.slots.len());
+        let found = self.slots.get(slots.start..end).unwrap_or_default();
+        found.iter().zip(slots).filter_map(|(slot, index)| {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let id = Id {
                 index,

@@ -1,5 +1,7 @@
 //! What the broker tells about itself and its clients.
 
+use std::ops::Range;
+
 use super::session::Session;
 use super::time::Timestamp;
 use super::{Broker, ClientInfo, ConnectionId, ConnectionInfo, EndedBy, SessionId, Statistics};
@@ -28,6 +30,24 @@ impl Broker {
             .sessions
             .iter()
             .map(move |(_, session)| self.client_info(session, now))
+    }
+
+    /// The clients with an identifier that begins with `prefix` whose sessions are in a range of places; `None` behind the
+    /// last place. So that a long listing can be made in pieces, while clients are served in between: a session stays where
+    /// it is for as long as it lasts.
+    pub fn clients_in(
+        &self,
+        places: Range<usize>,
+        prefix: &str,
+        now: Timestamp,
+    ) -> Option<impl Iterator<Item = ClientInfo>> {
+        let sessions = &self.clients.sessions;
+        (places.start < sessions.slots()).then(|| {
+            sessions
+                .iter_in(places)
+                .filter(move |(_, session)| session.client_id.starts_with(prefix))
+                .map(move |(_, session)| self.client_info(session, now))
+        })
     }
 
     /// The client identifier of a session.

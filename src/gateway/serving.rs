@@ -18,6 +18,9 @@ use crate::net::{
     Hub, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve, Stream, link,
 };
 
+/// Sessions that a listing looks at before it lets clients have their turn: less than a millisecond.
+const CLIENTS_PER_LOOK: usize = 500;
+
 /// The hub and the ports.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -74,14 +77,18 @@ impl Serving {
         self.ports.status().into_iter().map(port_report).collect()
     }
 
-    /// Every client whose identifier begins with `prefix`, in order.
+    /// Every client whose identifier begins with `prefix`, in order. Who comes or goes meanwhile may be missing, or be there
+    /// twice.
     pub(crate) fn clients(&self, prefix: &str) -> Vec<ClientReport> {
-        let mut clients: Vec<ClientReport> = self.hub.with(|broker, now| {
-            let wanted = broker
-                .clients(now)
-                .filter(|client| client.client_id.starts_with(prefix));
-            wanted.map(client_report).collect()
-        });
+        let page = |number: usize| {
+            let first = number * CLIENTS_PER_LOOK;
+            self.hub.with(|broker, now| {
+                let clients = broker.clients_in(first..first + CLIENTS_PER_LOOK, prefix, now)?;
+                Some(clients.collect::<Vec<_>>())
+            })
+        };
+        let pages = (0..).map_while(page);
+        let mut clients: Vec<_> = pages.flatten().map(client_report).collect();
         clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         clients
     }

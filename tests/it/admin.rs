@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::TestGateway;
+use crate::support::{Connect, TestGateway, V5, property};
 
 fn config(http: &str) -> String {
     format!(
@@ -207,4 +207,21 @@ fn control_socket_bounds_a_request() {
         "{answer}"
     );
     assert_eq!(gateway.control("ping"), "pong");
+}
+
+#[test]
+fn long_listing_of_clients_is_complete_and_in_order() {
+    let Some(gateway) = gateway() else { return };
+    let names: Vec<String> = (0..1_100).map(|number| format!("c{number:04}")).collect();
+    for name in &names {
+        let durable = Connect::new(V5, name).with(property::SESSION_EXPIRY_INTERVAL, 600u32);
+        gateway.connect(&durable).0.disconnect();
+    }
+    let clients = gateway.control("clients");
+    let listed = clients.as_array().expect("a list");
+    let listed: Vec<_> = listed
+        .iter()
+        .filter_map(|client| client["client_id"].as_str())
+        .collect();
+    assert_eq!(listed, names);
 }

@@ -414,3 +414,28 @@ fn unsubscribing_ends_a_subscription_and_says_if_there_was_none() {
     world.publish(client, "t", "x", 0).unwrap();
     assert_eq!(world.messages(client).len(), 0);
 }
+
+#[test]
+fn a_listing_in_pieces_finds_every_client_once() {
+    let mut world = world();
+    let names = ["a1", "b1", "a2", "b2", "a3", "a4"];
+    let ids = names.map(|name| world.connect(&Opening::v5(name)));
+    world.lose(ids[2]);
+    world.lose(ids[3]);
+    let broker = &world.broker;
+    let pieces = |prefix| -> Vec<Vec<String>> {
+        let piece = |number: usize| {
+            let clients = broker.clients_in(2 * number..2 * number + 2, prefix, world.now)?;
+            Some(clients.map(|client| client.client_id).collect())
+        };
+        (0..).map_while(piece).collect()
+    };
+    let piece = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        pieces(""),
+        [piece(&["a1", "b1"]), piece(&[]), piece(&["a3", "a4"])],
+        "a piece without clients is not the end"
+    );
+    assert_eq!(pieces("b"), [piece(&["b1"]), piece(&[]), piece(&[])]);
+    assert_eq!(broker.clients(world.now).count(), 4);
+}
