@@ -25,7 +25,7 @@ pub struct Limits {
     /// Subscriptions of all sessions together, each member of a shared one counted.
     ///
     /// The index of their topic filters is bounded with them: filters that are long or deep fill it earlier, see
-    /// [`FILTER_INDEX_BYTES_PER_SUBSCRIPTION`].
+    /// `FILTER_INDEX_BYTES_PER_SUBSCRIPTION`.
     ///
     /// Default 500,000: about 140 MiB at the 284 bytes that one was measured to cost, which a board with 512 MiB has to spare.
     pub subscriptions_max: u32,
@@ -85,7 +85,9 @@ pub struct PortLimits {
     pub refused_filters: Vec<Box<str>>,
     /// Largest control packet taken from a client, in bytes with its fixed header (3.2.2.3.6).
     ///
-    /// Default 1 MiB: firmware chunks fit, and a thousand clients sending their largest packet at once do not end the board.
+    /// A CONNECT packet may have 256 KiB at most, `CONNECT_BYTES_MAX`, because everybody may send one.
+    ///
+    /// Default 1 MiB: firmware chunks fit, and a hundred clients sending their largest packet at once do not end the board.
     pub max_packet_size: u32,
     /// QoS 1 and 2 publishes that a client may have unacknowledged towards us (3.2.2.3.3).
     ///
@@ -104,6 +106,9 @@ pub struct PortLimits {
     /// Default 32: a device reads few topics often, and each alias keeps a topic name on both sides.
     pub outgoing_topic_aliases_max: u16,
     /// Longest keep alive in seconds; a client that asks for more, or for none, is told this one. 0 lets clients choose (3.2.2.3.14).
+    ///
+    /// Only MQTT 5 has a way to tell: a client of an older version keeps what it asked for, none included, because it would be
+    /// disconnected without having broken a rule that it knows.
     ///
     /// Default unlimited (0): the client knows its power budget.
     pub max_keep_alive: u16,
@@ -210,6 +215,10 @@ impl Default for PortLimits {
 }
 
 // Bounds that no key sets: nobody who runs a gateway has a reason to choose another value.
+
+/// Largest CONNECT packet, where `max_packet_size` allows more. What comes before the client is known is buffered for
+/// everybody who can open a connection. A will and credentials of 64 KiB each fit, and user properties besides.
+pub(crate) const CONNECT_BYTES_MAX: u32 = 256 * 1024;
 
 /// Bytes of topic filters that one client may have: ten thousand filters of a hundred bytes.
 pub(crate) const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;

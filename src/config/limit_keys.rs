@@ -253,7 +253,7 @@ pub(super) static PORT_LIMITS: &[LimitSpec] = &[
         "max_packet_size",
         size(32, 256 * MIB - 1),
         |l| Field::U32(&mut l.port.max_packet_size),
-        "Largest packet taken from a client.",
+        "Largest packet taken from a client; a CONNECT may have 256 KiB at most.",
         [
             "maximum_packet_size",
             "message_size_limit",
@@ -292,7 +292,7 @@ pub(super) static PORT_LIMITS: &[LimitSpec] = &[
         "max_keep_alive",
         Kind::Seconds(Bounds::new(1, 65_535).or_zero("unlimited")),
         |l| Field::U16(&mut l.port.max_keep_alive),
-        "Longest keep alive; a client that asks for more, or for none, is given this one. `\"unlimited\"` lets clients choose.",
+        "Longest keep alive; a client that asks for more, or for none, is given this one. A client of MQTT 3.1 or 3.1.1 cannot be told and keeps what it asked for. `\"unlimited\"` lets clients choose.",
         ["maximum_keepalive", "keep_alive", "max_keep_alive_seconds"]
     ),
     limit!(

@@ -16,6 +16,7 @@ use super::stream::Stream;
 use crate::auth::Acceptance;
 use crate::broker::{Admission, Refusal};
 use crate::clock;
+use crate::limits::CONNECT_BYTES_MAX;
 use crate::mqtt::encode;
 use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
@@ -51,8 +52,9 @@ async fn admit_on(
     hub: &Hub,
 ) -> Option<Admitted> {
     let max_packet_size = terms.limits.max_packet_size;
+    let connect_max = max_packet_size.min(CONNECT_BYTES_MAX);
     let mut input = Vec::new();
-    let used = match read_connect(stream, &mut input, max_packet_size).await {
+    let used = match read_connect(stream, &mut input, connect_max).await {
         Ok(used) => used,
         Err(ConnectError::Closed) => return None,
         Err(ConnectError::Fault(fault)) => {
@@ -63,7 +65,7 @@ async fn admit_on(
         }
     };
     let mut left_over = input.split_off(used);
-    let Ok(Some((connect, _))) = mqtt::decode_connect(&input, max_packet_size) else {
+    let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
         return None;
     };
     let options = DecodeOptions {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::support::client::DEADLINE;
 use crate::support::{
-    Bystander, Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, property,
+    Bystander, Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, Will, property,
 };
 
 fn resident_kib(gateway: &TestGateway) -> u64 {
@@ -187,6 +187,31 @@ fn subscriptions_of_all_clients_together_are_bounded() {
     assert_eq!(second.subscribe("c", 0), 0x80);
     first.unsubscribe(&["a"]);
     assert_eq!(second.subscribe("c", 0), 0);
+}
+
+/// A will and credentials as large as they can be are taken; what is larger is refused before it has come.
+#[test]
+fn connect_packets_are_bounded() {
+    let Some(gateway) = TestGateway::with_limits("max_packet_size = \"16 MiB\"") else {
+        return;
+    };
+    let mut large = Connect::new(V5, "large")
+        .will(Will::new("will", vec![b'w'; 65_535]))
+        .username(&"u".repeat(65_535))
+        .password(&[b'p'; 65_535]);
+    gateway.connect(&large).0.disconnect();
+    for number in 0..2u16 {
+        let text = "p".repeat(65_000);
+        large = large.with(
+            property::USER_PROPERTY,
+            (number.to_string().as_str(), &*text),
+        );
+    }
+    let bytes = large.encode();
+    assert!(bytes.len() > 256 * 1024);
+    let mut client = gateway.open(V5);
+    client.send(&bytes[..100]);
+    client.expect_refused(0x95);
 }
 
 /// A subscriber that does not read costs only itself, and a bounded amount of memory.
