@@ -79,18 +79,28 @@ impl Connection {
         }
     }
 
-    /// Replaces the topic by an alias if it has one, or gives it one while there are any (MQTT 5, 3.3.2.3.4).
+    /// Replaces the topic by an alias if it has one, or gives it one while there are any (MQTT 5, 3.3.2.3.4); not if the packet
+    /// would be larger than the client takes for it (MQTT-3.1.2-24).
     fn set_alias(&mut self, parts: &mut PublishParts<'_>) {
         let aliases = &mut self.details.outgoing_aliases;
-        if let Some(alias) = aliases.get(parts.topic) {
-            parts.topic_alias = Some(*alias);
-            parts.topic = "";
+        let known = aliases.get(parts.topic).copied();
+        let alias = match known {
+            Some(alias) => alias,
+            None => u16::try_from(aliases.len() + 1).unwrap_or(u16::MAX),
+        };
+        if alias > self.details.outgoing_aliases_max {
             return;
         }
-        let next = u16::try_from(aliases.len() + 1).unwrap_or(u16::MAX);
-        if next <= self.details.outgoing_aliases_max {
-            aliases.insert(parts.topic.into(), next);
-            parts.topic_alias = Some(next);
+        let topic = parts.topic;
+        parts.topic_alias = Some(alias);
+        if known.is_some() {
+            parts.topic = "";
+        }
+        if encode::publish_len(self.version, parts) > self.maximum_packet_size {
+            parts.topic_alias = None;
+            parts.topic = topic;
+        } else if known.is_none() {
+            aliases.insert(topic.into(), alias);
         }
     }
 }

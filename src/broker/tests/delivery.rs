@@ -280,6 +280,30 @@ fn an_alias_stands_for_the_topic_it_was_set_to() {
 }
 
 #[test]
+fn an_alias_never_makes_a_packet_larger_than_the_client_takes() {
+    let mut world = world();
+    let publisher = world.connect(&Opening::v5("p"));
+    let mut opening = Opening::v5("s");
+    opening.properties.topic_alias_maximum = 1;
+    opening.properties.maximum_packet_size = Some(40);
+    let subscriber = world.connect(&opening);
+    world.subscribe(subscriber, "a", 0);
+    // With topic and header 40 bytes; an alias would add three, or two where it replaces the topic.
+    let full = "x".repeat(34);
+    let mut aliases = Vec::new();
+    for payload in [&*full, "small", &*full] {
+        world.publish(publisher, "a", payload, 0).unwrap();
+        let message = world.messages(subscriber).remove(0);
+        aliases.push((message.topic, message.alias));
+    }
+    let expected = [("a", None), ("a", Some(1)), ("a", None)];
+    assert_eq!(
+        aliases,
+        expected.map(|(topic, alias)| (topic.to_owned(), alias))
+    );
+}
+
+#[test]
 fn a_client_that_allows_aliases_is_sent_them() {
     let mut world = world();
     let mut opening = Opening::v5("c");
