@@ -52,7 +52,8 @@ impl Gateway {
             };
             info!("the configuration is loaded again because of {why}");
             // Looks at the files before they are read, so that a change in between is not lost.
-            watcher = Watcher::new(&self.configuration().watched());
+            let watched = self.configuration().watched();
+            watcher = Watcher::start(watched).await.unwrap_or(watcher);
             let report = self.reload_now().await;
             said = status_line(&self.status());
             self.notifier.ready(&said).await;

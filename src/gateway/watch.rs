@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 /// Folder beside the configuration file whose files are merged after it.
@@ -34,6 +35,7 @@ pub(crate) struct Watcher {
     main: PathBuf,
     outside: u64,
     content: u64,
+    running: Option<JoinHandle<u64>>,
 }
 
 impl Watcher {
@@ -43,7 +45,13 @@ impl Watcher {
             main: main.to_owned(),
             outside: hash_files(main, hash_outside),
             content: hash_files(main, hash_content),
+            running: None,
         }
+    }
+
+    /// As [`Self::new`], where clients must not wait for it.
+    pub(crate) async fn start(main: PathBuf) -> Option<Self> {
+        spawn_blocking(move || Self::new(&main)).await.ok()
     }
 
     /// Completes when the files say something else than when it last completed.
@@ -52,11 +60,17 @@ impl Watcher {
     pub(crate) async fn changed(&mut self) {
         loop {
             sleep(LOOK).await;
-            if hash_files(&self.main, hash_outside) == self.outside {
+            if self.look(hash_outside).await == Some(self.outside) {
                 continue;
             }
-            self.outside = self.rest().await;
-            let content = hash_files(&self.main, hash_content);
+            let Some(outside) = self.rest().await else {
+                continue;
+            };
+            let Some(content) = self.look(hash_content).await else {
+                continue;
+            };
+            // Not before the last wait, so that a change is found again if this is dropped in between.
+            self.outside = outside;
             if std::mem::replace(&mut self.content, content) != content {
                 return;
             }
@@ -64,16 +78,33 @@ impl Watcher {
     }
 
     /// Waits until nobody writes; returns what the file system says then.
-    async fn rest(&self) -> u64 {
-        let mut before = hash_files(&self.main, hash_outside);
+    async fn rest(&mut self) -> Option<u64> {
+        let mut before = self.look(hash_outside).await?;
         for _ in 0..RESTLESS_MAX {
             sleep(QUIET).await;
-            let now = hash_files(&self.main, hash_outside);
+            let now = self.look(hash_outside).await?;
             if std::mem::replace(&mut before, now) == now {
                 break;
             }
         }
-        before
+        Some(before)
+    }
+
+    /// Looks at the files on a thread that may wait: they may be on a slow card or a network. `None` if there is no such
+    /// thread any more.
+    async fn look(&mut self, hash: fn(&Path, &mut DefaultHasher)) -> Option<u64> {
+        // A look that was given up goes on; files that do not answer must not cost a thread each time.
+        if let Some(former) = &mut self.running {
+            let _ = former.await;
+            self.running = None;
+        }
+        let main = self.main.clone();
+        let running = self
+            .running
+            .insert(spawn_blocking(move || hash_files(&main, hash)));
+        let found = running.await.ok();
+        self.running = None;
+        found
     }
 }
 
@@ -137,6 +168,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use tokio::time::timeout;
 
     use super::*;
@@ -202,6 +235,37 @@ mod tests {
         std::fs::write(elsewhere.path().join("real.toml"), "bb").unwrap();
 
         assert!(noticed(&mut watcher).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn file_that_takes_long_to_read_keeps_nobody_waiting() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("gateway.toml");
+        std::fs::write(&main, "a").unwrap();
+        let mut watcher = Watcher::new(&main);
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::rename(&pipe, &main).unwrap();
+        let (ask, asked) = tokio::sync::oneshot::channel();
+        let (answer, answered) = std::sync::mpsc::channel();
+
+        let writer = std::thread::spawn(move || {
+            // Waits for the reader, who then waits for what is written.
+            let mut file = File::options().write(true).open(&main).unwrap();
+            ask.send(()).unwrap();
+            let is_served = answered.recv_timeout(Duration::from_secs(5)).is_ok();
+            file.write_all(b"bb").unwrap();
+            is_served
+        });
+        let somebody = async {
+            asked.await.unwrap();
+            // Nobody listens any more if it took too long.
+            let _ = answer.send(());
+        };
+        tokio::join!(watcher.changed(), somebody);
+
+        assert!(writer.join().unwrap(), "the runtime waited for the file");
     }
 
     #[tokio::test(start_paused = true)]
