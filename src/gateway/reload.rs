@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::alarms;
+use super::process;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
 use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
@@ -88,6 +89,7 @@ impl Gateway {
     async fn adopt(&self, main: Option<std::path::PathBuf>, loaded: Loaded) -> ReloadReport {
         let settings = loaded.settings.clone();
         let mut report = self.configuration().replace(main, loaded);
+        process::raise_descriptors(settings.limits.connections_max);
         self.serving.apply(&settings).await;
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -47,6 +48,33 @@ fn ports_open_and_close_and_the_others_keep_their_clients() {
     gateway.await_notification("READY=1");
     other.expect_disconnect(0x98);
     assert_served(&mut client);
+}
+
+/// The limit of the system follows `connections_max`, as far as the process may raise it.
+#[test]
+fn more_connections_get_more_descriptors() {
+    let limits = |max: u32| {
+        ports(
+            &["127.0.0.1"],
+            &format!("[limits]\nconnections_max = {max}"),
+        )
+    };
+    let Some(mut gateway) = TestGateway::configured(&limits(20)) else {
+        return;
+    };
+    let pid = gateway.pid().to_string();
+    let lowered = Command::new("prlimit")
+        .args(["--nofile=100:", "--pid", &pid])
+        .status()
+        .expect("prlimit of util-linux");
+    assert!(lowered.success());
+    gateway.write_config(&limits(300));
+    gateway.signal(Signal::SIGHUP);
+    gateway.await_notification("READY=1");
+    let now = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = now.lines().find(|line| line.starts_with("Max open files"));
+    let soft = line.unwrap().split_whitespace().nth(3).unwrap();
+    assert!(soft.parse::<u32>().unwrap() > 300, "{soft} descriptors");
 }
 
 #[test]
