@@ -97,12 +97,17 @@ fn library() -> PathBuf {
         let own = folder.join(format!("powercut-{}.so", std::process::id()));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/powercut.c");
         let status = Command::new("cc")
-            .args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"])
+            .args([
+                "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
+            ])
             .arg(&own)
             .arg(source)
             .args(["-ldl", "-lpthread"])
             .status();
-        assert!(status.expect("run cc").success(), "the layer does not build");
+        assert!(
+            status.expect("run cc").success(),
+            "the layer does not build"
+        );
         let shared = folder.join("powercut.so");
         fs::rename(own, &shared).expect("put the layer in place");
         shared
@@ -313,7 +318,9 @@ impl Fate {
 
 impl PlayedFile {
     fn sync(&mut self, through: u64) {
-        let covered = self.pending.partition_point(|(number, _)| *number <= through);
+        let covered = self
+            .pending
+            .partition_point(|(number, _)| *number <= through);
         for (_, change) in self.pending.drain(..covered) {
             change.apply(&mut self.durable);
         }

@@ -63,7 +63,12 @@ fn losses(synchronous: &str, seed: u64, cuts: u64) -> u64 {
     for _ in 0..cuts {
         let dir = tempfile::tempdir().expect("a folder");
         let layer = PowerCut::new(&dir.path().join("data"), &dir.path().join("records"));
-        let database = dir.path().join("data").canonicalize().expect("there").join("rows.db");
+        let database = dir
+            .path()
+            .join("data")
+            .canonicalize()
+            .expect("there")
+            .join("rows.db");
         let mut stored = 0;
         for _ in 0..2 {
             let variables = layer.arm().into_iter();
@@ -72,7 +77,9 @@ fn losses(synchronous: &str, seed: u64, cuts: u64) -> u64 {
                 .collect();
             variables.push(("POWERCUT_AFTER", chance.between(1, 400).to_string()));
             let run = write(&database, synchronous, 200, &variables);
-            if run.found.is_some_and(|found| found < stored) || run.found.is_none() && run.stored > 0 {
+            if run.found.is_some_and(|found| found < stored)
+                || run.found.is_none() && run.stored > 0
+            {
                 break;
             }
             stored = stored.max(run.stored);

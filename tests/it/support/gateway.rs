@@ -94,9 +94,14 @@ impl TestGateway {
         if std::env::var("FIELDGATE_TEST_BROKER").is_ok_and(|broker| !broker.is_empty()) {
             return None;
         }
-        let dir = tempfile::tempdir().expect("a folder for the test");
+        Some(Self::here(config))
+    }
+
+    /// As [`Self::unstarted`], whatever other broker is under test.
+    #[track_caller]
+    pub(crate) fn here(config: &str) -> Self {
         let gateway = Self {
-            dir,
+            dir: tempfile::tempdir().expect("a folder for the test"),
             child: None,
             extra: Vec::new(),
             variables: Vec::new(),
@@ -110,7 +115,7 @@ impl TestGateway {
             QUIET
         };
         gateway.write_config(&format!("{config}{quiet}"));
-        Some(gateway)
+        gateway
     }
 
     /// Adds an argument to the command line.
