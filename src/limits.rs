@@ -220,6 +220,16 @@ impl Default for PortLimits {
 /// everybody who can open a connection. A will and credentials of 64 KiB each fit, and user properties besides.
 pub(crate) const CONNECT_BYTES_MAX: u32 = 256 * 1024;
 
+/// Connections above a bound that are told so at one time; the others are closed at once. A field that comes back after a
+/// power cut is told in a few seconds, and a flood costs sixty-four sockets and a megabyte.
+pub(crate) const REFUSALS_ANSWERED_MAX: usize = 64;
+
+/// Time that such an answer may take, from accept to close: a client sends its CONNECT as soon as it is connected.
+pub(crate) const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes that are read of the CONNECT of such a client. Of a larger one the beginning says in which version to answer.
+pub(crate) const REFUSED_CONNECT_BYTES_MAX: u32 = 16 * 1024;
+
 /// Bytes of topic filters that one client may have: ten thousand filters of a hundred bytes.
 pub(crate) const FILTER_BYTES_PER_CLIENT_MAX: usize = 1024 * 1024;
 

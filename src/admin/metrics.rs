@@ -162,7 +162,7 @@ const ROWS: &[Row] = &[
         "port_connections_refused_total",
         Kind::Counter,
         &["listener", "port", "reason"],
-        "Connections closed at once because a bound was reached, by the bound.",
+        "Connections not taken because a bound was reached, by the bound.",
         |status, samples| {
             each_port(status, |port, _| {
                 for (reason, count) in &port.refused {

@@ -167,7 +167,7 @@ pub struct PortReport {
     pub connections: u64,
     /// Connections accepted so far.
     pub accepted: u64,
-    /// Connections closed at once because a bound was reached, by the bound.
+    /// Connections not taken because a bound was reached, by the bound.
     pub refused: BTreeMap<String, u64>,
     /// Handshakes that failed.
     pub handshakes_failed: u64,

@@ -4,9 +4,10 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use tracing::{debug, warn};
 
 use crate::admin::ProcessReport;
+use crate::limits::REFUSALS_ANSWERED_MAX;
 
-/// Descriptors besides those of connections: ports, files, control socket, runtime.
-const DESCRIPTORS_OF_OURS: u64 = 64;
+/// Descriptors besides those of clients: ports, files, control socket, runtime, and connections that are refused.
+const DESCRIPTORS_OF_OURS: u64 = 64 + REFUSALS_ANSWERED_MAX as u64;
 
 /// Raises the bound of open descriptors as far as this process may, and says so when that is not enough.
 pub(crate) fn raise_descriptors(connections_max: u32) {

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
 use super::handshake::HandshakeFault;
 use super::port::{PortContext, Refusal};
 use crate::clock;
-use crate::limits::PortLimits;
+use crate::limits::{PortLimits, REFUSALS_ANSWERED_MAX};
 
 /// Addresses that a port keeps count of. Beyond that new addresses are served uncounted: whoever commands so many is
 /// bounded by `connections_max` alone, and the others go on.
@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     connections: AtomicU32,
     max: AtomicU32,
     emptied: Notify,
+    /// Places for connections that are told why they are not taken.
+    answers: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -40,6 +42,7 @@ impl Gate {
             connections: AtomicU32::new(0),
             max: AtomicU32::new(max),
             emptied: Notify::new(),
+            answers: Arc::new(Semaphore::new(REFUSALS_ANSWERED_MAX)),
         }
     }
 
@@ -121,6 +124,11 @@ impl Admission {
             let (port, peer) = (self.context.endpoint(), Shown(peer));
             warn!(port, %peer, %reason, unlogged = several(unlogged), "connection refused");
         }
+    }
+
+    /// A place for a connection that is told why it is not taken; none while too many are being told.
+    pub(crate) fn place_to_answer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.gate.answers).try_acquire_owned().ok()
     }
 
     /// Counts and logs a connection whose handshake failed.

@@ -115,13 +115,14 @@ async fn admit_on(
     }
 }
 
-enum ConnectError {
+/// Why there is no CONNECT.
+pub(super) enum ConnectError {
     Closed,
     Fault(mqtt::ConnectFault),
 }
 
 /// Reads until a CONNECT is complete; returns its length.
-async fn read_connect(
+pub(super) async fn read_connect(
     stream: &mut Stream,
     input: &mut Vec<u8>,
     max_packet_size: u32,
@@ -164,7 +165,7 @@ fn connect_to_core(
 }
 
 /// Answers with a CONNACK that refuses, if there is one for the version.
-async fn refuse(
+pub(super) async fn refuse(
     stream: &mut Stream,
     answer: Option<(ProtocolVersion, ReasonCode)>,
     reason_string: Option<&str>,

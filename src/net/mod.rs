@@ -22,6 +22,7 @@ mod listener;
 pub mod port;
 pub mod ports;
 pub mod proxy_protocol;
+mod refusal;
 mod scratch;
 mod serving;
 mod socket;

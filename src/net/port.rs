@@ -132,7 +132,7 @@ pub enum PortEnd {
     Stopping,
 }
 
-/// Why a connection was closed right after it was accepted.
+/// Why a connection was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `connections_max` of the gateway.
@@ -193,7 +193,7 @@ impl PortCounters {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Connections closed at once because a bound was reached.
+    /// Connections not taken because a bound was reached.
     pub fn refused(&self, reason: Refusal) -> u64 {
         self.refused_cell(reason).load(Ordering::Relaxed)
     }

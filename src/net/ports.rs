@@ -60,7 +60,7 @@ pub struct PortStatus {
     pub connections: u32,
     /// Connections taken in.
     pub accepted: u64,
-    /// Connections closed at once because a bound was reached, by the bound.
+    /// Connections not taken because a bound was reached, by the bound.
     pub refused: [(Refusal, u64); Refusal::ALL.len()],
     /// Handshakes that failed.
     pub handshakes_failed: u64,

@@ -15,14 +15,15 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::Peer;
 use super::admission::{Admission, Burst, Permit, several};
 use super::handshake::{Handshake, HandshakeFault};
 use super::listener::{Listener, PassedSockets};
 use super::port::{PortContext, PortTerms};
+use super::refusal::Refused;
 use super::socket::Socket;
 use super::stream::{Carrier, Stream};
 use super::tls::{CertificateSource, CertificateStore, SourceState};
-use super::{Peer, Refusal};
 use crate::clock;
 use crate::config::{PortSettings, Protocol, TlsSettings};
 
@@ -294,7 +295,7 @@ impl<S: Serve> Serving<S> {
         Some(next)
     }
 
-    /// Takes a connection in and starts its link, or closes it at once.
+    /// Takes a connection in and starts its link, or tells it why not, or closes it at once.
     fn take(&self, socket: Socket, address: Option<SocketAddr>, certificate: Option<&Certificate>) {
         let terms = self.admission.context().terms();
         let settings = self.settings.borrow();
@@ -304,25 +305,24 @@ impl<S: Serve> Serving<S> {
             }
             Ok(permit)
         });
+        let handshake = handshake(&settings, certificate);
+        let runtime = &self.means.runtime;
         let permit = match admitted {
             Ok(permit) => permit,
-            Err(reason) => return self.admission.note_refused(reason, address),
-        };
-        let handshake = Handshake {
-            proxy_protocol: settings.proxy_protocol,
-            tls: certificate.and_then(|certificate| certificate.source.config()),
-            websocket: match settings.protocol {
-                Protocol::WebSockets => Some(
-                    settings
-                        .websocket_path
-                        .as_ref()
-                        .map(|path| path.as_str().into()),
-                ),
-                Protocol::Mqtt => None,
-            },
+            Err(reason) => {
+                self.admission.note_refused(reason, address);
+                let refused = Refused {
+                    socket,
+                    handshake,
+                    reason,
+                };
+                if let Some(answer) = refused.answer(&self.admission) {
+                    runtime.spawn(answer);
+                }
+                return;
+            }
         };
         let service = self.means.service.clone();
-        let runtime = &self.means.runtime;
         if handshake.is_empty() {
             runtime.spawn(serve_plain(service, socket, address, permit));
         } else {
@@ -368,6 +368,19 @@ impl<S: Serve> Serving<S> {
 
     fn endpoint(&self) -> &str {
         self.admission.context().endpoint()
+    }
+}
+
+/// What comes before the first packet on a port.
+fn handshake(settings: &PortSettings, certificate: Option<&Certificate>) -> Handshake {
+    let path = settings.websocket_path.as_ref();
+    Handshake {
+        proxy_protocol: settings.proxy_protocol,
+        tls: certificate.and_then(|certificate| certificate.source.config()),
+        websocket: match settings.protocol {
+            Protocol::WebSockets => Some(path.map(|path| path.as_str().into())),
+            Protocol::Mqtt => None,
+        },
     }
 }
 
@@ -434,42 +447,59 @@ async fn serve_after<S: Serve>(
 ) {
     // On the heap of its own, so that the link that follows does not carry its size for ever.
     let shaken = Box::pin(shake_hands(socket, address, &mut permit, terms, handshake)).await;
-    if let Some((stream, peer)) = shaken {
-        let port = Arc::clone(permit.admission().context());
-        service.serve(stream, port, peer).await;
+    match shaken {
+        Shaken::Taken(stream, peer) => {
+            let port = Arc::clone(permit.admission().context());
+            service.serve(stream, port, peer).await;
+        }
+        Shaken::Refused(refused) => {
+            let admission = Arc::clone(permit.admission());
+            // Others may have its place while it is told.
+            drop(permit);
+            if let Some(answer) = refused.answer(&admission) {
+                answer.await;
+            }
+            return;
+        }
+        Shaken::Failed => {}
     }
     drop(permit);
 }
 
-/// The handshakes of the port, within their time. `None` if they failed; that has been counted and logged.
+/// What the handshakes of a connection came to; all but the first has been counted and logged.
+enum Shaken {
+    Taken(Stream, Peer),
+    Refused(Refused),
+    Failed,
+}
+
+/// The handshakes of the port, within their time.
 async fn shake_hands(
     socket: Socket,
     address: Option<SocketAddr>,
     permit: &mut Permit,
     terms: Arc<PortTerms>,
     handshake: Handshake,
-) -> Option<(Stream, Peer)> {
+) -> Shaken {
     let admission = Arc::clone(permit.admission());
     let mut client = address;
     let outcome = tokio::select! {
         outcome = timeout(
             terms.limits.handshake_timeout,
-            run_handshake(socket, &mut client, permit, &terms, &handshake),
+            run_handshake(socket, &mut client, permit, &terms, handshake),
         ) => outcome,
-        _ = admission.context().ended() => return None,
+        _ = admission.context().ended() => return Shaken::Failed,
     };
     match outcome {
-        Ok(Ok(shaken)) => return Some(shaken),
-        Ok(Err(NotTaken::Fault(fault))) => admission.note_handshake_failed(&fault, client),
-        Ok(Err(NotTaken::Refused(reason))) => admission.note_refused(reason, client),
+        Ok(Ok(Shaken::Refused(refused))) => {
+            admission.note_refused(refused.reason, client);
+            return Shaken::Refused(refused);
+        }
+        Ok(Ok(shaken)) => return shaken,
+        Ok(Err(fault)) => admission.note_handshake_failed(&fault, client),
         Err(_) => admission.note_handshake_timed_out(client),
     }
-    None
-}
-
-enum NotTaken {
-    Fault(HandshakeFault),
-    Refused(Refusal),
+    Shaken::Failed
 }
 
 async fn run_handshake(
@@ -477,29 +507,28 @@ async fn run_handshake(
     client: &mut Option<SocketAddr>,
     permit: &mut Permit,
     terms: &PortTerms,
-    handshake: &Handshake,
-) -> Result<(Stream, Peer), NotTaken> {
+    mut handshake: Handshake,
+) -> Result<Shaken, HandshakeFault> {
     let mut peer = Peer {
         address: *client,
         ..Peer::default()
     };
     if handshake.proxy_protocol {
-        peer = handshake
-            .read_proxy_header(&socket, *client)
-            .await
-            .map_err(NotTaken::Fault)?;
+        peer = handshake.read_proxy_header(&socket, *client).await?;
+        handshake.proxy_protocol = false;
         *client = peer.address;
-        if let Some(address) = peer.address {
-            permit
-                .check_address(address.ip(), &terms.limits, clock::now())
-                .map_err(NotTaken::Refused)?;
+        if let Some(address) = peer.address
+            && let Err(reason) = permit.check_address(address.ip(), &terms.limits, clock::now())
+        {
+            return Ok(Shaken::Refused(Refused {
+                socket,
+                handshake,
+                reason,
+            }));
         }
     }
-    let stream = handshake
-        .complete(socket, &mut peer)
-        .await
-        .map_err(NotTaken::Fault)?;
-    Ok((stream, peer))
+    let stream = handshake.complete(socket, &mut peer).await?;
+    Ok(Shaken::Taken(stream, peer))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::net::websocket::client_frame;
 use crate::net::{Peer, Stream};
 
 mod certificates;
+mod refusals;
 
 /// Sends back what it gets, after a line that says who the client is; at the end of the port it says why.
 #[derive(Clone, Debug)]
@@ -147,6 +148,27 @@ async fn is_closed(mut stream: TcpStream) -> bool {
     matches!(stream.read(&mut [0; 16]).await, Ok(0) | Err(_))
 }
 
+/// Sends a CONNECT and returns what comes back until the connection ends.
+async fn answer(mut stream: TcpStream, version: u8) -> Vec<u8> {
+    let mut connect = vec![0x10, 0, 0, 4, b'M', b'Q', b'T', b'T', version, 2, 0, 0];
+    if version == 5 {
+        connect.push(0);
+    }
+    connect.extend_from_slice(&[0, 1, b'c']);
+    connect[1] = u8::try_from(connect.len() - 2).unwrap();
+    let mut answer = Vec::new();
+    // A connection that is closed at once may be reset.
+    let _ = stream.write_all(&connect).await;
+    let _ = stream.shutdown().await;
+    let _ = stream.read_to_end(&mut answer).await;
+    answer
+}
+
+/// CONNACK of version 5 with a reason code and no property.
+fn connack(reason: u8) -> [u8; 5] {
+    [0x20, 3, 0, reason, 0]
+}
+
 fn awaits_certificate(status: &PortStatus) -> bool {
     matches!(status.state, PortState::AwaitingCertificate { .. })
 }
@@ -229,11 +251,15 @@ async fn every_transport_is_served() {
 }
 
 /// The transport that the greeting names.
-async fn upgrade_and_echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
+async fn upgrade(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let request = "GET /mqtt HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(line(stream).await, "HTTP/1.1 101 Switching Protocols\r");
     while line(stream).await != "\r" {}
+}
+
+async fn upgrade_and_echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
+    upgrade(stream).await;
     let mut header = [0; 2];
     stream.read_exact(&mut header).await.unwrap();
     let mut greeting = vec![0; usize::from(header[1])];
@@ -287,7 +313,7 @@ async fn connections_above_a_bound_are_closed_and_counted() {
     let mut second = world.connect(0).await;
     line(&mut first).await;
     line(&mut second).await;
-    assert!(is_closed(world.connect(0).await).await);
+    assert_eq!(answer(world.connect(0).await, 5).await, connack(0x97));
     let refused = world.status(0).refused;
     assert!(refused.contains(&(Refusal::GatewayFull, 1)), "{refused:?}");
 
@@ -296,7 +322,7 @@ async fn connections_above_a_bound_are_closed_and_counted() {
     let mut settings = port("127.0.0.1");
     settings.limits.connections_max = Some(2);
     world.apply(vec![settings]).await;
-    assert!(is_closed(world.connect(0).await).await);
+    assert_eq!(answer(world.connect(0).await, 4).await, [0x20, 2, 0, 3]);
     assert!(world.status(0).refused.contains(&(Refusal::PortFull, 1)));
     assert!(echoes(&mut first).await && echoes(&mut second).await);
 
@@ -375,7 +401,7 @@ async fn a_change_touches_only_whom_it_concerns() {
 
     assert_eq!([world.address(0), world.address(1)], before);
     assert!(echoes(&mut unchanged).await && echoes(&mut changed).await);
-    assert!(is_closed(world.connect(1).await).await);
+    assert_eq!(answer(world.connect(1).await, 5).await, connack(0x97));
     assert_eq!(line(&mut removed).await, "Removed");
     let mut fresh = world.connect(2).await;
     assert!(line(&mut fresh).await.starts_with("tcp "));
