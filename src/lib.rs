@@ -7,7 +7,7 @@
 //! | 6 | `cli` (in the binary) | one file per subcommand |
 //! | 5 | `gateway` | composition root: start order, readiness, reload, stop |
 //! | 4 | `net`, `admin` | bytes to packets to core; health, metrics, control |
-//! | 3 | `auth`, `systemd`, `metrics`, `logging`, `clock` | authenticators, the process model, metric names, the log, the clocks |
+//! | 3 | `auth`, `store`, `systemd`, `metrics`, `logging`, `clock` | authenticators, what outlives the process, the process model, metric names, the log, the clocks |
 //! | 2 | `config` | raw TOML to settings, report of all faults |
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
@@ -27,4 +27,5 @@ pub mod metrics;
 pub mod mqtt;
 pub mod net;
 pub mod policy;
+pub mod store;
 pub mod systemd;

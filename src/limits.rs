@@ -43,6 +43,10 @@ pub struct Limits {
     ///
     /// Default 64 MiB: for the same reason as `queue_bytes_max`.
     pub retained_bytes_max: u64,
+    /// Bytes of messages stored for all sessions together.
+    ///
+    /// Default 1 GiB: a day of a plant that sends 100 messages a second, and an eighth of the smallest storage of a gateway.
+    pub stored_bytes_max: u64,
     /// Time between two publications of the `$SYS` topics; zero turns them off.
     ///
     /// Default 10 s: as in mosquitto, whose topic names these are.
@@ -132,6 +136,10 @@ pub struct PortLimits {
     ///
     /// Default 16 MiB: a quarter of the budget of the gateway, so that one absent client cannot use all of it.
     pub queue_bytes_per_client_max: u64,
+    /// What happens to a message for a session whose queue is full.
+    ///
+    /// Default RejectNewest: the publisher is told, and what was acknowledged stays.
+    pub queue_overflow: QueueOverflow,
     /// Bytes encoded for one connection and not yet taken by its socket. QoS 0 messages above it are dropped and counted.
     ///
     /// Default 1 MiB: a second of a good radio link. One packet may exceed it, so that a large message still passes.
@@ -166,6 +174,15 @@ pub struct PortLimits {
     pub send_timeout: Duration,
 }
 
+/// What happens to a message for a session whose queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QueueOverflow {
+    /// The new message is refused.
+    RejectNewest,
+    /// The oldest message makes room.
+    DropOldest,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -175,6 +192,7 @@ impl Default for Limits {
             queue_bytes_max: 64 * MIB,
             retained_messages_max: 100_000,
             retained_bytes_max: 64 * MIB,
+            stored_bytes_max: 1024 * MIB,
             sys_interval: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(5),
             port: PortLimits::default(),
@@ -202,6 +220,7 @@ impl Default for PortLimits {
             subscriptions_per_client_max: 10_000,
             queue_messages_per_client_max: 100_000,
             queue_bytes_per_client_max: 16 * MIB,
+            queue_overflow: QueueOverflow::RejectNewest,
             outbox_bytes_max: MIB as u32,
             connections_max: None,
             connections_per_address_max: 0,

@@ -377,7 +377,7 @@ impl World {
     fn pump(&mut self) {
         while let Some(effect) = self.broker.poll_effect() {
             match effect {
-                Effect::Send(_) | Effect::Overflow(_) => {}
+                Effect::Send(_) | Effect::Overflow(_) | Effect::Store | Effect::Load(_) => {}
                 Effect::Close(connection) => {
                     if let Some(index) = self.index_of(connection) {
                         let outbox = self.broker.take_outbox(connection, self.now);

@@ -212,6 +212,9 @@ fn ready<S: Source>(source: &S) -> Response<Full<Bytes>> {
     for awaited in &report.awaiting {
         body.push_str(&format!("awaiting {awaited}\n"));
     }
+    if let Some(degraded) = &report.degraded {
+        body.push_str(&format!("degraded: {degraded}\n"));
+    }
     text(status, body)
 }
 

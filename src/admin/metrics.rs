@@ -64,6 +64,15 @@ macro_rules! port {
     };
 }
 
+/// A number that the store reports.
+macro_rules! store {
+    ($name:literal, $kind:ident, $field:ident, $help:literal) => {
+        row($name, Kind::$kind, &[], $help, |status, samples| {
+            samples.add_count(&[], status.store.$field);
+        })
+    };
+}
+
 /// A counter of the broker core, by QoS.
 macro_rules! by_qos {
     ($name:literal, $field:ident, $help:literal) => {
@@ -117,6 +126,61 @@ const ROWS: &[Row] = &[
                 samples.add(&[&alarm.name, &alarm.subject], 1.0);
             }
         },
+    ),
+    row(
+        "store_state",
+        Kind::Gauge,
+        &["state"],
+        "1 for the state that the store is in; anything but `ready` needs attention.",
+        |status, samples| samples.add(&[status.store.state.word()], 1.0),
+    ),
+    store!(
+        "store_messages",
+        Gauge,
+        messages,
+        "Messages stored for sessions."
+    ),
+    store!(
+        "store_messages_bytes",
+        Gauge,
+        bytes,
+        "What the stored messages count in their bound."
+    ),
+    store!(
+        "store_database_bytes",
+        Gauge,
+        database_bytes,
+        "Bytes of the database with its write-ahead log."
+    ),
+    store!(
+        "store_free_bytes",
+        Gauge,
+        free_bytes,
+        "Free bytes of the volume of the store."
+    ),
+    store!(
+        "store_commits_total",
+        Counter,
+        commits,
+        "Commits; the disk was synced for each."
+    ),
+    store!(
+        "store_commit_failures_total",
+        Counter,
+        commit_failures,
+        "Commits that failed."
+    ),
+    store!(
+        "store_bytes_written_total",
+        Counter,
+        bytes_written,
+        "Bytes written to the write-ahead log and to the database."
+    ),
+    store!(
+        "store_checkpoints_total",
+        Counter,
+        checkpoints,
+        "Times that the write-ahead log was brought into the database."
     ),
     row(
         "configuration_loaded_timestamp_seconds",
@@ -432,7 +496,7 @@ mod tests {
     use super::*;
     use crate::admin::{
         AdminReport, AdminState, Alarm, BrokerReport, CertificateReport, ConfigurationReport,
-        ProcessReport, Rates, ReadinessReport, ViolationCount,
+        ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
     };
     use crate::metrics;
 
@@ -515,6 +579,11 @@ mod tests {
                     count: 1,
                 }],
                 ..BrokerReport::default()
+            },
+            store: StoreReport {
+                commits: 9,
+                bytes_written: 4096,
+                ..StoreReport::default()
             },
             rates: Rates::default(),
             process: ProcessReport::default(),

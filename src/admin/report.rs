@@ -34,6 +34,9 @@ pub struct Status {
     pub ports: Vec<PortReport>,
     /// What the broker core holds and has counted.
     pub broker: BrokerReport,
+    /// How the store fares.
+    #[serde(default)]
+    pub store: StoreReport,
     /// Rates over the last minute.
     pub rates: Rates,
     /// What the process uses.
@@ -47,6 +50,94 @@ pub struct ReadinessReport {
     pub ready: bool,
     /// What is awaited, also when ready: a certificate, an address.
     pub awaiting: Vec<String>,
+    /// What is served less well than it should be, and why.
+    #[serde(default)]
+    pub degraded: Option<String>,
+}
+
+/// How the store fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreReport {
+    /// In one word.
+    pub state: StoreState,
+    /// What is wrong now, and what to do about it.
+    pub detail: Option<String>,
+    /// What was lost when the database was found damaged at the start.
+    pub damage: Option<String>,
+    /// The database, or the folder where it should be.
+    pub path: PathBuf,
+    /// Messages stored for sessions.
+    pub messages: u64,
+    /// What they count in the bound of stored bytes.
+    pub bytes: u64,
+    /// Bytes of the database with its write-ahead log.
+    pub database_bytes: u64,
+    /// Bytes of the write-ahead log that are not in the database yet.
+    pub wal_bytes: u64,
+    /// Free bytes of the volume, and of the database itself.
+    pub free_bytes: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Commits that failed.
+    pub commit_failures: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes written to the volume.
+    pub bytes_written: u64,
+    /// Times that the write-ahead log was brought into the database.
+    pub checkpoints: u64,
+}
+
+impl StoreReport {
+    /// What is wrong with it, in a sentence.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        match self.state {
+            StoreState::Ready => None,
+            StoreState::Degraded => {
+                let damage = self.damage.as_deref().unwrap_or_default();
+                Some(format!("the database was damaged: {damage}"))
+            }
+            StoreState::Full => {
+                Some("the volume of the store is nearly full: messages for clients that are away are refused".to_owned())
+            }
+            StoreState::Failing => Some(format!("nothing can be stored: {detail}")),
+            StoreState::Missing => Some(format!("there is no store: {detail}")),
+        }
+    }
+}
+
+/// State of the store, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    /// It takes everything, and has everything that it took.
+    #[default]
+    Ready,
+    /// It takes everything, but not all that it had could be read at the start.
+    Degraded,
+    /// Space is short: nothing more is taken for clients that are away.
+    Full,
+    /// The newest changes cannot be stored; they are tried again.
+    Failing,
+    /// It could not be opened: nothing outlives the process.
+    Missing,
+}
+
+impl StoreState {
+    /// The word that JSON and metrics have for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Full => "full",
+            Self::Failing => "failing",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 /// Something that needs attention.
@@ -228,6 +319,12 @@ pub struct BrokerReport {
     pub queued_bytes: u64,
     /// Bound of these bytes.
     pub queued_bytes_max: u64,
+    /// Messages stored for sessions that outlive the process.
+    pub stored_messages: u64,
+    /// What they count in the bound of stored bytes.
+    pub stored_bytes: u64,
+    /// Bound of these bytes.
+    pub stored_bytes_max: u64,
     /// Control packets from clients.
     pub packets_received: u64,
     /// Control packets to clients.

@@ -7,6 +7,7 @@ use super::form::{Form, append_image};
 use super::inflight::Awaiting;
 use super::message::{Delivery, QueueBudget};
 use super::outbox::{BufferPool, SHARED_PAYLOAD_MIN};
+use super::pending::Pending;
 use super::publication::{Images, Publication};
 use super::route::Target;
 use super::session::{Queued, Session};
@@ -35,6 +36,7 @@ pub(crate) struct Clients {
     pub(crate) connections: Arena<Connection>,
     pub(crate) budget: QueueBudget,
     pub(crate) queue_bytes_max: u64,
+    pub(crate) stored_bytes_max: u64,
     /// Bytes in the outboxes of all connections; bounded like the queues.
     pub(crate) outbox_bytes: usize,
     pub(crate) statistics: Statistics,
@@ -42,6 +44,7 @@ pub(crate) struct Clients {
     pub(crate) timers: Timers,
     pub(crate) images: Images,
     pub(crate) buffers: BufferPool,
+    pub(crate) pending: Pending,
 }
 
 impl Clients {
@@ -87,6 +90,9 @@ impl Clients {
             if qos == QoS::AtMostOnce || !session.is_durable() {
                 return Delivered::Yes;
             }
+            if session.store.is_some() {
+                return self.deliver_stored(target, publication, qos, group);
+            }
             return self.enqueue(target, publication, group);
         };
         let Some(connection) = self.connections.get_mut(id) else {
@@ -108,6 +114,9 @@ impl Clients {
             }
             self.transmit(target, publication, id, None);
             return Delivered::Yes;
+        }
+        if session.store.is_some() {
+            return self.deliver_stored(target, publication, qos, group);
         }
         let quota = usize::from(connection.send_quota);
         let keeps = session.is_durable() || group.is_some();
@@ -136,7 +145,7 @@ impl Clients {
     }
 
     /// Counts a message that a session should have got, and reports the first of a burst.
-    fn drop_for(&mut self, session: SessionId) {
+    pub(super) fn drop_for(&mut self, session: SessionId) {
         self.statistics.messages_dropped += 1;
         if let Some(entry) = self.sessions.get_mut(session) {
             entry.dropped += 1;
@@ -168,6 +177,7 @@ impl Clients {
                 retain: publication.retain && target.retain_as_published,
                 identifiers: target.identifiers.clone(),
                 group,
+                stored: None,
             };
             self.budget.hold(session, &delivery);
             Box::new(delivery)
@@ -189,20 +199,25 @@ impl Clients {
         packet_id: PacketId,
         awaiting: Awaiting,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(session) else {
+        let Some(entry) = self.sessions.get_mut(session) else {
             return false;
         };
-        let Some(exchange) = session.outgoing.end(packet_id, awaiting) else {
+        let Some(exchange) = entry.outgoing.end(packet_id, awaiting) else {
             return false;
         };
-        if let Some(delivery) = exchange.delivery {
-            self.budget.release(session, &delivery);
+        match exchange.delivery {
+            Some(delivery) => {
+                self.budget.release(entry, &delivery);
+                self.write_off_delivery(session, &delivery);
+            }
+            None if exchange.number > 0 => self.write_off_released(session, exchange.number),
+            None => {}
         }
         true
     }
 
     /// Encodes a publication into the outbox of a connection; false if the client does not take a packet that large.
-    fn transmit(
+    pub(super) fn transmit(
         &mut self,
         target: &Target,
         publication: &mut Publication<'_>,
@@ -262,6 +277,7 @@ impl Clients {
             retain: publication.retain && target.retain_as_published,
             identifiers: target.identifiers.clone(),
             group,
+            stored: None,
             message,
         };
         self.enqueue_delivery(target.session, delivery, publication.received_at)
@@ -294,24 +310,34 @@ impl Clients {
 
     /// Takes the first queued message that has not expired.
     fn dequeue(&mut self, session: SessionId, now: Timestamp) -> Option<Delivery> {
-        let entry = self.sessions.get_mut(session)?;
-        let kept_for = entry.port.limits.max_message_expiry;
-        while let Some(queued) = entry.queue.pop_front() {
+        let kept_for = self.sessions.get(session)?.port.limits.max_message_expiry;
+        while let Some(entry) = self.sessions.get_mut(session)
+            && let Some(queued) = entry.queue.pop_front()
+        {
             let message = &queued.delivery.message;
             self.budget.release(entry, &queued.delivery);
-            if message.is_expired(now) || kept_for.is_some_and(|time| queued.since + time <= now) {
+            // What was sent once does not expire any more (MQTT-4.3.3-7).
+            let is_new = queued.delivery.stored.is_none_or(|stored| !stored.again);
+            let is_over = kept_for.is_some_and(|time| queued.since + time <= now);
+            if is_new && (message.is_expired(now) || is_over) {
                 self.statistics.messages_expired += 1;
+                self.write_off_delivery(session, &queued.delivery);
                 continue;
             }
             return Some(queued.delivery);
         }
-        entry.queue.shrink_to_fit();
+        self.sessions.get_mut(session)?.queue.shrink_to_fit();
         None
     }
 
     /// Sends queued messages as far as the client's quota and the outbox allow.
     pub(crate) fn fill(&mut self, id: ConnectionId, now: Timestamp) {
         self.resend(id, now);
+        self.fill_from_queue(id, now);
+        self.read_ahead(id);
+    }
+
+    fn fill_from_queue(&mut self, id: ConnectionId, now: Timestamp) {
         loop {
             let Some(connection) = self.connections.get(id).filter(|c| !c.closing) else {
                 return;
@@ -328,6 +354,9 @@ impl Clients {
                 return;
             }
             let session = connection.session;
+            if !self.is_ready(session) {
+                return;
+            }
             let Some(delivery) = self.dequeue(session, now) else {
                 return;
             };
@@ -340,14 +369,31 @@ impl Clients {
         &mut self,
         id: ConnectionId,
         session: SessionId,
-        delivery: Delivery,
+        mut delivery: Delivery,
         now: Timestamp,
     ) {
         let Some(entry) = self.sessions.get_mut(session) else {
             return;
         };
         let mut packet_id = None;
-        if delivery.qos > QoS::AtMostOnce {
+        if delivery.qos > QoS::AtMostOnce && entry.store.is_some() {
+            if delivery.stored.is_none() {
+                let waits = delivery.qos == QoS::ExactlyOnce || !entry.queue.is_empty();
+                delivery.stored = self.write_down(session, &delivery, false);
+                if delivery.stored.is_none() {
+                    self.drop_for(session);
+                    return;
+                }
+                if waits {
+                    self.park(session, delivery, now);
+                    return;
+                }
+            }
+            packet_id = self.begin_numbered(session, delivery.clone());
+            if packet_id.is_none() {
+                return;
+            }
+        } else if delivery.qos > QoS::AtMostOnce {
             let kept = (entry.is_durable() || delivery.group.is_some()).then(|| {
                 self.budget.hold(entry, &delivery);
                 Box::new(delivery.clone())
@@ -357,7 +403,8 @@ impl Clients {
                 return;
             }
         }
-        if !self.write_delivery(id, &delivery, packet_id, false, now)
+        let again = delivery.stored.is_some_and(|stored| stored.again);
+        if !self.write_delivery(id, &delivery, packet_id, again, now)
             && let Some(packet_id) = packet_id
         {
             self.end_exchange(session, packet_id, awaiting(delivery.qos));
@@ -457,7 +504,10 @@ impl Clients {
 
     /// Drops everything that a session waits for.
     pub(crate) fn discard_messages(&mut self, session: &mut Session) {
-        for queued in std::mem::take(&mut session.queue) {
+        let store = session.store.as_mut();
+        let recent = store.map(|store| std::mem::take(&mut store.recent));
+        let queue = std::mem::take(&mut session.queue);
+        for queued in queue.into_iter().chain(recent.unwrap_or_default()) {
             self.budget.release(session, &queued.delivery);
         }
         for exchange in session.outgoing.take_all() {
@@ -468,12 +518,19 @@ impl Clients {
     }
 
     /// What of a session's messages another member of a group may take: all that was not sent yet, and, when the session
-    /// is over, QoS 1 messages that were sent and not acknowledged (MQTT 5, 4.8.2).
-    pub(crate) fn take_shared(&mut self, session: SessionId, over: bool) -> Vec<Delivery> {
+    /// is over, QoS 1 messages that were sent and not acknowledged (MQTT 5, 4.8.2). What stays behind in the store keeps the
+    /// rest there, or the order would be lost.
+    pub(crate) fn take_shared(
+        &mut self,
+        session: SessionId,
+        over: bool,
+        is_wanted: impl Fn(GroupId) -> bool,
+    ) -> Vec<Delivery> {
         let Some(entry) = self.sessions.get_mut(session) else {
             return Vec::new();
         };
-        if entry.groups.is_empty() && !over {
+        let has_gap = entry.store.as_ref().is_some_and(|store| store.gap > 0);
+        if (entry.groups.is_empty() || has_gap) && !over {
             return Vec::new();
         }
         let mut taken = Vec::new();
@@ -491,7 +548,7 @@ impl Clients {
         }
         let mut kept = std::collections::VecDeque::new();
         for queued in std::mem::take(&mut entry.queue) {
-            if queued.delivery.group.is_some() {
+            if queued.delivery.group.is_some_and(&is_wanted) {
                 taken.push(queued.delivery);
             } else {
                 kept.push_back(queued);
@@ -501,11 +558,15 @@ impl Clients {
             self.budget.release(entry, delivery);
         }
         entry.queue = kept;
+        for delivery in &mut taken {
+            self.write_off_delivery(session, delivery);
+            delivery.stored = None;
+        }
         taken
     }
 }
 
-fn awaiting(qos: QoS) -> Awaiting {
+pub(super) fn awaiting(qos: QoS) -> Awaiting {
     match qos {
         QoS::ExactlyOnce => Awaiting::PubRec,
         QoS::AtMostOnce | QoS::AtLeastOnce => Awaiting::PubAck,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::connection::{Admission, Connection};
 use super::message::Message;
+use super::pending::StoreCondition;
 use super::publish::collect_forwarded;
 use super::session::{PendingWill, Session};
 use super::time::Timestamp;
@@ -74,12 +75,20 @@ impl Broker {
             let sentence = "The session belongs to another principal";
             return Err(Refusal::new(ReasonCode::NotAuthorized, sentence));
         }
+        let expiry = capped_expiry(connect.properties.session_expiry_interval, limits);
+        if expiry > 0 && self.clients.pending.condition() == StoreCondition::Failing {
+            self.clients.statistics.quota_refusals += 1;
+            let sentence = "The session cannot be stored now";
+            return Err(Refusal::new(ReasonCode::ServerUnavailable, sentence));
+        }
         let sessions_max = usize::try_from(self.limits.sessions_max).unwrap_or(usize::MAX);
         if known.is_none() && self.clients.sessions.len() >= sessions_max {
             self.clients.statistics.quota_refusals += 1;
             let sentence = "No room for another session";
             return Err(Refusal::new(ReasonCode::QuotaExceeded, sentence));
         }
+        let known_store = known.and_then(|id| self.clients.sessions.get(id)?.store.as_ref());
+        let was_stored = known_store.is_some();
         if let Some(session) = known {
             self.take_over(session, now);
             if connect.clean_start {
@@ -93,8 +102,11 @@ impl Broker {
             .clients
             .connections
             .insert(Connection::new(admission, session, now));
-        let expiry = capped_expiry(connect.properties.session_expiry_interval, limits);
         self.attach(session, id, admission, expiry);
+        self.write_session(session);
+        if was_stored && resumed.is_none() {
+            self.hold(id);
+        }
         self.arm_connection_timers(id, admission, now);
         self.write_connack(id, admission, client_id, resumed.is_some(), expiry);
         if let Some(session) = self.clients.sessions.get_mut(session) {
@@ -276,7 +288,7 @@ impl Broker {
 }
 
 /// The key of a session: clients of different mount points do not know of each other, whatever their identifiers.
-fn session_key(mount_point: &str, client_id: &str) -> Box<str> {
+pub(super) fn session_key(mount_point: &str, client_id: &str) -> Box<str> {
     // An identifier cannot contain U+0000, so the key is unambiguous.
     [mount_point, "\0", client_id].concat().into()
 }
@@ -305,7 +317,14 @@ fn pending_will(will: &Will<'_>, mount_point: &str) -> PendingWill {
     let payload = bytes::Bytes::copy_from_slice(will.payload);
     let forwarded = collect_forwarded(&will.properties);
     PendingWill {
-        message: Message::new(&topic, payload, forwarded.into(), will.qos, None),
+        message: Message::new(
+            &topic,
+            payload,
+            forwarded.into(),
+            will.qos,
+            Timestamp::default(),
+            None,
+        ),
         expiry_interval: will.properties.message_expiry_interval,
         retain: will.retain,
         delay_interval: will.delay_interval,

@@ -1,10 +1,12 @@
 //! What the core knows of one network connection, from the accepted CONNECT to its end.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::outbox::Outbox;
+use super::pending::Withheld;
 use super::time::Timestamp;
 use super::{ConnectionId, SessionId};
 use crate::limits::PortLimits;
@@ -54,6 +56,12 @@ pub struct Connection {
     pub(crate) ended_by: Option<EndedBy>,
     /// Nothing more is sent or handled; the link closes when it has written the outbox.
     pub(crate) closing: bool,
+    /// Nothing is handed out before this batch is stored: the CONNACK of a session that is stored promises that it is.
+    pub(crate) held_for: u64,
+    /// Nothing is handed out before the first messages are read from the store, so that they follow the CONNACK.
+    pub(crate) awaits_load: bool,
+    /// Answers that wait for their batch, in order.
+    pub(crate) withheld: VecDeque<Withheld>,
     /// A publisher waited for this receiver in vain: nobody waits for it again until it has caught up.
     pub(crate) slow: bool,
     /// QoS 2 messages taken on this connection and not released; the quota is the connection's, not the session's (4.9).
@@ -121,6 +129,9 @@ impl Connection {
             is_walking: false,
             ended_by: None,
             closing: false,
+            held_for: 0,
+            awaits_load: false,
+            withheld: VecDeque::new(),
             slow: false,
             unreleased: 0,
             send_quota: properties.receive_maximum.min(limits.inflight_messages_max),

@@ -14,6 +14,12 @@ pub enum Effect {
     Pause(ConnectionId),
     /// Read again from this connection, which was told to pause.
     Resume(ConnectionId),
+    /// Changes wait to be stored: take them with [`Broker::take_batch`](super::Broker::take_batch), at once if
+    /// [`Broker::is_store_awaited`](super::Broker::is_store_awaited).
+    Store,
+    /// Messages of this session are to be read from the store: see
+    /// [`Broker::load_request`](super::Broker::load_request).
+    Load(SessionId),
     /// Messages for this session are being dropped because a bound is reached: the first of a burst, for the journal.
     Overflow(SessionId),
 }

@@ -2,11 +2,13 @@
 
 use super::connect::capped_expiry;
 use super::connection::EndedBy;
+use super::persist::Change;
 use super::publication::Publication;
 use super::session::PendingWill;
+use super::shared::GroupId;
 use super::time::Timestamp;
 use super::timers::Timer;
-use super::{Broker, ConnectionId, Next, SessionId};
+use super::{Broker, ConnectionId, Next, SessionId, stored};
 use crate::mqtt::encode;
 use crate::mqtt::{Auth, AuthProperties, Disconnect, DisconnectProperties, ReasonCode, Violation};
 
@@ -98,7 +100,11 @@ impl Broker {
         }
         // Only a normal disconnection takes the will away (MQTT-3.14.4-3).
         if disconnect.reason == ReasonCode::Success {
-            session.will = None;
+            let had_will = session.will.take().is_some();
+            if had_will && session.store.is_some() {
+                // A will that was taken back must not be published after a restart.
+                self.clients.pending.force(&mut self.clients.effects);
+            }
         }
         self.clients.close(id);
         self.detach(id, now);
@@ -162,8 +168,31 @@ impl Broker {
                 .timers
                 .arm(at, Timer::SessionExpiry(session_id));
         }
-        let shared = self.clients.take_shared(session_id, false);
+        let groups = self.groups_with_others(session_id);
+        let shared = self
+            .clients
+            .take_shared(session_id, false, |group| groups.contains(&group));
+        self.clients.unload(session_id);
+        self.write_session(session_id);
         self.redistribute(shared, now);
+    }
+
+    /// The shared subscriptions of a session that have another member who is connected.
+    fn groups_with_others(&mut self, id: SessionId) -> Vec<GroupId> {
+        let clients = &self.clients;
+        let Some(session) = clients.sessions.get(id) else {
+            return Vec::new();
+        };
+        let is_there = |other: SessionId| {
+            let other = clients.sessions.get(other).filter(|_| other != id);
+            other.is_some_and(|other| other.connection.is_some())
+        };
+        let mut groups = session.groups.clone();
+        groups.retain(|group| {
+            let members = self.subscriptions.group_mut(*group);
+            members.is_some_and(|members| members.sessions().any(is_there))
+        });
+        groups
     }
 
     fn arm_will(&mut self, id: SessionId, at: Timestamp) {
@@ -225,9 +254,15 @@ impl Broker {
         for group in std::mem::take(&mut session.groups) {
             self.subscriptions.leave(group, id);
         }
-        let shared = self.clients.take_shared(id, true);
+        let shared = self.clients.take_shared(id, true, |_| true);
         if let Some(mut session) = self.clients.sessions.remove(id) {
             self.sessions_by_key.remove(&session.key);
+            if let Some(store) = &session.store {
+                self.sessions_by_store.remove(&store.id.get());
+                let change = Change::SessionEnd(store.id);
+                self.clients.pending.add(change, &mut self.clients.effects);
+            }
+            stored::give_back(&mut self.clients, &session);
             self.clients.discard_messages(&mut session);
         }
         self.redistribute(shared, now);

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 use super::message::Delivery;
 use crate::mqtt::PacketId;
 
+/// Packet identifiers that there are.
+const ROUND: u64 = 65_535;
+
 /// What an exchange that we began waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -24,6 +27,8 @@ pub(crate) struct Exchange {
     pub(crate) awaiting: Awaiting,
     /// How often the packet identifiers had gone round when this one was taken.
     round: u32,
+    /// The number of the delivery where it is stored, else 0.
+    pub(crate) number: u64,
     /// The message, where it may have to be sent again: to a session that outlives its connection, or to another member
     /// of a shared subscription.
     pub(crate) delivery: Option<Box<Delivery>>,
@@ -62,9 +67,47 @@ impl Outgoing {
             packet_id,
             awaiting,
             round: self.round,
+            number: 0,
             delivery,
         });
         Some(packet_id)
+    }
+
+    /// Begins the exchange of a stored delivery, whose packet identifier follows from its number: so the identifier is the
+    /// same after a restart, without being written anywhere. `None` if an exchange of the round before still has it.
+    pub(crate) fn begin_numbered(
+        &mut self,
+        awaiting: Awaiting,
+        number: u64,
+        delivery: Option<Box<Delivery>>,
+    ) -> Option<PacketId> {
+        let packet_id = numbered_id(number)?;
+        if !self.is_free(number) {
+            return None;
+        }
+        self.exchanges.push_back(Exchange {
+            packet_id,
+            awaiting,
+            round: 0,
+            number,
+            delivery,
+        });
+        Some(packet_id)
+    }
+
+    /// Takes up the exchange of a stored delivery that waits for PUBCOMP.
+    pub(crate) fn begin_released(&mut self, number: u64) -> Option<PacketId> {
+        self.begin_numbered(Awaiting::PubComp, number, None)
+    }
+
+    /// Whether the identifier of a stored delivery is free. Numbers rise, so only an exchange that began a whole round ago
+    /// can have it.
+    pub(crate) fn is_free(&self, number: u64) -> bool {
+        let oldest = self
+            .exchanges
+            .front()
+            .map_or(number, |oldest| oldest.number);
+        number < oldest + ROUND
     }
 
     /// The next identifier that no exchange uses. Identifiers are taken in turn, so one can be in use only if it was
@@ -141,6 +184,13 @@ impl Outgoing {
         self.exchanges.get_mut(position)
     }
 
+    /// The message of the exchange of a stored delivery.
+    pub(crate) fn find_delivery(&mut self, number: u64) -> Option<&mut Delivery> {
+        let mut exchanges = self.exchanges.iter_mut();
+        let exchange = exchanges.find(|exchange| exchange.number == number)?;
+        exchange.delivery.as_deref_mut()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
         self.exchanges.iter_mut()
     }
@@ -162,6 +212,12 @@ impl Outgoing {
             self.exchanges = VecDeque::new();
         }
     }
+}
+
+/// The packet identifier of the stored delivery with this number, which counts from 1.
+fn numbered_id(number: u64) -> Option<PacketId> {
+    let id = number.checked_sub(1)? % ROUND + 1;
+    PacketId::new(u16::try_from(id).ok()?)
 }
 
 /// Identifiers of QoS 2 messages that a client has published and not yet released, sorted.

@@ -18,7 +18,14 @@ impl Broker {
             subscriptions: u64::from(self.subscriptions.len()),
             retained_messages: count(self.retained.len()),
             retained_bytes: self.retained.bytes(),
-            queued_messages: self.clients.budget.deliveries(),
+            queued_messages: self
+                .clients
+                .sessions
+                .iter()
+                .map(|(_, session)| session.load())
+                .sum(),
+            stored_messages: self.clients.pending.stored_deliveries,
+            stored_bytes: self.clients.pending.stored_bytes,
             queued_bytes: self.clients.budget.bytes(),
             ..self.clients.statistics.clone()
         }
@@ -105,8 +112,11 @@ impl Broker {
             session_expiry_interval: session.expiry_interval,
             subscriptions: session.subscriptions(),
             inflight_messages: session.outgoing.len(),
-            queued_messages: session.queue.len(),
-            queued_bytes: session.held_bytes,
+            queued_messages: session.queued(),
+            queued_bytes: session
+                .store
+                .as_ref()
+                .map_or(session.held_bytes, |store| store.bytes),
             dropped_messages: session.dropped,
         }
     }

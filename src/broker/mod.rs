@@ -41,6 +41,7 @@
 
 mod arena;
 mod clients;
+mod commit;
 mod connect;
 mod connection;
 mod effect;
@@ -51,13 +52,17 @@ mod levels;
 mod listing;
 mod message;
 mod outbox;
+mod pending;
+mod persist;
 mod publication;
 mod publish;
+mod restore;
 mod retained;
 mod route;
 mod session;
 mod shared;
 mod statistics;
+mod stored;
 mod subscribe;
 mod subscriptions;
 mod sys_topics;
@@ -71,12 +76,13 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::limits::{Limits, PAUSE_INTERVAL, PAUSE_MAX};
+use crate::limits::{Limits, PAUSE_INTERVAL, PAUSE_MAX, PortLimits};
 use crate::mqtt::encode;
 use crate::mqtt::{Ack, AckKind, Packet, PacketId, ReasonCode, Violation};
 use clients::Clients;
 use connection::Connection;
 use inflight::Awaiting;
+use pending::Answer;
 use publication::Publication;
 use retained::Retained;
 use route::RouteCache;
@@ -89,7 +95,13 @@ pub use arena::Id;
 pub use connect::Refusal;
 pub use connection::{Admission, EndedBy, PortPolicy};
 pub use effect::{Effect, Next};
+pub use message::Message;
 pub use outbox::Outbox;
+pub use pending::StoreCondition;
+pub use persist::{
+    Batch, Change, DeliveryRecord, LoadRequest, LoadedDelivery, Restored, RestoredSession,
+    SessionRecord, StoreId, SubscriptionRecord, WillRecord,
+};
 pub use statistics::{ClientInfo, ConnectionInfo, Statistics};
 pub use time::Timestamp;
 
@@ -103,8 +115,12 @@ pub type SessionId = Id<Session>;
 #[derive(Debug)]
 pub struct Broker {
     limits: Limits,
+    /// For sessions whose port is not known yet.
+    default_limits: Arc<PortLimits>,
     clients: Clients,
     sessions_by_key: HashMap<Box<str>, SessionId, FixedState>,
+    /// By the number of the session in the store.
+    sessions_by_store: HashMap<u64, SessionId, FixedState>,
     subscriptions: Subscriptions,
     routes: RouteCache,
     retained: Retained,
@@ -120,14 +136,17 @@ impl Broker {
         let mut broker = Self {
             clients: Clients {
                 queue_bytes_max: limits.queue_bytes_max,
+                stored_bytes_max: limits.stored_bytes_max,
                 ..Clients::default()
             },
             sessions_by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
+            sessions_by_store: HashMap::with_hasher(FixedState::with_seed(seed)),
             subscriptions: Subscriptions::new(seed),
             routes: RouteCache::default(),
             retained: Retained::default(),
             sys: SysTopics::new(version),
             effects_from: 0,
+            default_limits: Arc::new(limits.port.clone()),
             limits,
         };
         broker.arm_sys(Timestamp::default());
@@ -138,6 +157,8 @@ impl Broker {
     pub fn set_limits(&mut self, limits: Limits, now: Timestamp) {
         let sys_changed = limits.sys_interval != self.limits.sys_interval;
         self.clients.queue_bytes_max = limits.queue_bytes_max;
+        self.clients.stored_bytes_max = limits.stored_bytes_max;
+        self.default_limits = Arc::new(limits.port.clone());
         self.limits = limits;
         if sys_changed {
             self.arm_sys(now);
@@ -171,9 +192,14 @@ impl Broker {
                 Timer::CredentialExpiry(id) => self.handle_credential_expiry(id),
                 Timer::PauseEnd(id) => self.handle_pause_end(id, now),
                 Timer::SessionExpiry(id) => self.handle_session_expiry(id, at, now),
-                Timer::WillDelay(id) => self.publish_will(id, now),
+                Timer::WillDelay(id) => {
+                    self.publish_will(id, now);
+                    self.write_session(id);
+                }
                 Timer::Sys => {
-                    self.retained.sweep(now);
+                    for topic in self.retained.sweep(now) {
+                        self.write_retained(Change::RetainedEnd(topic));
+                    }
                     self.publish_sys_topics(now);
                     self.arm_sys(now);
                 }
@@ -187,6 +213,10 @@ impl Broker {
         let Some(connection) = self.clients.connections.get_mut(id) else {
             return Outbox::default();
         };
+        if connection.held_for > 0 || connection.awaits_load {
+            connection.announced = false;
+            return Outbox::default();
+        }
         // The link is here: whatever is encoded below needs no announcement.
         connection.announced = true;
         let bound = connection.outbox_bytes_max();
@@ -283,7 +313,10 @@ impl Broker {
     #[must_use]
     pub fn is_congested(&self, id: ConnectionId) -> bool {
         let connection = self.clients.connections.get(id);
-        connection.is_some_and(|connection| connection.outbox.len() > connection.outbox_bytes_max())
+        connection.is_some_and(|connection| {
+            connection.outbox.len() > connection.outbox_bytes_max()
+                || connection.withheld.len() > commit::WITHHELD_MAX
+        })
     }
 
     /// Counts bytes that were read from a client.
@@ -319,14 +352,13 @@ impl Broker {
         reason: ReasonCode,
         text: Option<&'static str>,
     ) {
-        let Some(connection) = self.clients.connections.get(id) else {
-            return;
+        let answer = Answer::Ack {
+            kind,
+            packet_id,
+            reason,
+            text,
         };
-        let version = connection.version;
-        let text = text.and_then(|text| connection.reason_string(text));
-        self.write(id, |out| {
-            encode::ack(out, version, kind, packet_id, reason, text)
-        });
+        self.answer(id, answer, false);
     }
 
     /// PUBACK or PUBCOMP: an exchange is over.
@@ -356,15 +388,22 @@ impl Broker {
             return self.handle_acknowledgement(id, ack.packet_id, Awaiting::PubRec, now);
         }
         let session = self.clients.connections.get(id).map(|c| c.session);
-        let Some(session) = session.and_then(|id| self.clients.sessions.get_mut(id)) else {
+        let Some(session_id) = session else {
             return Ok(Next::Close);
         };
+        let Some(session) = self.clients.sessions.get_mut(session_id) else {
+            return Ok(Next::Close);
+        };
+        let before = self.clients.pending.len();
         let known = match session.outgoing.find_mut(ack.packet_id) {
             Some(exchange) if exchange.awaiting != Awaiting::PubAck => {
                 exchange.awaiting = Awaiting::PubComp;
-                let delivery = exchange.delivery.take();
+                let (number, delivery) = (exchange.number, exchange.delivery.take());
                 if let Some(delivery) = delivery {
                     self.clients.budget.release(session, &delivery);
+                    if number > 0 {
+                        self.clients.write_release(session_id, number, &delivery);
+                    }
                 }
                 true
             }
@@ -375,7 +414,14 @@ impl Broker {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.acknowledge(id, AckKind::PubRel, ack.packet_id, reason, None);
+        // After PUBREL the client forgets the identifier: a restart must not send the message again.
+        let answer = Answer::Ack {
+            kind: AckKind::PubRel,
+            packet_id: ack.packet_id,
+            reason,
+            text: None,
+        };
+        self.answer(id, answer, self.clients.pending.len() > before);
         Ok(Next::Continue)
     }
 
@@ -384,7 +430,13 @@ impl Broker {
         let Some(session) = self.session_of(id) else {
             return Ok(Next::Close);
         };
-        let reason = if session.incoming.remove(ack.packet_id) {
+        let store = session.store.as_ref().map(|store| store.id);
+        let is_known = session.incoming.remove(ack.packet_id);
+        if let Some(store) = store.filter(|_| is_known) {
+            let change = Change::ReceivedEnd(store, ack.packet_id);
+            self.clients.pending.add(change, &mut self.clients.effects);
+        }
+        let reason = if is_known {
             if let Some(connection) = self.clients.connections.get_mut(id) {
                 connection.unreleased = connection.unreleased.saturating_sub(1);
             }
@@ -392,7 +444,14 @@ impl Broker {
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.acknowledge(id, AckKind::PubComp, ack.packet_id, reason, None);
+        // After PUBCOMP the client may use the identifier for another message.
+        let answer = Answer::Ack {
+            kind: AckKind::PubComp,
+            packet_id: ack.packet_id,
+            reason,
+            text: None,
+        };
+        self.answer(id, answer, is_known && store.is_some());
         Ok(Next::Continue)
     }
 

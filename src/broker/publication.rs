@@ -24,6 +24,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) received_at: Timestamp,
     /// More than one session gets it: large payloads are worth sharing, and encoded images worth keeping.
     pub(crate) fans_out: bool,
+    /// The publisher waits for an answer, and is told if the message cannot be stored.
+    pub(crate) is_refusable: bool,
     /// A receiver that is behind, for which the publisher should wait.
     pub(crate) behind: Option<ConnectionId>,
     kept: Option<Arc<Message>>,
@@ -49,6 +51,7 @@ impl<'a> Publication<'a> {
             publisher: None,
             received_at,
             fans_out: false,
+            is_refusable: false,
             behind: None,
             kept: None,
             shared_payload: None,
@@ -90,6 +93,7 @@ impl<'a> Publication<'a> {
             payload,
             self.forwarded.into(),
             self.qos,
+            self.received_at,
             self.message_expiry_interval
                 .map(|seconds| self.received_at.plus_secs(seconds)),
         ));

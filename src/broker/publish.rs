@@ -1,14 +1,18 @@
 //! PUBLISH from a client, and the way of every message to its receivers.
 
+use std::sync::Arc;
+
 use super::clients::Delivered;
 use super::message::Delivery;
+use super::pending::{Answer, StoreCondition};
+use super::persist::Change;
 use super::publication::Publication;
 use super::route::Target;
 use super::shared::GroupId;
 use super::subscriptions::Subscriber;
 use super::time::Timestamp;
-use super::{Broker, ConnectionId, Next};
-use crate::mqtt::{AckKind, Publish, PublishProperties, QoS, ReasonCode, Violation};
+use super::{Broker, ConnectionId, Next, SessionId};
+use crate::mqtt::{AckKind, PacketId, Publish, PublishProperties, QoS, ReasonCode, Violation};
 use crate::policy::{Action, Decision};
 
 /// How many receivers a message had.
@@ -111,6 +115,7 @@ impl Broker {
                 return Err(Violation::ReceiveMaximumExceeded);
             }
         }
+        let before = self.clients.pending.len();
         let (reason, text, next) = if decision == Decision::Denied {
             self.clients.statistics.authorization_denials += 1;
             let text = "not allowed to publish to this topic";
@@ -118,7 +123,14 @@ impl Broker {
         } else {
             self.route_publish(id, publish, topic, now)
         };
-        self.acknowledge_publish(id, publish, reason, text);
+        if next == Next::Close {
+            return Ok(next);
+        }
+        self.acknowledge_publish(id, publish, reason, text, before);
+        let has_added = self.clients.pending.len() > before;
+        if next == Next::Continue && has_added && self.stall(id) {
+            return Ok(Next::Pause);
+        }
         Ok(next)
     }
 
@@ -151,6 +163,17 @@ impl Broker {
         if let Some(connection) = self.clients.connections.get(id) {
             publication.publisher = Some(connection.session);
             v5 = connection.version.is_v5();
+        }
+        publication.is_refusable = publish.qos > QoS::AtMostOnce;
+        if publication.is_refusable && self.is_unstorable(&publication) {
+            self.clients.statistics.quota_refusals += 1;
+            let text = "the message cannot be stored now";
+            if v5 {
+                return (ReasonCode::QuotaExceeded, text, Next::Continue);
+            }
+            // An acknowledgement would promise what cannot be kept, and there is no other answer.
+            self.disconnect(id, ReasonCode::QuotaExceeded, text);
+            return (ReasonCode::QuotaExceeded, text, Next::Close);
         }
         if publish.retain && !self.retain(&mut publication) {
             self.clients.statistics.quota_refusals += 1;
@@ -186,41 +209,104 @@ impl Broker {
         publish: &Publish<'_>,
         reason: ReasonCode,
         text: &'static str,
+        before: usize,
     ) {
         let Some(packet_id) = publish.packet_id else {
             return;
         };
         let text = (!text.is_empty()).then_some(text);
-        if publish.qos == QoS::AtLeastOnce {
-            self.acknowledge(id, AckKind::PubAck, packet_id, reason, text);
-            return;
+        let mut kind = AckKind::PubAck;
+        if publish.qos == QoS::ExactlyOnce {
+            kind = AckKind::PubRec;
+            self.receive(id, packet_id, reason.is_error());
         }
-        let refused = reason.is_error();
-        if let Some(connection) = self.clients.connections.get_mut(id)
-            && !(refused && connection.version.is_v5())
-            && let Some(session) = self.clients.sessions.get_mut(connection.session)
+        let answer = Answer::Ack {
+            kind,
+            packet_id,
+            reason,
+            text,
+        };
+        let promises = self.clients.pending.len() > before;
+        self.answer(id, answer, promises);
+    }
+
+    /// Notes the identifier of a QoS 2 message, so that it is taken once, unless the client is told that it was refused.
+    fn receive(&mut self, id: ConnectionId, packet_id: PacketId, is_refused: bool) {
+        let clients = &mut self.clients;
+        if let Some(connection) = clients.connections.get_mut(id)
+            && !(is_refused && connection.version.is_v5())
+            && let Some(session) = clients.sessions.get_mut(connection.session)
         {
             session.incoming.insert(packet_id);
             connection.unreleased = connection.unreleased.saturating_add(1);
+            if let Some(store) = &session.store {
+                let change = Change::Received(store.id, packet_id);
+                clients.pending.add(change, &mut clients.effects);
+            }
         }
-        self.acknowledge(id, AckKind::PubRec, packet_id, reason, text);
+    }
+
+    /// Whether a QoS 1 or 2 message would have to be stored to be acknowledged, and cannot be.
+    fn is_unstorable(&mut self, publication: &Publication<'_>) -> bool {
+        let condition = self.clients.pending.condition();
+        let is_failing = match condition {
+            StoreCondition::Absent | StoreCondition::Ready => return false,
+            StoreCondition::Missing | StoreCondition::Full => false,
+            StoreCondition::Failing => true,
+        };
+        if publication.retain {
+            let is_new = self.retained.get(publication.topic).is_none();
+            let grows = is_new && !publication.payload.is_empty();
+            if condition != StoreCondition::Full || grows {
+                return true;
+            }
+        }
+        let hash = self.subscriptions.hash(publication.topic);
+        let topic = publication.topic;
+        let cached = self.routes.take(&mut self.subscriptions, hash, topic);
+        let clients = &self.clients;
+        let needs_store = |session: SessionId| {
+            let session = clients.sessions.get(session);
+            session.is_some_and(|s| s.is_durable() && (is_failing || s.connection.is_none()))
+        };
+        let is_direct = |target: &Target| {
+            publication.qos.min(target.qos) > QoS::AtMostOnce && needs_store(target.session)
+        };
+        let mut unstorable = cached.route.targets.iter().any(is_direct);
+        for group in &cached.route.groups {
+            if let Some(members) = self.subscriptions.group_mut(*group) {
+                unstorable |= members.sessions().all(needs_store);
+            }
+        }
+        self.routes.put_back(hash, cached);
+        unstorable
     }
 
     /// Sets or clears the retained message of a topic; false if there is no room for it (MQTT 5, 3.3.1.3).
     pub(super) fn retain(&mut self, publication: &mut Publication<'_>) -> bool {
         if publication.payload.is_empty() {
-            self.retained.clear(publication.topic);
+            if self.retained.clear(publication.topic) {
+                self.write_retained(Change::RetainedEnd(publication.topic.into()));
+            }
             return true;
         }
         let message = publication.keep();
         let replaces = self.retained.get(publication.topic).is_some();
         let count = u64::try_from(self.retained.len()).unwrap_or(u64::MAX);
-        let room = replaces || count < u64::from(self.limits.retained_messages_max);
+        let is_full = self.clients.pending.condition() == StoreCondition::Full;
+        let room = replaces || !is_full && count < u64::from(self.limits.retained_messages_max);
         if !room || self.retained.bytes_with(&message) > self.limits.retained_bytes_max {
             return false;
         }
+        self.write_retained(Change::Retained(Arc::clone(&message)));
         self.retained.set(message);
         true
+    }
+
+    pub(super) fn write_retained(&mut self, change: Change) {
+        if self.clients.pending.is_attached() {
+            self.clients.pending.add(change, &mut self.clients.effects);
+        }
     }
 
     /// Gives a message to everybody who has subscribed to its topic.

@@ -49,6 +49,8 @@ pub(crate) struct RetainedCursor {
     mount_len: usize,
     pub(crate) qos: QoS,
     pub(crate) identifier: Option<u32>,
+    /// The walk begins when this batch is stored, so that the SUBACK comes first.
+    pub(crate) not_before: u64,
     /// Where the walk goes on.
     pub(crate) from: Bound<String>,
 }
@@ -62,6 +64,7 @@ impl RetainedCursor {
             filter: filter.into(),
             qos,
             identifier,
+            not_before: 0,
         }
     }
 }
@@ -108,17 +111,20 @@ impl Retained {
         }
     }
 
-    /// Removes all messages that have expired.
-    pub(crate) fn sweep(&mut self, now: Timestamp) {
+    /// Removes all messages that have expired, and returns their topics.
+    pub(crate) fn sweep(&mut self, now: Timestamp) -> Vec<Box<str>> {
         let mut freed = 0;
+        let mut topics = Vec::new();
         self.entries.retain(|entry| {
             let keep = !entry.0.is_expired(now);
             if !keep {
                 freed += entry.0.bytes();
+                topics.push(entry.0.topic.clone());
             }
             keep
         });
         self.bytes -= freed;
+        topics
     }
 
     /// The next message that the filter of `cursor` matches. Looks at no more topics than `steps` says, and takes off what
@@ -251,6 +257,7 @@ mod tests {
                 Bytes::new(),
                 Box::default(),
                 QoS::AtMostOnce,
+                Timestamp::default(),
                 None,
             )));
         }

@@ -9,6 +9,7 @@ use super::inflight::{Incoming, Outgoing};
 use super::message::{Delivery, Message};
 use super::retained::RetainedCursor;
 use super::shared::GroupId;
+use super::stored::StoredSession;
 use super::subscriptions::FilterId;
 use super::time::Timestamp;
 
@@ -59,6 +60,8 @@ pub struct Session {
     pub(crate) dropped: u64,
     /// A drop was reported and the client has not caught up since.
     pub(crate) overflowing: bool,
+    /// What is stored of the session, if it is.
+    pub(crate) store: Option<Box<StoredSession>>,
 }
 
 impl Session {
@@ -82,6 +85,7 @@ impl Session {
             retained: VecDeque::new(),
             dropped: 0,
             overflowing: false,
+            store: None,
         }
     }
 
@@ -98,7 +102,17 @@ impl Session {
 
     /// What waits for the client, as a measure of its load.
     pub(crate) fn load(&self) -> u64 {
-        u64::try_from(self.queue.len() + self.outgoing.len()).unwrap_or(u64::MAX)
+        u64::try_from(self.outgoing.len() + self.queued()).unwrap_or(u64::MAX)
+    }
+
+    /// Messages that wait to be sent, in memory or in the store.
+    pub(crate) fn queued(&self) -> usize {
+        match &self.store {
+            Some(store) => usize::try_from(store.deliveries)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(self.outgoing.len()),
+            None => self.queue.len(),
+        }
     }
 
     /// Begins to send retained messages; a walk by the same filter that is still under way begins anew.

@@ -38,6 +38,10 @@ impl SharedGroup {
         self.filter
     }
 
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.members.iter().map(|member| member.session)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -51,8 +51,12 @@ pub struct Statistics {
     pub retained_bytes: u64,
     /// Messages queued or in flight for sessions now.
     pub queued_messages: u64,
-    /// Bytes of these messages, each message counted once.
+    /// Bytes of memory that queued messages take, each message counted once.
     pub queued_bytes: u64,
+    /// Messages that are stored for sessions.
+    pub stored_messages: u64,
+    /// What they count in the budget of what is stored.
+    pub stored_bytes: u64,
 }
 
 impl Statistics {

@@ -1,8 +1,11 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
 
 use super::message::Delivery;
+use super::pending::{Answer, StoreCondition};
+use super::persist::{Change, SubscriptionRecord};
 use super::retained::{RetainedCursor, Walk};
-use super::subscriptions::Subscriber;
+use super::session::Session;
+use super::subscriptions::{Subscriber, Subscriptions};
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next, SessionId};
 use crate::limits::{
@@ -28,6 +31,7 @@ impl Broker {
         };
         let (session, version) = (connection.session, connection.version);
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        let before = self.clients.pending.len();
         if version.is_v5() {
             check_available(subscribe, &connection.port.limits)?;
         }
@@ -39,10 +43,10 @@ impl Broker {
             }
             reasons.push(reason);
         }
-        let packet_id = subscribe.packet_id;
-        self.write(id, |out| {
-            encode::suback(out, version, packet_id, &reasons, None)
-        });
+        let mut packet = Vec::new();
+        encode::suback(&mut packet, version, subscribe.packet_id, &reasons, None);
+        let promises = self.clients.pending.len() > before;
+        self.answer(id, Answer::Packet(packet.into()), promises);
         self.fill(id, now);
         Ok(Next::Continue)
     }
@@ -79,6 +83,9 @@ impl Broker {
             Subscriber::new(session_id, &options, identifier).behind(mount_point, filter.filter());
         let mount_len = mount_point.len();
         let known = self.subscriptions.has(&mounted, share_name, session_id);
+        if session.store.is_some() && self.clients.pending.condition() == StoreCondition::Failing {
+            return ReasonCode::QuotaExceeded;
+        }
         if !known
             && (self.subscriptions.is_full(self.limits.subscriptions_max)
                 || session.subscriptions() >= subscriptions_max
@@ -86,32 +93,30 @@ impl Broker {
         {
             return ReasonCode::QuotaExceeded;
         }
-        let added = match share_name {
-            None => self
-                .subscriptions
-                .subscribe(&mounted, subscriber)
-                .map(|(place, _)| session.add_filter(place)),
-            Some(name) => {
-                self.subscriptions
-                    .join(name, &mounted, subscriber)
-                    .map(|(group, replaced)| {
-                        if !replaced {
-                            session.groups.push(group);
-                        }
-                    })
-            }
-        };
-        if added.is_none() {
+        if !add(
+            &mut self.subscriptions,
+            session,
+            share_name,
+            &mounted,
+            subscriber,
+        ) {
             return ReasonCode::QuotaExceeded;
         }
         if !known {
             session.filter_bytes += text.len();
         }
+        if let Some(store) = &session.store {
+            let filter = stored_filter(share_name, &mounted);
+            let record = subscription_record(filter, &options, identifier);
+            let change = Change::Subscription(store.id, record);
+            self.clients.pending.add(change, &mut self.clients.effects);
+        }
         if retain_available && share_name.is_none() && options.retain_handling.wants(!known) {
-            session.begin_retained(
-                RetainedCursor::new(mounted, mount_len, qos, identifier),
-                known,
-            );
+            let mut cursor = RetainedCursor::new(mounted, mount_len, qos, identifier);
+            if session.store.is_some() {
+                cursor.not_before = self.clients.pending.open_number;
+            }
+            session.begin_retained(cursor, known);
         }
         granted(qos)
     }
@@ -158,13 +163,14 @@ impl Broker {
         let (session, version) = (connection.session, connection.version);
         let mount_point = connection.port.clone();
         let mut reasons = Vec::new();
+        let before = self.clients.pending.len();
         for filter in unsubscribe.filters {
             reasons.push(self.unsubscribe(session, &mount_point.mount_point, filter));
         }
-        let packet_id = unsubscribe.packet_id;
-        self.write(id, |out| {
-            encode::unsuback(out, version, packet_id, &reasons, None)
-        });
+        let mut packet = Vec::new();
+        encode::unsuback(&mut packet, version, unsubscribe.packet_id, &reasons, None);
+        let promises = self.clients.pending.len() > before;
+        self.answer(id, Answer::Packet(packet.into()), promises);
         Ok(Next::Continue)
     }
 
@@ -195,6 +201,11 @@ impl Broker {
         };
         if removed {
             session.filter_bytes = session.filter_bytes.saturating_sub(text.len());
+            if let Some(store) = &session.store {
+                let filter = stored_filter(filter.share_name(), &mounted);
+                let change = Change::SubscriptionEnd(store.id, filter);
+                self.clients.pending.add(change, &mut self.clients.effects);
+            }
             ReasonCode::Success
         } else {
             ReasonCode::NoSubscriptionExisted
@@ -220,9 +231,15 @@ impl Broker {
             let Some(session) = self.clients.sessions.get_mut(session_id) else {
                 return;
             };
-            let no_quota = session.outgoing.len() >= quota
-                || session.outgoing.holds_back()
-                || !session.queue.is_empty();
+            // Stored messages that wait for their commit are on their way as well.
+            let is_queued = match &session.store {
+                Some(store) => {
+                    store.gap > 0 || session.outgoing.len() + session.queue.len() >= quota
+                }
+                None => !session.queue.is_empty(),
+            };
+            let no_quota =
+                session.outgoing.len() >= quota || session.outgoing.holds_back() || is_queued;
             let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
                 && (session.outgoing.is_empty()
                     || self.clients.budget.bytes() < self.limits.queue_bytes_max / 2);
@@ -230,6 +247,9 @@ impl Broker {
             let Some(cursor) = session.retained.front_mut() else {
                 return;
             };
+            if cursor.not_before > self.clients.pending.stored {
+                return;
+            }
             // What the client has to acknowledge first makes room for the rest.
             if cursor.qos > QoS::AtMostOnce && (no_quota || (keeps && !has_room)) {
                 return;
@@ -254,6 +274,7 @@ impl Broker {
                 retain: true,
                 identifiers: cursor.identifier.into_iter().collect(),
                 group: None,
+                stored: None,
             };
             self.clients.send_delivery(id, session_id, delivery, now);
         }
@@ -264,6 +285,47 @@ impl Broker {
     pub fn is_walking(&self, id: ConnectionId) -> bool {
         let connection = self.clients.connections.get(id);
         connection.is_some_and(|connection| connection.is_walking)
+    }
+}
+
+/// Puts a subscription into the index and into its session; false if it does not fit.
+pub(super) fn add(
+    subscriptions: &mut Subscriptions,
+    session: &mut Session,
+    share_name: Option<&str>,
+    filter: &str,
+    subscriber: Subscriber,
+) -> bool {
+    let Some(name) = share_name else {
+        let added = subscriptions.subscribe(filter, subscriber);
+        return added.map(|(place, _)| session.add_filter(place)).is_some();
+    };
+    let joined = subscriptions.join(name, filter, subscriber);
+    if let Some((group, false)) = joined {
+        session.groups.push(group);
+    }
+    joined.is_some()
+}
+
+fn subscription_record(
+    filter: Box<str>,
+    options: &SubscriptionOptions,
+    identifier: Option<u32>,
+) -> Box<SubscriptionRecord> {
+    Box::new(SubscriptionRecord {
+        filter,
+        qos: options.qos,
+        no_local: options.no_local,
+        retain_as_published: options.retain_as_published,
+        identifier: identifier.unwrap_or(0),
+    })
+}
+
+/// A subscription's filter as it is stored.
+fn stored_filter(share_name: Option<&str>, mounted: &str) -> Box<str> {
+    match share_name {
+        Some(name) => format!("$share/{name}/{mounted}").into(),
+        None => mounted.into(),
     }
 }
 

@@ -37,6 +37,7 @@ struct Load {
 pub(super) struct SysTopics {
     version: Box<str>,
     loads: [Load; 8],
+    started_at: Timestamp,
     last_at: Timestamp,
     due_at: Option<Timestamp>,
 }
@@ -46,9 +47,16 @@ impl SysTopics {
         Self {
             version: format!("fieldgate version {version}").into(),
             loads: Default::default(),
+            started_at: Timestamp::default(),
             last_at: Timestamp::default(),
             due_at: None,
         }
+    }
+
+    /// The time begins at `now`.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.started_at = now;
+        self.last_at = now;
     }
 
     /// Moves the averages on to `now`.
@@ -149,7 +157,11 @@ impl Broker {
         let disconnected = u64::try_from(disconnected).unwrap_or(0);
         let version = self.sys.version.to_string();
         self.publish_sys("version", version, now);
-        self.publish_sys("uptime", format!("{} seconds", now.as_secs()), now);
+        self.publish_sys(
+            "uptime",
+            format!("{} seconds", now.since(self.sys.started_at).as_secs()),
+            now,
+        );
         for (name, value) in topics(&statistics, disconnected) {
             self.publish_sys(name, value.to_string(), now);
         }
@@ -177,6 +189,7 @@ impl Broker {
             Bytes::from(value),
             Box::default(),
             QoS::ExactlyOnce,
+            now,
             None,
         ));
         self.retained.set(Arc::clone(&message));

@@ -32,6 +32,27 @@ pub(crate) struct FolderArgs {
     pub(crate) runtime_dir: Option<PathBuf>,
 }
 
+/// The option that names the state folder of a gateway, whether it is running or not.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct StateArgs {
+    /// State folder of the gateway
+    ///
+    /// Default: $STATE_DIRECTORY, which systemd sets, else /var/lib/fieldgate.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The state folder by option, environment, default.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let folders = FolderArgs {
+            state_dir: self.state_dir.clone(),
+            runtime_dir: None,
+        };
+        folders.state_dir()
+    }
+}
+
 /// Options that name a running gateway.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunningArgs {

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod backup;
 mod check;
 mod clients;
 mod config;
@@ -11,6 +12,7 @@ mod output;
 mod reload;
 mod serve;
 mod status;
+mod store;
 mod table;
 
 use std::ffi::OsString;
@@ -30,6 +32,7 @@ Examples:
   fieldgate config default                    Print the commented default configuration
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
+  fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -66,6 +69,9 @@ enum Command {
     Status(status::Args),
     Clients(clients::Args),
     Reload(reload::Args),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Store(store::Args),
     Generate(generate::Args),
 }
 
@@ -82,6 +88,9 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Store(args) => store::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -1,6 +1,6 @@
 //! `fieldgate status`: how a running gateway fares.
 
-use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status};
+use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status, StoreState};
 use fieldgate::clock;
 
 use super::folders::RunningArgs;
@@ -45,6 +45,9 @@ fn print(status: &Status, now: u64, output: &mut Output) {
     } else {
         "not ready"
     });
+    if let Some(degraded) = &status.readiness.degraded {
+        output.line(format!("degraded: {}", printable(degraded)));
+    }
     for awaited in &status.readiness.awaiting {
         output.line(format!("awaiting {}", printable(awaited)));
     }
@@ -154,6 +157,24 @@ fn print_ports(status: &Status, output: &mut Output) {
     table.print(output);
 }
 
+fn print_store(status: &Status, output: &mut Output) {
+    let (broker, store) = (&status.broker, &status.store);
+    if store.state == StoreState::Missing {
+        output.line("store          none");
+        return;
+    }
+    output.line(format!(
+        "store          {} messages, {} of {}; {} on the volume, {} free, {} written in {} commits",
+        broker.stored_messages,
+        bytes(broker.stored_bytes),
+        bytes(broker.stored_bytes_max),
+        bytes(store.database_bytes),
+        bytes(store.free_bytes),
+        bytes(store.bytes_written),
+        store.commits
+    ));
+}
+
 fn print_broker(status: &Status, output: &mut Output) {
     let (broker, rates, process) = (&status.broker, &status.rates, &status.process);
     output.line(format!(
@@ -181,6 +202,7 @@ fn print_broker(status: &Status, output: &mut Output) {
         bytes(broker.queued_bytes),
         bytes(broker.queued_bytes_max)
     ));
+    print_store(status, output);
     output.line(format!(
         "retained       {} messages, {} of {}",
         broker.retained_messages,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::schema::{Absence, Bounds, KeySpec, Kind};
-use crate::limits::Limits;
+use crate::limits::{Limits, QueueOverflow};
 use crate::mqtt::QoS;
 
 /// A bound that the file may set.
@@ -25,6 +25,8 @@ pub(super) enum Field<'a> {
     Switch(&'a mut bool),
     Filters(&'a mut Vec<Box<str>>),
     QoS(&'a mut QoS),
+    /// The words of its key are in the order of [`OVERFLOWS`].
+    Overflow(&'a mut QueueOverflow),
     Time(&'a mut Duration),
     /// `None` is no bound.
     MaybeU32(&'a mut Option<u32>),
@@ -37,6 +39,8 @@ pub(super) enum Field<'a> {
 pub(super) enum Setting {
     Switch(bool),
     Filters(Vec<Box<str>>),
+    /// Which of the words of the key.
+    Word(usize),
     /// Bytes, pieces, milliseconds, or seconds where the standard counts in them.
     Number(Option<u64>),
 }
@@ -47,10 +51,13 @@ impl Field<'_> {
         match (self, setting) {
             (Self::Switch(field), Setting::Switch(on)) => *field = on,
             (Self::Filters(field), Setting::Filters(filters)) => *field = filters,
+            (Self::Overflow(field), Setting::Word(at)) => {
+                *field = OVERFLOWS.get(at).copied().unwrap_or(*field);
+            }
             (Self::MaybeU32(field), Setting::Number(n)) => *field = n.map(narrow),
             (Self::MaybeTime(field), Setting::Number(n)) => *field = n.map(Duration::from_secs),
             (field, Setting::Number(n)) => field.set_number(n.unwrap_or(0)),
-            (_, Setting::Switch(_) | Setting::Filters(_)) => {
+            (_, Setting::Switch(_) | Setting::Filters(_) | Setting::Word(_)) => {
                 debug_assert!(false, "a number was declared as something else");
             }
         }
@@ -69,7 +76,11 @@ impl Field<'_> {
                     _ => QoS::ExactlyOnce,
                 }
             }
-            Self::Switch(_) | Self::Filters(_) | Self::MaybeU32(_) | Self::MaybeTime(_) => {
+            Self::Switch(_)
+            | Self::Filters(_)
+            | Self::Overflow(_)
+            | Self::MaybeU32(_)
+            | Self::MaybeTime(_) => {
                 debug_assert!(false, "handled above");
             }
         }
@@ -81,6 +92,10 @@ impl Field<'_> {
         match self {
             Self::Switch(field) => Setting::Switch(**field),
             Self::Filters(field) => Setting::Filters((**field).clone()),
+            Self::Overflow(field) => {
+                let at = OVERFLOWS.iter().position(|overflow| overflow == *field);
+                Setting::Word(at.unwrap_or(0))
+            }
             Self::U16(field) => Setting::Number(Some((**field).into())),
             Self::U32(field) => Setting::Number(Some((**field).into())),
             Self::U64(field) => Setting::Number(Some(**field)),
@@ -91,6 +106,8 @@ impl Field<'_> {
         }
     }
 }
+
+const OVERFLOWS: [QueueOverflow; 2] = [QueueOverflow::RejectNewest, QueueOverflow::DropOldest];
 
 fn narrow(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
@@ -183,6 +200,12 @@ pub(super) static GATEWAY_LIMITS: &[LimitSpec] = &[
         |l| Field::U64(&mut l.retained_bytes_max),
         "Bytes of all retained messages.",
         ["max_retained_bytes"]
+    ),
+    limit!(
+        "stored_bytes_max",
+        size(64 * KIB, TIB),
+        |l| Field::U64(&mut l.stored_bytes_max),
+        "Bytes of the messages that are stored for all clients together."
     ),
     limit!(
         "sys_interval",
@@ -333,6 +356,19 @@ pub(super) static PORT_LIMITS: &[LimitSpec] = &[
         |l| Field::U64(&mut l.port.queue_bytes_per_client_max),
         "Bytes of the messages that wait for one client.",
         ["max_queued_bytes"]
+    ),
+    limit!(
+        "queue_overflow",
+        Kind::Choice(&[
+            (
+                "RejectNewest",
+                "the new message is refused, and its publisher is told"
+            ),
+            ("DropOldest", "the oldest message makes room"),
+        ]),
+        |l| Field::Overflow(&mut l.port.queue_overflow),
+        "What happens to a message for a client whose queue is full.",
+        ["overflow", "overflow_policy", "drop_policy"]
     ),
     limit!(
         "outbox_bytes_max",

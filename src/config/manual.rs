@@ -24,6 +24,10 @@ pub(super) fn default_of(limit: &LimitSpec) -> String {
             let filters: Vec<_> = filters.iter().map(|filter| in_quotes(filter)).collect();
             format!("[{}]", filters.join(", "))
         }
+        (Kind::Choice(words), Setting::Word(at)) => {
+            in_quotes(words.get(at).map_or("", |(word, _)| *word))
+        }
+        (_, Setting::Word(_)) => String::new(),
         (kind, Setting::Number(number)) => written(kind, number),
     }
 }

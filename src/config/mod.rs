@@ -41,8 +41,8 @@ pub use names::{
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
     AdminSettings, Authentication, Authorization, Endpoint, GatewaySettings, ListenerSettings,
-    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, ServiceType, Settings, TlsMode,
-    TlsSettings, TlsVersion,
+    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings,
+    TlsMode, TlsSettings, TlsVersion,
 };
 
 /// The commented default file; what a gateway without a file runs on.

@@ -5,18 +5,20 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::address;
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::faults::{Draft, Faults};
-use super::limit_keys::LimitSpec;
+use super::limit_keys::{LimitSpec, Setting};
 use super::names::ListenerName;
 use super::reader::{Scope, missing, read, tables, unknown_keys};
 use super::report::FaultCode;
 use super::schema::{self, Bounds, Kind};
 use super::settings::{
     AdminSettings, Authentication, Authorization, Endpoint, GatewaySettings, LogFormat, LogLevel,
-    LogSettings, PortSettings, Protocol, ServiceType, Settings, TlsMode, TlsSettings, TlsVersion,
+    LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode,
+    TlsSettings, TlsVersion,
 };
 use super::source::{At, Source, quoted};
 use super::tree::{Table, Value};
@@ -42,6 +44,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     }
     let admin_scope = scope.table("admin", &schema::ADMIN, faults);
     let admin = admin(admin_scope.as_ref(), faults);
+    let store = store(scope.table("store", &schema::STORE, faults), faults);
     let log = log(scope.table("log", &schema::LOG, faults), faults);
     let listeners = listeners(&scope, &limits, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
@@ -53,6 +56,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
             .collect(),
         limits,
         admin,
+        store,
         log,
     }
 }
@@ -78,6 +82,28 @@ fn admin(scope: Option<&Scope<'_>>, faults: &mut Faults) -> AdminSettings {
         value::socket_path(v, beside)
     });
     admin
+}
+
+fn store(scope: Option<Scope<'_>>, faults: &mut Faults) -> StoreSettings {
+    let mut store = StoreSettings::default();
+    let Some(scope) = scope else {
+        return store;
+    };
+    unknown_keys(&scope, faults);
+    for key in scope.spec.own_keys {
+        let set = read(&scope, key.name, faults, |v, _| value::setting(v, key.kind));
+        let Some(Setting::Number(Some(number))) = set else {
+            continue;
+        };
+        match key.name {
+            "commit_interval" => store.commit_interval = Duration::from_millis(number),
+            "flush_interval" => store.flush_interval = Duration::from_millis(number),
+            "wal_bytes_max" => store.wal_bytes_max = number,
+            "reserve_bytes" => store.reserve_bytes = number,
+            _ => store.free_bytes_min = number,
+        }
+    }
+    store
 }
 
 fn log(scope: Option<Scope<'_>>, faults: &mut Faults) -> LogSettings {

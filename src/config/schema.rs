@@ -165,6 +165,13 @@ pub(super) static ROOT: TableSpec = TableSpec {
             elsewhere: &["http", "metrics", "control"],
         },
         KeySpec {
+            name: "store",
+            kind: Kind::Table(&STORE),
+            absence: Absence::Means("all its defaults"),
+            doc: "How sessions, their messages and retained messages are kept on the disk.",
+            elsewhere: &["storage", "persistence", "database", "durability"],
+        },
+        KeySpec {
             name: "log",
             kind: Kind::Table(&LOG),
             absence: Absence::Means("all its defaults"),
@@ -471,6 +478,54 @@ pub(super) static ADMIN: TableSpec = TableSpec {
     limits: &[],
 };
 
+/// `[store]`
+pub(super) static STORE: TableSpec = TableSpec {
+    header: "[store]",
+    doc: "How sessions, their messages and retained messages are kept on the disk. Whatever these keys say, what a client was \
+          told to be stored is stored.",
+    own_keys: &[
+        KeySpec {
+            name: "commit_interval",
+            kind: Kind::Time(Bounds::new(0, 1_000)),
+            absence: Absence::Default("\"0 ms\""),
+            doc: "Time between two commits that clients wait for. `\"0 ms\"` commits as soon as the disk is free; more makes \
+                  acknowledgements wait so much longer and writes less to the flash.",
+            elsewhere: &["autosave_interval", "save_interval", "flush_period"],
+        },
+        KeySpec {
+            name: "flush_interval",
+            kind: Kind::Time(Bounds::new(10, 3_600_000)),
+            absence: Absence::Default("\"1 s\""),
+            doc: "Longest time until a change is written that no client waits for, such as the end of a delivery. A power cut \
+                  within it lets such a delivery be repeated; it loses nothing.",
+            elsewhere: &["sync_interval"],
+        },
+        KeySpec {
+            name: "wal_bytes_max",
+            kind: Kind::Size(Bounds::new(256 << 10, 1 << 30)),
+            absence: Absence::Default("\"16 MiB\""),
+            doc: "Bytes of the write-ahead log from which on it is brought into the database. More writes less to the flash, \
+                  and takes longer at the start after a power cut.",
+            elsewhere: &["wal_size", "journal_size_limit"],
+        },
+        KeySpec {
+            name: "reserve_bytes",
+            kind: Kind::Size(Bounds::new(0, 1 << 30)),
+            absence: Absence::Default("\"4 MiB\""),
+            doc: "Bytes of a file that is given up when the volume is full, so that the store can still write.",
+            elsewhere: &[],
+        },
+        KeySpec {
+            name: "free_bytes_min",
+            kind: Kind::Size(Bounds::new(0, 1 << 40)),
+            absence: Absence::Default("\"64 MiB\""),
+            doc: "Free bytes of the volume below which nothing more is queued for clients that are away.",
+            elsewhere: &["min_free_space", "disk_free_limit"],
+        },
+    ],
+    limits: &[],
+};
+
 /// `[log]`
 pub(super) static LOG: TableSpec = TableSpec {
     header: "[log]",
@@ -520,5 +575,6 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &PORT_LIMITS_TABLE,
     &LIMITS,
     &ADMIN,
+    &STORE,
     &LOG,
 ];

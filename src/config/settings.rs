@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName, WebSocketPath,
@@ -22,6 +23,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[admin]`
     pub admin: AdminSettings,
+    /// `[store]`
+    pub store: StoreSettings,
     /// `[log]`
     pub log: LogSettings,
 }
@@ -65,6 +68,7 @@ impl Default for Settings {
             }],
             limits,
             admin: AdminSettings::default(),
+            store: StoreSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -252,6 +256,33 @@ impl Default for AdminSettings {
         Self {
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9600))),
             control_socket: None,
+        }
+    }
+}
+
+/// `[store]`: how sessions, their messages and retained messages are kept on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Time between two commits that somebody waits for; zero commits as soon as the disk is free.
+    pub commit_interval: Duration,
+    /// Latest time at which changes are written that nobody waits for.
+    pub flush_interval: Duration,
+    /// Bytes of the write-ahead log from which on it is brought into the database.
+    pub wal_bytes_max: u64,
+    /// Bytes of the file that is kept so that there is room when the disk is full.
+    pub reserve_bytes: u64,
+    /// Free bytes of the volume below which nothing more is queued for clients that are away.
+    pub free_bytes_min: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            commit_interval: Duration::ZERO,
+            flush_interval: Duration::from_secs(1),
+            wal_bytes_max: 16 << 20,
+            reserve_bytes: 4 << 20,
+            free_bytes_min: 64 << 20,
         }
     }
 }

@@ -223,6 +223,7 @@ pub(super) fn setting(value: &Value, kind: Kind) -> Result<Setting, Complaint> {
     match kind {
         Kind::Switch => switch(value).map(Setting::Switch),
         Kind::Filters => filters(value).map(Setting::Filters),
+        Kind::Choice(words) => choice(value, words).map(Setting::Word),
         Kind::Count(bounds) => bounded(value, bounds, Unit::One),
         Kind::Size(bounds) => bounded(value, bounds, Unit::Bytes),
         Kind::Time(bounds) => bounded(value, bounds, Unit::Millis),

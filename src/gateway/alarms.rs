@@ -2,6 +2,7 @@
 
 use crate::admin::{
     AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates, ReloadReport,
+    StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -24,6 +25,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) refused: Option<&'a ReloadReport>,
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
+    pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     alarms.extend(facts.refused.map(refused));
+    let complaint = facts.store.complaint();
+    alarms.extend(complaint.map(|text| alarm("store", "", text)));
     alarms.extend(facts.ports.iter().flat_map(port_alarms));
     if facts.admin.state == AdminState::AwaitingAddress {
         let address = facts.admin.address.as_deref().unwrap_or_default();
@@ -97,7 +101,7 @@ fn alarm(name: &str, subject: &str, text: String) -> Alarm {
     }
 }
 
-fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 7] {
+fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 8] {
     let (broker, process) = (facts.broker, facts.process);
     [
         ("connections", broker.connections, broker.connections_max),
@@ -116,6 +120,11 @@ fn bounds(facts: &Facts<'_>) -> [(&'static str, u64, u64); 7] {
             "retained messages",
             broker.retained_messages,
             broker.retained_messages_max,
+        ),
+        (
+            "bytes of stored messages",
+            broker.stored_bytes,
+            broker.stored_bytes_max,
         ),
         (
             "bytes of retained messages",
@@ -170,6 +179,7 @@ mod tests {
                 refused: None,
                 control: None,
                 broker: &self.broker,
+                store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),
             };

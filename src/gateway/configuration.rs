@@ -189,6 +189,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
     let sections = [
         ("gateway", old.gateway != new.gateway),
         ("limits", old.limits != new.limits),
+        ("store", old.store != new.store),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

@@ -55,6 +55,20 @@ pub struct Owner {
     pub control_socket: Option<PathBuf>,
 }
 
+impl LockFault {
+    /// Whether the folder cannot be written, so that nobody else can use it either.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        let (Self::Create { source, .. } | Self::File { source, .. }) = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+        )
+    }
+}
+
 impl StateLock {
     /// Makes the state folder if it is missing and takes it for this process.
     pub fn acquire(state_dir: &Path) -> Result<Self, LockFault> {
@@ -92,12 +106,15 @@ impl StateLock {
             Err(TryLockError::Error(source)) => return Err(fault(source)),
         }
         let mut lock = Self { file };
-        lock.write(&Owner {
+        let written = lock.write(&Owner {
             pid: std::process::id(),
             control_socket: None,
-        })
-        .map_err(fault)?;
-        Ok(lock)
+        });
+        match written {
+            // The lock holds all the same; only commands that know just the folder do not find us.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(lock),
+            written => written.map(|()| lock).map_err(fault),
+        }
     }
 
     /// Records where this gateway can be reached, for commands that know only the state folder.
@@ -111,9 +128,11 @@ impl StateLock {
     fn write(&mut self, owner: &Owner) -> io::Result<()> {
         let mut text = serde_json::to_vec(owner)?;
         text.push(b'\n');
-        self.file.set_len(0)?;
+        // Written over what is there before it is shortened: on a full volume this needs no room.
         self.file.rewind()?;
-        self.file.write_all(&text)
+        self.file.write_all(&text)?;
+        self.file
+            .set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))
     }
 }
 

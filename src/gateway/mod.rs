@@ -14,6 +14,7 @@ mod reload;
 mod serving;
 mod signals;
 mod source;
+mod storing;
 mod watch;
 
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use readiness::Readiness;
 use reload::ReloadReply;
 use serving::Serving;
 use signals::{ReloadSignal, StopSignals};
+use storing::{Found, Storing};
 
 /// Name of the control socket in the runtime folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -73,10 +75,12 @@ struct Gateway {
     started: Instant,
     log: Log,
     notifier: Notifier,
-    lock: Mutex<StateLock>,
+    /// None where the state folder cannot be written.
+    lock: Mutex<Option<StateLock>>,
     configuration: Mutex<Configuration>,
     readiness: Readiness,
     serving: Arc<Serving>,
+    storing: Storing,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -99,15 +103,26 @@ pub async fn run(
     let mut stop = StopSignals::catch().context("cannot catch SIGTERM and SIGINT")?;
     let asked = ReloadSignal::catch().context("cannot catch SIGHUP")?;
     let watcher = configuration.take_watcher();
-    let lock = StateLock::acquire(&options.state_dir)?;
+    let lock = match StateLock::acquire(&options.state_dir) {
+        Ok(lock) => Some(lock),
+        Err(fault) if fault.is_read_only() => {
+            warn!("{:#}", anyhow::Error::new(fault));
+            None
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    let found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
-    let serving = Arc::new(Serving::new(configuration.settings(), passed));
+    let settings = configuration.settings();
+    let serving = Arc::new(Serving::new(settings, passed, found.base()));
+    let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
         options,
         configuration,
         log,
         lock,
         serving,
+        storing,
         reloads,
     ));
 
@@ -130,6 +145,9 @@ pub async fn run(
                 error!(?ended, "a part of the gateway ended by itself");
                 Err(anyhow!("a part of the gateway ended by itself"))
             }
+            () = gateway.storing.broken() => {
+                Err(anyhow!("the database is damaged; the next start keeps what can be read of it"))
+            }
             never = gateway.steer(asked, requests, watcher) => match never {},
         },
     };
@@ -144,8 +162,9 @@ impl Gateway {
         options: Options,
         configuration: Configuration,
         log: Log,
-        lock: StateLock,
+        lock: Option<StateLock>,
         serving: Arc<Serving>,
+        storing: Storing,
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
@@ -161,6 +180,7 @@ impl Gateway {
                 move || serving.round_trip()
             }),
             serving,
+            storing,
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -224,7 +244,9 @@ impl Gateway {
             Ok(socket) => {
                 *noted = None;
                 let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Err(error) = lock.record_control_socket(&self.control_socket) {
+                if let Some(lock) = &mut *lock
+                    && let Err(error) = lock.record_control_socket(&self.control_socket)
+                {
                     warn!(%error, "cannot write down where the control socket is");
                 }
                 Some(socket)
@@ -251,7 +273,7 @@ impl Gateway {
     }
 
     /// Ends what clients notice, within the time that the limits give, or at once at a second signal.
-    async fn stop(&self, again: &mut StopSignals) {
+    async fn stop(self: &Arc<Self>, again: &mut StopSignals) {
         let _stopping = self.readiness.latch("stop");
         let deadline = self.configuration().settings().limits.stop_timeout;
         let status = "stopping: clients are told";
@@ -262,6 +284,16 @@ impl Gateway {
                 Err(_) => warn!("stopped; clients that did not take their last words in time were cut"),
             },
             signal = again.next() => warn!("stopped at once because of a second {signal}"),
+        }
+        self.close_store().await;
+    }
+
+    /// Stores what is left. A disk that hangs must not keep the process from ending.
+    async fn close_store(self: &Arc<Self>) {
+        let gateway = Arc::clone(self);
+        let closing = tokio::task::spawn_blocking(move || gateway.storing.finish());
+        if timeout(STOP_REST, closing).await.is_err() {
+            error!("the database could not be closed in time");
         }
     }
 
@@ -279,6 +311,14 @@ impl Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .sample(clock::now(), &broker);
     }
+}
+
+/// Opens the store, which takes a while when much is in it.
+async fn open_store(options: &Options, settings: &Settings) -> anyhow::Result<Found> {
+    let (state_dir, settings) = (options.state_dir.clone(), settings.store.clone());
+    tokio::task::spawn_blocking(move || Found::open(&state_dir, &settings))
+        .await
+        .context("the store could not be opened")
 }
 
 /// Where the control socket is by the settings, else by the command line.

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use crate::admin::{
     BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport, ViolationCount,
 };
-use crate::broker::{ClientInfo, ConnectionInfo};
+use crate::broker::{ClientInfo, ConnectionInfo, Timestamp};
 use crate::clock;
 use crate::config::{Protocol, Settings};
 use crate::mqtt::Violation;
@@ -45,10 +45,15 @@ impl Serve for Links {
 
 impl Serving {
     /// A hub and no port yet. Must be called within the runtime that links are to run on.
-    pub(crate) fn new(settings: &Settings, passed: PassedSockets) -> Self {
-        let hub = Arc::new(Hub::new(settings.limits.clone()));
+    pub(crate) fn new(settings: &Settings, passed: PassedSockets, base: Timestamp) -> Self {
+        let hub = Arc::new(Hub::new(settings.limits.clone(), base));
         let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed);
         Self { hub, ports }
+    }
+
+    /// Where links meet the core.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// Opens, changes and closes ports so that they are as the settings say. Clients of ports that do not change stay.
@@ -113,6 +118,9 @@ impl Serving {
             queued_messages: statistics.queued_messages,
             queued_bytes: statistics.queued_bytes,
             queued_bytes_max: limits.queue_bytes_max,
+            stored_messages: statistics.stored_messages,
+            stored_bytes: statistics.stored_bytes,
+            stored_bytes_max: limits.stored_bytes_max,
             packets_received: statistics.packets_received,
             packets_sent: statistics.packets_sent,
             bytes_received: statistics.bytes_received,

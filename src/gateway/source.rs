@@ -8,6 +8,7 @@ use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
     AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
+    StoreReport,
 };
 use crate::clock;
 
@@ -30,6 +31,11 @@ impl Source for Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .rates(clock::now(), &broker);
         let (admin, process) = (self.admin.report(), process::usage());
+        let store = StoreReport {
+            messages: broker.stored_messages,
+            bytes: broker.stored_bytes,
+            ..self.storing.report()
+        };
         let control = self
             .control_fault
             .lock()
@@ -41,6 +47,7 @@ impl Source for Gateway {
             refused: refused.as_ref(),
             control: control.as_deref(),
             broker: &broker,
+            store: &store,
             rates: &rates,
             process: &process,
         });
@@ -57,6 +64,7 @@ impl Source for Gateway {
             admin,
             ports,
             broker,
+            store,
             rates,
             process,
         }
@@ -81,6 +89,7 @@ impl Source for Gateway {
         ReadinessReport {
             ready: self.readiness.is_ready(),
             awaiting,
+            degraded: self.storing.report().complaint(),
         }
     }
 

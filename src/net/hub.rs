@@ -1,15 +1,19 @@
 //! Where links meet the core: one lock, taken once for all packets of a read, and the wakers of the links.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::thread::Thread;
 use std::time::Instant;
 
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::faults::Faults;
-use crate::broker::{Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Timestamp};
+use crate::broker::{
+    Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Restored, SessionId, Timestamp,
+};
 use crate::clock;
 use crate::limits::Limits;
 
@@ -18,6 +22,7 @@ use crate::limits::Limits;
 pub struct Hub {
     state: Mutex<State>,
     started: Instant,
+    base: Timestamp,
     timer_moved: Notify,
     faults: Faults,
 }
@@ -29,8 +34,20 @@ struct State {
     links: Vec<LinkState>,
     /// When the timer task wakes up by itself.
     timer_at: Option<Timestamp>,
+    store: Option<StoreLink>,
+    /// The writer of the store is wanted.
+    store_wanted: bool,
     /// Clients whose messages are being dropped, to be reported when the lock is free: the journal may be slow.
     overflows: Vec<String>,
+}
+
+/// The threads that store what the core keeps.
+#[derive(Clone, Debug)]
+pub struct StoreLink {
+    /// Takes batches; is unparked when there are changes to store.
+    pub writer: Thread,
+    /// Takes sessions whose messages are to be read.
+    pub loads: Sender<SessionId>,
 }
 
 /// What the core has for a link besides output.
@@ -67,32 +84,43 @@ pub(super) struct Held<'a> {
 }
 
 impl Hub {
-    /// A hub around a new broker.
+    /// A hub around a new broker, whose time begins at `base`.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, base: Timestamp) -> Self {
         Self {
             state: Mutex::new(State {
                 broker: Broker::new(limits, random(), env!("CARGO_PKG_VERSION")),
                 links: Vec::new(),
                 timer_at: None,
+                store: None,
+                store_wanted: false,
                 overflows: Vec::new(),
             }),
             started: clock::now(),
+            base,
             timer_moved: Notify::new(),
             faults: Faults::default(),
         }
     }
 
-    /// Milliseconds since the hub was made.
+    /// Takes up what a store has kept, and has changes stored from here on. To be called before there are links.
+    pub fn restore(&self, restored: Restored, store: StoreLink) {
+        let mut state = self.lock();
+        state.store = Some(store);
+        state.broker.restore(restored);
+        state.carry_out(None);
+        self.leave(state);
+    }
+
+    /// The time as the core counts it: milliseconds from the base that the hub was made with.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let elapsed = clock::now().duration_since(self.started).as_millis();
-        Timestamp::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+        self.base + clock::now().duration_since(self.started)
     }
 
     /// A point in time as the core counts it.
     pub(super) fn timestamp(&self, at: Option<Instant>) -> Option<Timestamp> {
-        Some(Timestamp::default() + at?.saturating_duration_since(self.started))
+        Some(self.base + at?.saturating_duration_since(self.started))
     }
 
     /// What clients did wrong.
@@ -133,7 +161,7 @@ impl Hub {
             let moved = self.timer_moved.notified();
             match next {
                 Some(at) => {
-                    let at = self.started + at.since(Timestamp::default());
+                    let at = self.started + at.since(self.base);
                     let _ = tokio::time::timeout_at(at.into(), moved).await;
                 }
                 None => moved.await,
@@ -219,8 +247,20 @@ impl Hub {
     /// Ends a visit to the core: the timer task learns when it is wanted, and what there is to report is reported.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
         self.rearm(&mut state);
+        let writer = if std::mem::take(&mut state.store_wanted) {
+            state.store.as_ref().map(|store| store.writer.clone())
+        } else {
+            None
+        };
         if state.overflows.is_empty() {
+            drop(state);
+            if let Some(writer) = writer {
+                writer.unpark();
+            }
             return;
+        }
+        if let Some(writer) = writer {
+            writer.unpark();
         }
         let overflows = std::mem::take(&mut state.overflows);
         drop(state);
@@ -266,6 +306,17 @@ impl State {
                 Effect::Resume(id) => {
                     self.update(id, |link| link.paused = false);
                     id
+                }
+                Effect::Store => {
+                    self.store_wanted = true;
+                    continue;
+                }
+                Effect::Load(session) => {
+                    if let Some(store) = &self.store {
+                        // The reader is gone only when the gateway stops.
+                        let _ = store.loads.send(session);
+                    }
+                    continue;
                 }
                 Effect::Overflow(session) => {
                     let client_id = self.broker.client_id(session).unwrap_or_default();

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::auth::Authenticator;
 use crate::auth::scripted::Script;
+use crate::broker::Timestamp;
 use crate::config::Settings;
 use crate::limits::Limits;
 use crate::mqtt::encode;
@@ -31,7 +32,7 @@ async fn client(authenticator: Authenticator) -> Client {
         .await
         .unwrap();
     let (served, _) = listener.accept().await.unwrap();
-    let hub = Arc::new(Hub::new(Limits::default()));
+    let hub = Arc::new(Hub::new(Limits::default(), Timestamp::default()));
     tokio::spawn(serve(served.into(), port, Peer::default(), hub));
     Client {
         socket,

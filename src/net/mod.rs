@@ -36,7 +36,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use faults::Faults;
-pub use hub::Hub;
+pub use hub::{Hub, StoreLink};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
 pub use ports::{PortStatus, Ports};

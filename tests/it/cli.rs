@@ -165,6 +165,9 @@ fn packagers_get_man_pages_and_completions() {
         "fieldgate-serve.1",
         "fieldgate-status.1",
         "fieldgate-reload.1",
+        "fieldgate-backup.1",
+        "fieldgate-restore.1",
+        "fieldgate-store-check.1",
     ] {
         assert!(folder.path().join("man").join(page).exists(), "{page}");
     }

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("auth", 3),
     ("logging", 3),
     ("metrics", 3),
+    ("store", 3),
     ("systemd", 3),
     ("admin", 4),
     ("net", 4),

@@ -5,9 +5,15 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod backlog;
 mod delivery;
+mod disk;
 mod invariants;
+mod ledger;
 mod operations;
 mod overload;
+mod power;
+mod restarting;
 mod sessions;
+mod storing;
 mod world;

@@ -2,28 +2,45 @@
 
 use std::time::Duration;
 
+use super::power::stored_world_with;
 use super::world::{Message, Opening, World, packet_id};
 use crate::broker::{ConnectionId, Effect, Next};
-use crate::limits::Limits;
+use crate::limits::{Limits, QueueOverflow};
 use crate::mqtt::{AckKind, QoS, ReasonCode, RetainHandling, SubscriptionOptions};
 
 /// A small generator of numbers; the seed is the whole of a run.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(super) fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % below
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[usize::try_from(self.next(from.len() as u64)).unwrap()]
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.next(100) < percent
+    }
+}
+
+/// The seed that is being run, for whoever looks at a failure.
+pub(super) struct Named(pub(super) u64);
+
+impl Drop for Named {
+    #[expect(clippy::print_stderr, reason = "whoever reads it has a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the seed is {}", self.0);
+        }
     }
 }
 
@@ -129,7 +146,7 @@ fn step(world: &mut World, random: &mut Random, open: &mut Vec<ConnectionId>) {
     open.retain(|id| !world.is_closed(*id));
     if open.is_empty() || random.chance(8) {
         let opening = opening(random);
-        open.push(world.try_connect(&opening).unwrap());
+        open.extend(world.try_connect(&opening));
         return;
     }
     let id = *random.pick(open);
@@ -159,25 +176,93 @@ fn step(world: &mut World, random: &mut Random, open: &mut Vec<ConnectionId>) {
 
 fn history(seed: u64, steps: usize) -> Vec<Effect> {
     let mut world = World::new(tight());
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::new(seed);
     let mut open = Vec::new();
     for _ in 0..steps {
         step(&mut world, &mut random, &mut open);
     }
-    // In the end everybody goes, and nothing is left over.
-    world.stuck.clear();
-    for id in open {
-        if !world.is_closed(id) {
-            world.lose(id);
+    leave(&mut world, &open);
+    assert_nothing_left(&mut world, seed);
+    world.trace
+}
+
+/// The same with a store that does what it likes, and a process that dies.
+fn stored_history(seed: u64, steps: usize) {
+    let mut random = Random::new(seed);
+    let overflow = *random.pick(&[QueueOverflow::RejectNewest, QueueOverflow::DropOldest]);
+    let mut world = stored_world_with(|limits| {
+        *limits = tight();
+        limits.stored_bytes_max = 9_000;
+        limits.port.queue_overflow = overflow;
+    });
+    world.hold_store();
+    let mut open = Vec::new();
+    for _ in 0..steps {
+        if random.chance(30) {
+            step_store(&mut world, &mut random, &mut open);
+        } else {
+            step(&mut world, &mut random, &mut open);
         }
     }
+    if world.is_taken() {
+        world.confirm();
+    }
+    world.store().is_prompt = true;
+    world.store().is_reading_held = false;
+    leave(&mut world, &open);
+    assert_nothing_left(&mut world, seed);
+    world.settle();
+    assert!(world.disk().sessions.is_empty(), "seed {seed}");
+    let pending = &world.broker.clients.pending;
+    let left = (pending.stored_bytes, pending.stored_deliveries);
+    assert_eq!(left, (0, 0), "seed {seed}");
+}
+
+fn step_store(world: &mut World, random: &mut Random, open: &mut Vec<ConnectionId>) {
+    match random.next(12) {
+        0 => {
+            world.crash(random.chance(50));
+            world.hold_store();
+            open.clear();
+        }
+        1 => world.store().is_reading_held = random.chance(50),
+        2 if world.is_taken() => world.fail(),
+        3 => world.settle(),
+        _ if world.is_taken() => world.confirm(),
+        _ => {
+            world.take_batch();
+        }
+    }
+}
+
+/// In the end everybody goes.
+fn leave(world: &mut World, open: &[ConnectionId]) {
+    world.stuck.clear();
+    for id in open {
+        if !world.is_closed(*id) {
+            world.lose(*id);
+        }
+    }
+    world.run();
     world.advance(Duration::from_secs(3601));
+}
+
+fn assert_nothing_left(world: &mut World, seed: u64) {
     let statistics = world.broker.statistics();
     assert_eq!(statistics.sessions, 0, "seed {seed}");
     assert_eq!(statistics.connections, 0, "seed {seed}");
     assert_eq!(statistics.subscriptions, 0, "seed {seed}");
     assert_eq!(statistics.queued_bytes, 0, "seed {seed}");
-    world.trace
+}
+
+#[test]
+fn the_invariants_hold_in_every_history_with_a_store() {
+    let seeds = std::env::var("FIELDGATE_SIM_SEEDS");
+    let seeds = seeds.map_or(200, |seeds| seeds.parse().unwrap());
+    for seed in 1..=seeds {
+        let _named = Named(seed);
+        stored_history(seed, 150);
+    }
 }
 
 #[test]

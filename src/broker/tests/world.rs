@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::power::Store;
 use crate::broker::{
     Admission, Broker, ConnectionId, Effect, Next, PortPolicy, Refusal, Timestamp,
 };
@@ -115,6 +116,12 @@ pub(super) struct World {
     pub(super) paused: BTreeSet<&'static str>,
     pub(super) overflows: usize,
     pub(super) trace: Vec<Effect>,
+    pub(super) limits: Limits,
+    pub(super) store: Option<Store>,
+    /// Pages that were read from the store.
+    pub(super) reads: usize,
+    /// So many effects are still carried out before the power is cut.
+    pub(super) power: Option<u64>,
 }
 
 struct Link {
@@ -144,7 +151,11 @@ impl World {
                 limits: Arc::new(limits.port.clone()),
                 ..PortPolicy::default()
             }),
-            broker: Broker::new(limits, 7, "test"),
+            broker: Broker::new(limits.clone(), 7, "test"),
+            limits,
+            store: None,
+            reads: 0,
+            power: None,
             now: Timestamp::default(),
             links: BTreeMap::new(),
             stuck: BTreeSet::new(),
@@ -204,6 +215,12 @@ impl World {
     pub(super) fn run(&mut self) {
         for step in 0.. {
             assert!(step < 100_000, "the world does not come to rest");
+            if let Some(left) = &mut self.power {
+                if *left == 0 {
+                    return;
+                }
+                *left -= 1;
+            }
             if let Some(effect) = self.broker.poll_effect() {
                 self.carry_out(effect);
                 continue;
@@ -211,8 +228,11 @@ impl World {
             let ready = self.links.iter().find(|(_, link)| {
                 link.announced && !link.closed && !self.stuck.contains(link.name)
             });
-            let Some((&id, _)) = ready else { break };
-            self.collect(id);
+            if let Some((&id, _)) = ready {
+                self.collect(id);
+            } else if !self.run_store() {
+                break;
+            }
         }
         self.check();
     }
@@ -236,6 +256,8 @@ impl World {
                 self.paused.remove(self.links[&id].name);
             }
             Effect::Overflow(_) => self.overflows += 1,
+            Effect::Load(session) => self.want_read(session),
+            Effect::Store => {}
         }
     }
 
@@ -264,6 +286,13 @@ impl World {
         {
             self.broker.handle_closed(id, self.now);
         }
+    }
+
+    /// All network connections are gone, with the process that had them.
+    pub(super) fn forget_links(&mut self) {
+        self.links.clear();
+        self.stuck.clear();
+        self.paused.clear();
     }
 
     /// The network connection breaks.

@@ -178,6 +178,8 @@ reports! {
     value_listener_name_too_long,
     value_listener_name_too_short,
     value_log_level,
+    value_store,
+    value_queue_overflow,
     value_mount_point_of_the_broker,
     value_mount_point_with_wildcard,
     value_packet_too_large,

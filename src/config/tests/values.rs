@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::config::{
     Authentication, Authorization, Endpoint, LogFormat, LogLevel, Protocol, ServiceType, Settings,
-    TlsMode, TlsVersion, parse,
+    StoreSettings, TlsMode, TlsVersion, parse,
 };
-use crate::limits::{Limits, PortLimits};
+use crate::limits::{Limits, PortLimits, QueueOverflow};
 use crate::mqtt::QoS;
 
 /// A file with one port, which holds these lines.
@@ -185,6 +185,7 @@ subscriptions_max = 12_000
 queue_bytes_max = "13 MiB"
 retained_messages_max = 14
 retained_bytes_max = "15 kB"
+stored_bytes_max = "16 GiB"
 sys_interval = "off"
 stop_timeout = "500 ms"
 maximum_qos = 1
@@ -204,6 +205,7 @@ max_message_expiry = 60
 subscriptions_per_client_max = 21
 queue_messages_per_client_max = 22
 queue_bytes_per_client_max = "23 KiB"
+queue_overflow = "dropoldest"
 outbox_bytes_max = "24 KiB"
 connections_per_address_max = 25
 connection_rate_per_address_max = 26
@@ -227,6 +229,7 @@ fn every_bound_can_be_set() {
         queue_bytes_max: 13 << 20,
         retained_messages_max: 14,
         retained_bytes_max: 15_000,
+        stored_bytes_max: 16 << 30,
         sys_interval: Duration::ZERO,
         stop_timeout: Duration::from_millis(500),
         port: PortLimits {
@@ -247,6 +250,7 @@ fn every_bound_can_be_set() {
             subscriptions_per_client_max: 21,
             queue_messages_per_client_max: 22,
             queue_bytes_per_client_max: 23 << 10,
+            queue_overflow: QueueOverflow::DropOldest,
             outbox_bytes_max: 24 << 10,
             connections_max: None,
             connections_per_address_max: 25,
@@ -258,6 +262,24 @@ fn every_bound_can_be_set() {
         },
     };
     assert_eq!(settings.limits, expected);
+}
+
+#[test]
+fn every_key_of_the_store_can_be_set() {
+    let text = format!(
+        "[store]\ncommit_interval = \"20 ms\"\nflush_interval = \"1 min\"\nwal_bytes_max = \"1 MiB\"\n\
+         reserve_bytes = 0\nfree_bytes_min = \"1 GiB\"\n{}",
+        crate::config::DEFAULT_TEXT.replace("[store]", "")
+    );
+    let settings = parse(&text).unwrap_or_else(|report| panic!("{report}"));
+    let expected = StoreSettings {
+        commit_interval: Duration::from_millis(20),
+        flush_interval: Duration::from_secs(60),
+        wal_bytes_max: 1 << 20,
+        reserve_bytes: 0,
+        free_bytes_min: 1 << 30,
+    };
+    assert_eq!(settings.store, expected);
 }
 
 #[test]

@@ -1,0 +1,447 @@
+//! The threads of the store: one writes what the core wants to have stored, one reads what clients wait for.
+//!
+//! While a batch is being stored the next one fills, so that under load one sync of the disk serves many clients. The
+//! writer also tells the core what the store can take: nothing more for clients that are away when space is short, nothing
+//! at all while a commit fails.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use crate::admin::{StoreReport, StoreState};
+use crate::broker::{Batch, SessionId, StoreCondition, Timestamp};
+use crate::clock;
+use crate::config::StoreSettings;
+use crate::net::{Hub, StoreLink};
+use crate::store::{Condition, Level, Opened, Reader, Space, Store, StoreError, Writer};
+
+/// Longest time that the writer waits for more to store together, while more keeps coming.
+const GATHER_MAX: Duration = Duration::from_millis(5);
+
+/// Nothing new within this time means that everybody waits for the commit.
+const GATHER_STEP: Duration = Duration::from_micros(200);
+
+/// Changes that are worth a commit of their own: with so many the pages of the database are well filled.
+const GATHER_CHANGES: usize = 1000;
+
+/// Changes below which waiting for more costs time and saves nothing.
+const GATHER_CHANGES_MIN: usize = 16;
+
+/// Time between two looks at the free space.
+const SPACE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// First and longest time before a commit that failed is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Time before messages that could not be read are read again.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// The store of a gateway, or what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Storing {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Mutex<StoreSettings>,
+    report: Mutex<StoreReport>,
+    stopping: AtomicBool,
+    /// The database is damaged and the process has to begin anew.
+    broken: Notify,
+}
+
+/// What was found when the store was opened.
+#[derive(Debug)]
+pub(crate) struct Found {
+    opened: Option<Opened>,
+    space: Option<Space>,
+    report: StoreReport,
+}
+
+impl Found {
+    /// Opens the store of a state folder. Whatever is wrong with it, the gateway starts.
+    pub(crate) fn open(state_dir: &Path, settings: &StoreSettings) -> Self {
+        let opened = Store::open(state_dir, settings, Arc::new(clock::wall));
+        let mut report = StoreReport {
+            path: state_dir.to_owned(),
+            ..StoreReport::default()
+        };
+        match opened {
+            Ok(opened) => {
+                report.path = opened.writer.path().to_owned();
+                report.state = StoreState::Ready;
+                if let Condition::Degraded(damage) = &opened.condition {
+                    report.state = StoreState::Degraded;
+                    report.damage = Some(damage.to_string());
+                    error!("the database was damaged: {damage}");
+                }
+                Self {
+                    space: Some(Space::new(state_dir, settings)),
+                    opened: Some(opened),
+                    report,
+                }
+            }
+            Err(fault) => {
+                error!(
+                    hint = fault.hint(),
+                    "{fault}; nothing is stored: messages for clients that are away are refused"
+                );
+                report.state = StoreState::Missing;
+                report.detail = Some(format!("{fault}; {}", fault.hint()));
+                Self {
+                    opened: None,
+                    space: None,
+                    report,
+                }
+            }
+        }
+    }
+
+    /// The time of the core at which it goes on.
+    pub(crate) fn base(&self) -> Timestamp {
+        self.opened
+            .as_ref()
+            .map_or_else(Timestamp::default, |opened| opened.restored.now)
+    }
+}
+
+impl Storing {
+    /// Gives what was stored to the core, and stores from here on what it wants.
+    pub(crate) fn begin(found: Found, hub: &Arc<Hub>, settings: &StoreSettings) -> Self {
+        let shared = Arc::new(Shared {
+            settings: Mutex::new(settings.clone()),
+            report: Mutex::new(found.report),
+            stopping: AtomicBool::new(false),
+            broken: Notify::new(),
+        });
+        let storing = Self {
+            shared,
+            threads: Mutex::new(None),
+        };
+        match (found.opened, found.space) {
+            (Some(opened), Some(space)) => storing.spawn(opened, space, hub),
+            _ => hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing)),
+        }
+        storing
+    }
+
+    fn spawn(&self, opened: Opened, space: Space, hub: &Arc<Hub>) {
+        let (loads, requests) = mpsc::channel();
+        let writing = Writing {
+            hub: Arc::clone(hub),
+            shared: Arc::clone(&self.shared),
+            writer: opened.writer,
+            space,
+            space_looked_at: None,
+            stored_at: clock::now(),
+        };
+        let (ready, begin) = mpsc::channel::<()>();
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                // The core has to know everything before anything is taken from it.
+                if begin.recv().is_ok() {
+                    writing.run();
+                }
+            });
+        let (hub_of_reader, reader) = (Arc::downgrade(hub), opened.readers.open());
+        let reading = thread::Builder::new()
+            .name("store-reader".to_owned())
+            .spawn(move || read(&hub_of_reader, reader, &requests));
+        let (Ok(writer), Ok(_)) = (writer, reading) else {
+            let mut report = lock(&self.shared.report);
+            report.state = StoreState::Missing;
+            report.detail = Some("the system gives no thread for the store".to_owned());
+            return hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing));
+        };
+        let link = StoreLink {
+            writer: writer.thread().clone(),
+            loads,
+        };
+        hub.restore(opened.restored, link);
+        // The writer waits for this; it cannot be gone.
+        let _ = ready.send(());
+        *lock(&self.threads) = Some(Threads { writer });
+    }
+
+    /// Goes by other intervals from here on.
+    pub(crate) fn set(&self, settings: &StoreSettings) {
+        *lock(&self.shared.settings) = settings.clone();
+        if let Some(writer) = self.writer() {
+            writer.unpark();
+        }
+    }
+
+    /// What there is to say about the store.
+    pub(crate) fn report(&self) -> StoreReport {
+        lock(&self.shared.report).clone()
+    }
+
+    /// Completes when the database has turned out to be damaged: only a new start can save what is left of it.
+    pub(crate) async fn broken(&self) {
+        self.shared.broken.notified().await;
+    }
+
+    /// Stores what is left and closes the database. May take as long as the disk does.
+    pub(crate) fn finish(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let threads = lock(&self.threads).take();
+        if let Some(threads) = threads {
+            threads.writer.thread().unpark();
+            if threads.writer.join().is_err() {
+                error!("the writer of the store has failed");
+            }
+        }
+    }
+
+    fn writer(&self) -> Option<Thread> {
+        let threads = lock(&self.threads);
+        threads.as_ref().map(|t| t.writer.thread().clone())
+    }
+}
+
+/// The thread that writes.
+struct Writing {
+    hub: Arc<Hub>,
+    shared: Arc<Shared>,
+    writer: Writer,
+    space: Space,
+    space_looked_at: Option<Instant>,
+    stored_at: Instant,
+}
+
+impl Writing {
+    fn run(mut self) {
+        while !self.is_stopping() {
+            self.look_at_space();
+            match self.wait() {
+                Some(pause) => {
+                    if pause > GATHER_STEP {
+                        self.keep_house(true);
+                    }
+                    thread::park_timeout(pause);
+                }
+                None => {
+                    self.gather();
+                    self.store_pending();
+                    self.keep_house(false);
+                }
+            }
+        }
+        self.store_pending();
+        let now = self.hub.now();
+        match self.writer.close(now) {
+            Ok(_) => info!("the database is closed"),
+            Err(fault) => error!("{fault}"),
+        }
+    }
+
+    /// How long there is nothing to do; `None` if there is something to store now.
+    fn wait(&self) -> Option<Duration> {
+        let (is_awaited, changes) = self
+            .hub
+            .with(|broker, _| (broker.is_store_awaited(), broker.pending_changes()));
+        let settings = lock(&self.shared.settings);
+        let since = clock::now().duration_since(self.stored_at);
+        let due = match (is_awaited, changes) {
+            (true, _) => settings.commit_interval,
+            (false, 0) => return Some(SPACE_INTERVAL),
+            (false, _) => settings.flush_interval,
+        };
+        due.checked_sub(since).filter(|left| !left.is_zero())
+    }
+
+    /// Waits while more to store keeps coming: a commit costs the same with one message and with a thousand.
+    fn gather(&self) {
+        let began = clock::now();
+        let mut seen = 0;
+        loop {
+            let changes = self.hub.with(|broker, _| broker.pending_changes());
+            let is_growing = changes >= GATHER_CHANGES_MIN && changes > seen;
+            let is_enough = changes >= GATHER_CHANGES;
+            let is_late = clock::now().duration_since(began) >= GATHER_MAX;
+            if !is_growing || is_enough || is_late || self.is_stopping() {
+                return;
+            }
+            seen = changes;
+            thread::park_timeout(GATHER_STEP);
+        }
+    }
+
+    fn store_pending(&mut self) {
+        let Some(batch) = self.hub.with(|broker, now| broker.take_batch(now)) else {
+            return;
+        };
+        let number = batch.number;
+        if self.store(batch) {
+            self.hub
+                .with(|broker, now| broker.handle_committed(number, now));
+        }
+        self.stored_at = clock::now();
+        self.write_report();
+    }
+
+    /// Stores a batch, however long it takes; false if the gateway stops meanwhile.
+    fn store(&mut self, mut batch: Batch) -> bool {
+        let mut pause = RETRY_MIN;
+        let mut is_first = true;
+        loop {
+            let fault = match self.writer.commit(&batch) {
+                Ok(()) => break,
+                Err(fault) => fault,
+            };
+            self.report_fault(&fault, is_first);
+            if is_first {
+                is_first = false;
+                self.hub
+                    .with(|broker, _| broker.handle_commit_failed(&batch));
+                batch.changes.retain(|change| !change.is_refusable());
+                if let Err(fault) = self.space.release_reserve() {
+                    warn!("{fault}");
+                }
+                continue;
+            }
+            if self.is_stopping() {
+                return false;
+            }
+            thread::park_timeout(pause);
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+        if !is_first {
+            info!("the store takes changes again");
+            lock(&self.shared.report).detail = None;
+            self.space_looked_at = None;
+            self.look_at_space();
+        }
+        true
+    }
+
+    fn report_fault(&self, fault: &StoreError, is_first: bool) {
+        if is_first {
+            error!(hint = fault.hint(), "{fault}; it is tried again");
+        }
+        let mut report = lock(&self.shared.report);
+        report.commit_failures += 1;
+        report.detail = Some(format!("{fault}; {}", fault.hint()));
+        report.state = StoreState::Failing;
+        if !fault.is_passing() {
+            self.shared.broken.notify_one();
+        }
+    }
+
+    fn keep_house(&mut self, is_idle: bool) {
+        if let Err(fault) = self.writer.housekeeping(is_idle) {
+            warn!(hint = fault.hint(), "{fault}");
+        }
+    }
+
+    fn look_at_space(&mut self) {
+        let now = clock::now();
+        let is_due = self
+            .space_looked_at
+            .is_none_or(|at| now.duration_since(at) >= SPACE_INTERVAL);
+        if !is_due {
+            return;
+        }
+        self.space_looked_at = Some(now);
+        let before = self.space.level();
+        self.space.configure(&lock(&self.shared.settings));
+        let unused = self.writer.unused_bytes();
+        let level = self.space.look(unused).unwrap_or_else(|fault| {
+            warn!(hint = fault.hint(), "{fault}");
+            self.space.level()
+        });
+        if level != before {
+            match level {
+                Level::Low => warn!(
+                    free_bytes = self.space.free_bytes(),
+                    "the volume of the store is nearly full: messages for clients that are away are refused"
+                ),
+                Level::Ample => info!("the volume of the store has room again"),
+            }
+        }
+        let condition = match level {
+            Level::Ample => StoreCondition::Ready,
+            Level::Low => StoreCondition::Full,
+        };
+        self.hub
+            .with(|broker, _| broker.set_store_condition(condition));
+        self.write_report();
+    }
+
+    fn write_report(&self) {
+        let statistics = self.writer.statistics();
+        let mut report = lock(&self.shared.report);
+        report.state = match (self.space.level(), &report.damage) {
+            (Level::Low, _) => StoreState::Full,
+            (Level::Ample, Some(_)) => StoreState::Degraded,
+            (Level::Ample, None) => StoreState::Ready,
+        };
+        report.commits = statistics.commits;
+        report.rows = statistics.rows;
+        report.bytes_written = statistics.bytes;
+        report.checkpoints = statistics.checkpoints;
+        report.database_bytes = statistics.database_bytes;
+        report.wal_bytes = statistics.wal_bytes;
+        report.free_bytes = self.space.free_bytes();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// The thread that reads, until the hub is gone.
+fn read(hub: &Weak<Hub>, opened: Result<Reader, StoreError>, requests: &Receiver<SessionId>) {
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(fault) => return error!("{fault}"),
+    };
+    while let Ok(session) = requests.recv()
+        && let Some(hub) = hub.upgrade()
+    {
+        let Some((request, load)) = hub.with(|broker, _| broker.load_request(session)) else {
+            continue;
+        };
+        match reader.load(&request) {
+            Ok(deliveries) => {
+                let unreadable = reader.take_unreadable();
+                if !unreadable.is_empty() {
+                    error!(
+                        messages = unreadable.len(),
+                        "messages in the database are damaged and lost"
+                    );
+                }
+                hub.with(|broker, now| {
+                    for (_, number) in unreadable {
+                        broker.handle_unreadable(session, number);
+                    }
+                    broker.handle_loaded(session, load, deliveries, now);
+                });
+            }
+            Err(fault) => {
+                error!(hint = fault.hint(), "{fault}");
+                thread::park_timeout(READ_RETRY);
+                hub.with(|broker, _| broker.handle_load_failed(session, load));
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,263 @@
+//! What is in a database and whether it is as it should be, beside a gateway that may be using it.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::fault::{About, StoreError};
+use super::rows::{self, Columns};
+use super::salvage::Counts;
+use super::schema::{self, PAGE_BYTES, beside};
+
+/// Faults that are named one by one; more are only counted.
+const FAULTS_MAX: usize = 20;
+
+/// What a check has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Rows that are as they should be.
+    pub rows: Counts,
+    /// What is wrong, the first faults of each kind.
+    pub faults: Vec<String>,
+}
+
+/// What a store holds and what it takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Format of the database.
+    pub format: i64,
+    /// Bytes of the database file.
+    pub database_bytes: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+    /// Bytes of the database file that are free for new rows.
+    pub unused_bytes: u64,
+    /// Free bytes of the volume.
+    pub volume_free_bytes: u64,
+    /// Rows by kind.
+    #[serde(flatten)]
+    pub rows: Counts,
+    /// Bytes of queued messages, as the budgets count them.
+    pub delivery_bytes: u64,
+    /// Bytes of the payloads of retained messages.
+    pub retained_bytes: u64,
+    /// The most messages that wait for one session.
+    pub deliveries_of_one_max: u64,
+}
+
+/// Opens a database of ours for reading.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Missing {
+            path: path.to_owned(),
+        });
+    }
+    let connection = schema::open_reading(path)?;
+    let found = schema::version(&connection).about(path, "open")?;
+    if found > schema::VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: schema::VERSION,
+        });
+    }
+    if found <= 0 || !schema::is_ours(&connection).about(path, "open")? {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            operation: "open",
+            detail: "it is not a database of this program".to_owned(),
+        });
+    }
+    Ok(connection)
+}
+
+/// Reads the whole database of a state folder and says what is wrong with it.
+pub fn check(folder: &Path) -> Result<CheckReport, StoreError> {
+    check_file(&folder.join(schema::FILE_NAME))
+}
+
+pub(super) fn check_file(path: &Path) -> Result<CheckReport, StoreError> {
+    let connection = open(path)?;
+    let mut report = CheckReport::default();
+    let checked = connection
+        .unchecked_transaction()
+        .and_then(|_reading| check_all(&connection, &mut report));
+    match checked.about(path, "read") {
+        Ok(()) => {}
+        Err(StoreError::Corrupt { detail, .. }) => report.faults.push(detail),
+        Err(error) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// Name and key of a table, whether a row of it is whole, and how many are.
+type Table<'a> = (&'a str, &'a str, fn(&dyn Columns) -> bool, &'a mut u64);
+
+fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for line in lines {
+        let line = line?;
+        if line != "ok" {
+            report.faults.push(line);
+        }
+    }
+    check_rows(connection, report)?;
+    for (sql, what) in RELATIONS {
+        let sql = format!("{WAITING}{sql}");
+        let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+        if count > 0 {
+            report.faults.push(format!("{count} {what}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
+    let counts = &mut report.rows;
+    let faults = &mut report.faults;
+    let mut other = [0, 0, 0];
+    let [meta, received, arrived] = &mut other;
+    let tables: [Table<'_>; 8] = [
+        ("meta", "key", |row| rows::meta(row).is_some(), meta),
+        (
+            "session",
+            "id",
+            |row| rows::session(row).is_some(),
+            &mut counts.sessions,
+        ),
+        (
+            "subscription",
+            "session",
+            |row| rows::subscription(row).is_some(),
+            &mut counts.subscriptions,
+        ),
+        (
+            "message",
+            "id",
+            |row| rows::message(row).is_some(),
+            &mut counts.messages,
+        ),
+        (
+            "delivery",
+            "session",
+            |row| rows::delivery(row).is_some(),
+            &mut counts.deliveries,
+        ),
+        (
+            "arrival",
+            "place",
+            |row| rows::arrival(row).is_some(),
+            arrived,
+        ),
+        (
+            "received",
+            "session",
+            |row| rows::received(row).is_some(),
+            received,
+        ),
+        (
+            "retained",
+            "topic",
+            |row| rows::retained(row).is_some(),
+            &mut counts.retained,
+        ),
+    ];
+    for (table, key, is_whole, count) in tables {
+        let damaged = check_table(connection, table, key, is_whole, count)?;
+        if damaged > 0 {
+            faults.push(format!("{damaged} rows of the table `{table}` are damaged"));
+        }
+    }
+    let arrived = *arrived;
+    report.rows.deliveries += arrived;
+    Ok(())
+}
+
+/// Deliveries of both tables, in front of a query.
+const WAITING: &str = "WITH waiting AS (SELECT session, message, bytes FROM delivery
+     UNION ALL SELECT session, message, bytes FROM arrival) ";
+
+const RELATIONS: [(&str, &str); 3] = [
+    (
+        "SELECT count(*) FROM waiting d LEFT JOIN message m ON m.id = d.message
+         WHERE d.message IS NOT NULL AND m.id IS NULL",
+        "messages are missing that wait for a session",
+    ),
+    (
+        "SELECT count(*) FROM message m LEFT JOIN
+         (SELECT message, count(*) AS refs FROM waiting GROUP BY message) d ON d.message = m.id
+         WHERE m.refs <> ifnull(d.refs, 0)",
+        "messages do not know how many sessions need them",
+    ),
+    (
+        "SELECT count(*) FROM (SELECT session FROM subscription UNION SELECT session FROM waiting
+         UNION SELECT session FROM received EXCEPT SELECT id FROM session)",
+        "sessions are missing to which something belongs",
+    ),
+];
+
+fn check_table(
+    connection: &Connection,
+    table: &str,
+    key: &str,
+    is_whole: fn(&dyn Columns) -> bool,
+    whole: &mut u64,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {key}"))?;
+    let mut rows = statement.query([])?;
+    let mut damaged = 0;
+    while let Some(row) = rows.next()? {
+        if is_whole(row) {
+            *whole += 1;
+        } else {
+            damaged += 1;
+        }
+    }
+    Ok(damaged)
+}
+
+/// What the store of a state folder holds and what it takes.
+pub fn stats(folder: &Path) -> Result<Stats, StoreError> {
+    let path = folder.join(schema::FILE_NAME);
+    let connection = open(&path)?;
+    let mut stats = Stats {
+        volume_free_bytes: super::space::free_bytes(folder)?,
+        ..Stats::default()
+    };
+    let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    stats.wal_bytes = length(&beside(&path, "-wal"));
+    stats.database_bytes = length(&path);
+    connection
+        .unchecked_transaction()
+        .and_then(|_reading| count(&connection, &mut stats))
+        .about(&path, "read")?;
+    Ok(stats)
+}
+
+fn count(connection: &Connection, stats: &mut Stats) -> rusqlite::Result<()> {
+    let number = |sql: &str| -> rusqlite::Result<u64> {
+        let sql = if sql.starts_with("SELECT") {
+            format!("{WAITING}{sql}")
+        } else {
+            sql.to_owned()
+        };
+        let number: Option<i64> = connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok(number.unwrap_or(0).max(0).cast_unsigned())
+    };
+    stats.format = schema::version(connection)?;
+    stats.unused_bytes = number("PRAGMA freelist_count")? * PAGE_BYTES;
+    stats.rows = Counts {
+        sessions: number("SELECT count(*) FROM session")?,
+        subscriptions: number("SELECT count(*) FROM subscription")?,
+        retained: number("SELECT count(*) FROM retained")?,
+        messages: number("SELECT count(*) FROM message")?,
+        deliveries: number("SELECT count(*) FROM waiting")?,
+    };
+    stats.delivery_bytes = number("SELECT sum(bytes) FROM waiting")?;
+    stats.retained_bytes = number("SELECT sum(length(payload)) FROM retained")?;
+    stats.deliveries_of_one_max =
+        number("SELECT max(most) FROM (SELECT count(*) AS most FROM waiting GROUP BY session)")?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Floor 3: what outlives the process. One SQLite database in the state folder, one writer, any number of readers.
+//!
+//! [`Store::open`] brings back what was committed; a [`Writer`] stores the batches of the core, each whole or not at all; a
+//! [`Reader`] reads what waits for a session when its client comes. Whatever is wrong with the content of the file, a store
+//! opens: what can be read is kept, and the [`Condition`] says what happened.
+
+mod arrivals;
+mod backup;
+mod fault;
+mod files;
+mod inspect;
+mod pages;
+mod put;
+mod reader;
+mod restore;
+mod rows;
+mod salvage;
+mod schema;
+mod seal;
+mod space;
+mod time;
+mod work;
+mod writer;
+
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
+mod tests;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+use rusqlite::Connection;
+
+use fault::About;
+use restore::{Read, Unreadable};
+use time::Clock;
+
+pub use backup::{BackupReport, RestoreReport, backup, restore};
+pub use fault::StoreError;
+pub use inspect::{CheckReport, Stats, check, stats};
+pub use reader::{Reader, ReaderStatistics, Readers};
+pub use salvage::{Counts, Salvage};
+pub use space::{Level, Space};
+pub use time::WallClock;
+pub use writer::{Writer, WriterStatistics};
+
+use crate::broker::Restored;
+use crate::config::StoreSettings;
+
+/// Bytes of a database up to which its whole structure is checked at each start; of a larger one only what is read.
+const CHECKED_BYTES_MAX: u64 = 32 << 20;
+
+/// The durable store of a gateway.
+#[derive(Debug)]
+pub struct Store;
+
+/// A store that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Writes to it.
+    pub writer: Writer,
+    /// Opens readers of it.
+    pub readers: Readers,
+    /// What it held.
+    pub restored: Restored,
+    /// Whether that is all that was ever committed.
+    pub condition: Condition,
+}
+
+/// In which condition a store was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Everything that was committed is there.
+    Sound,
+    /// The file was damaged. A new one holds what could be read of it.
+    Degraded(Box<Salvage>),
+}
+
+impl Store {
+    /// Opens the database of a state folder, or makes both.
+    pub fn open(
+        folder: &Path,
+        settings: &StoreSettings,
+        clock: WallClock,
+    ) -> Result<Opened, StoreError> {
+        make_folder(folder)?;
+        let path = folder.join(schema::FILE_NAME);
+        let clock = Clock(clock);
+        files::finish_interrupted(&path)?;
+        match open_or_rescue(&path, settings, &clock) {
+            // The log that the last run has left behind takes room before it gives any.
+            Err(StoreError::Full { .. }) if space::release_reserve(folder)? => {
+                open_or_rescue(&path, settings, &clock)
+            }
+            result => result,
+        }
+    }
+}
+
+/// Opens the database. One that is damaged is replaced by what can be read of it.
+fn open_or_rescue(
+    path: &Path,
+    settings: &StoreSettings,
+    clock: &Clock,
+) -> Result<Opened, StoreError> {
+    let reason = match open_database(path, settings, clock) {
+        Err(StoreError::Corrupt { detail, .. }) => detail,
+        result => return result,
+    };
+    let salvage = salvage::rescue(path, reason, clock.millis())?;
+    let mut opened = open_database(path, settings, clock)?;
+    opened.condition = Condition::Degraded(Box::new(salvage));
+    Ok(opened)
+}
+
+/// Makes the state folder if it is missing, and sees whether it can be written.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o750);
+    builder.create(folder).about(folder, "make")?;
+    let database = folder.join(schema::FILE_NAME);
+    for path in [folder, &database] {
+        if let Err(error) = access(path, AccessFlags::W_OK)
+            && error != nix::errno::Errno::ENOENT
+        {
+            return Err(StoreError::system(path, "write to", &error.into()));
+        }
+    }
+    Ok(())
+}
+
+fn open_database(
+    path: &Path,
+    settings: &StoreSettings,
+    clock: &Clock,
+) -> Result<Opened, StoreError> {
+    let mut connection = schema::open_writing(path)?;
+    bring_up_to_date(&mut connection, path)?;
+    check_structure(&connection, path)?;
+    let read = restore::read(&connection, clock.millis())
+        .map_err(|unreadable| damage(path, unreadable))?;
+    let Read {
+        restored,
+        time,
+        arrivals,
+        over,
+    } = read;
+    let mut writer = Writer::new(
+        connection,
+        path,
+        clock.clone(),
+        time,
+        arrivals,
+        restored.next_session,
+        settings.wal_bytes_max,
+    );
+    if !over.changes.is_empty() {
+        writer.commit(&over)?;
+    }
+    let readers = Readers::new(path, writer.arrivals());
+    Ok(Opened {
+        writer,
+        readers,
+        restored,
+        condition: Condition::Sound,
+    })
+}
+
+/// Refuses what a newer version wrote and what is not ours, and brings on what an older version wrote.
+fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let found = schema::version(connection).about(path, "open")?;
+    if found > schema::VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: schema::VERSION,
+        });
+    }
+    let is_new = found == 0 && schema::is_empty(connection).about(path, "open")?;
+    if !is_new && (found <= 0 || !schema::is_ours(connection).about(path, "open")?) {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            operation: "open",
+            detail: "it is not a database of this program".to_owned(),
+        });
+    }
+    if found == schema::VERSION {
+        return Ok(());
+    }
+    schema::migrate(connection, path)
+}
+
+fn check_structure(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+    if bytes > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
+    let answer: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .about(path, "check")?;
+    if answer == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        path: path.to_owned(),
+        operation: "check",
+        detail: answer,
+    })
+}
+
+fn damage(path: &Path, unreadable: Unreadable) -> StoreError {
+    match unreadable {
+        Unreadable::Sqlite(error) => StoreError::sqlite(path, "read", &error),
+        Unreadable::Row(table) => StoreError::Corrupt {
+            path: path.to_owned(),
+            operation: "read",
+            detail: format!("a row of the table `{table}` is damaged"),
+        },
+    }
+}

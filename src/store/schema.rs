@@ -1,0 +1,258 @@
+//! The tables, how a database is opened, and how an older one becomes a current one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::fault::{About, StoreError};
+
+/// Name of the database in the state folder.
+pub(super) const FILE_NAME: &str = "gateway.db";
+
+/// Marks a database as ours (`PRAGMA application_id`): "FGat".
+pub(super) const APPLICATION_ID: i64 = 0x4647_6174;
+
+/// The format that this version writes (`PRAGMA user_version`): the number of migrations.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Steps from one format to the next; the first makes the tables. A step that was released is never changed.
+const MIGRATIONS: &[&str] = &[TABLES];
+
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: u64 = 4096;
+
+/// Time that a statement waits for another process, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// KiB of pages that a connection keeps in memory.
+const CACHE_KIB: i64 = 4096;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 48;
+
+/// Each row carries a checksum in `seal`. Rows are short, because whole pages are written: names that belong to the whole row
+/// are packed into `options` and `flags`. Deliveries are in `arrival` first, see `arrivals.rs`. Messages are only appended and deleted, in the order of their numbers; deliveries
+/// stand together by session, in the order in which they are read.
+const TABLES: &str = "
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    client_id TEXT NOT NULL,
+    mount_point TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    expiry_interval INTEGER NOT NULL,
+    expires_at INTEGER,
+    sent_through INTEGER NOT NULL,
+    window INTEGER NOT NULL,
+    will BLOB,
+    seal INTEGER NOT NULL
+);
+CREATE TABLE subscription (
+    session INTEGER NOT NULL,
+    filter TEXT NOT NULL,
+    options INTEGER NOT NULL,
+    identifier INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (session, filter)
+) WITHOUT ROWID;
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,
+    refs INTEGER NOT NULL,
+    qos INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    topic TEXT NOT NULL,
+    forwarded BLOB,
+    payload BLOB NOT NULL,
+    seal INTEGER NOT NULL
+);
+CREATE TABLE delivery (
+    session INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    message INTEGER,
+    flags INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    identifiers BLOB,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (session, number)
+) WITHOUT ROWID;
+CREATE TABLE received (
+    session INTEGER NOT NULL,
+    packet_id INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (session, packet_id)
+) WITHOUT ROWID;
+CREATE TABLE retained (
+    topic TEXT PRIMARY KEY,
+    qos INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    forwarded BLOB,
+    payload BLOB NOT NULL,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE arrival (
+    place INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    message INTEGER,
+    flags INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    identifiers BLOB,
+    seal INTEGER NOT NULL
+);
+";
+
+/// Opens a database for writing, or makes it, with everything set but the format.
+pub(super) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).about(path, "open")?;
+    settle(&connection)
+        .and_then(|()| {
+            // The size of a page is fixed with the first write and can be told only before.
+            connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+            let mode: String =
+                connection
+                    .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+            connection.pragma_update(None, "journal_size_limit", -1)?;
+            Ok(mode)
+        })
+        .about(path, "open")
+        .and_then(|mode| {
+            if mode.eq_ignore_ascii_case("wal") {
+                return Ok(connection);
+            }
+            Err(StoreError::Io {
+                path: path.to_owned(),
+                operation: "open",
+                detail: format!("the volume does not allow a write-ahead log, only `{mode}`"),
+            })
+        })
+}
+
+/// Opens a database that another connection may be writing to.
+pub(super) fn open_reading(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).about(path, "open")?;
+    settle(&connection).about(path, "open")?;
+    Ok(connection)
+}
+
+/// What holds for every connection. A database is content from a disk and trusted no further than that.
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
+}
+
+/// The format of a database, 0 if it has none yet.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether a database with a format is ours.
+pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(id == APPLICATION_ID)
+}
+
+/// Brings a database to the current format, whole or not at all. What an older version wrote is copied first.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let from = version(connection).about(path, "open")?;
+    migrate_by(connection, path, from, MIGRATIONS)
+}
+
+fn migrate_by(
+    connection: &mut Connection,
+    path: &Path,
+    from: i64,
+    steps: &[&str],
+) -> Result<(), StoreError> {
+    let operation = "bring to the current format";
+    if from > 0 {
+        let copy = beside(path, &format!(".v{from}.bak"));
+        super::backup::copy(connection, &copy)?;
+    }
+    let done = usize::try_from(from).unwrap_or(0);
+    let migrate = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for step in steps.iter().skip(done) {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", steps.len() as i64)?;
+        transaction.commit()
+    };
+    migrate(connection).about(path, operation)
+}
+
+/// A file beside another one, by what is appended to its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Whether a database holds nothing at all.
+pub(super) fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let count: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(count == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_database_is_copied_and_brought_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut connection = open_writing(&path).unwrap();
+        migrate_by(&mut connection, &path, 0, MIGRATIONS).unwrap();
+        let count = |connection: &Connection| -> rusqlite::Result<i64> {
+            connection.query_row("SELECT count(*) FROM later", [], |row| row.get(0))
+        };
+        assert!(!beside(&path, ".v0.bak").exists(), "nothing was there");
+
+        let steps = [
+            TABLES,
+            "CREATE TABLE later (a); INSERT INTO later VALUES (1)",
+        ];
+        migrate_by(&mut connection, &path, 1, &steps).unwrap();
+        assert_eq!(version(&connection).unwrap(), 2);
+        assert_eq!(count(&connection).unwrap(), 1);
+        let copy = open_reading(&beside(&path, ".v1.bak")).unwrap();
+        assert_eq!(version(&copy).unwrap(), 1);
+        assert!(count(&copy).is_err());
+    }
+
+    #[test]
+    fn step_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut connection = open_writing(&path).unwrap();
+        migrate_by(&mut connection, &path, 0, MIGRATIONS).unwrap();
+        let steps = [TABLES, "CREATE TABLE later (a)", "CREATE TABLE later (a)"];
+        migrate_by(&mut connection, &path, 1, &steps).unwrap_err();
+        assert_eq!(version(&connection).unwrap(), 1);
+        assert!(connection.prepare("SELECT * FROM later").is_err());
+    }
+}
