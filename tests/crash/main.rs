@@ -3,7 +3,10 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `FIELDGATE_CRASH_KILLS` | kills of a run; without it nothing is killed |
+//! | `FIELDGATE_CRASH_KILLS` | kills of a run, 3 without it |
+//! | `FIELDGATE_CRASH_CUTS` | power cuts of a run, half the number of kills without it |
+//! | `FIELDGATE_CRASH_STOPS` | stops of a run, a tenth of the number of kills without it |
+//! | `FIELDGATE_CRASH_FLIPS` | damaged databases |
 //! | `FIELDGATE_CRASH_SEED` | the first seed; a run prints its own |
 //! | `FIELDGATE_CRASH_UPTIME_MS` | the longest time between a start and a kill |
 //! | `FIELDGATE_TEST_BROKER` | `mosquitto`: the ledger itself is put to the test |
@@ -17,6 +20,7 @@
 mod book;
 mod chance;
 mod churn;
+mod flips;
 mod other;
 mod powercut;
 mod publisher;
@@ -37,6 +41,7 @@ mod wire;
 use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
+use chance::Chance;
 use rig::{Death, Plan};
 
 /// Runs take the machine for themselves, so that a kill hits a gateway under load.
@@ -62,7 +67,16 @@ fn run(death: Death, kills: u64) {
 }
 
 fn kills() -> u64 {
-    number("FIELDGATE_CRASH_KILLS").unwrap_or(0)
+    number("FIELDGATE_CRASH_KILLS").unwrap_or(3)
+}
+
+/// Cuts take longer than kills, because each of them is played from a log.
+fn cuts() -> u64 {
+    number("FIELDGATE_CRASH_CUTS").unwrap_or(kills().div_ceil(2))
+}
+
+fn stops() -> u64 {
+    number("FIELDGATE_CRASH_STOPS").unwrap_or(kills().div_ceil(10))
 }
 
 #[test]
@@ -77,10 +91,20 @@ fn nothing_is_lost_when_the_gateway_is_killed() {
 
 #[test]
 fn nothing_is_lost_when_the_power_is_cut() {
-    run(Death::Power, kills());
+    run(Death::Power, cuts());
 }
 
 #[test]
 fn nothing_is_lost_when_the_gateway_is_restarted() {
-    run(Death::Stop, kills().div_ceil(5));
+    run(Death::Stop, stops());
+}
+
+#[test]
+fn gateway_starts_over_any_damage() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let seed = number("FIELDGATE_CRASH_SEED").unwrap_or(1);
+    flips::run(
+        number("FIELDGATE_CRASH_FLIPS").unwrap_or(6),
+        Chance::new(seed),
+    );
 }

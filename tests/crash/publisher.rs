@@ -117,7 +117,7 @@ impl Publisher {
                 }
             }
             let limit = match stage.phase() {
-                Phase::Load => Duration::from_millis(self.chance.between(1, 80)),
+                Phase::Load => Duration::from_millis(self.chance.between(1, 140)),
                 _ if self.flights.is_empty() => return Ok(()),
                 _ => ACK_DEADLINE,
             };

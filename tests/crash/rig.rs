@@ -21,7 +21,8 @@ use crate::stage::{Phase, Place, Stage, rest};
 use crate::subscriber::{Habit, Subscriber};
 use crate::support::{TestGateway, V3_1_1, V5};
 
-const CONFIG: &str = r#"
+/// Bounds that no run reaches.
+pub(crate) const CONFIG: &str = r#"
 [[listener]]
 name = "test"
 

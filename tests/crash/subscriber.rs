@@ -76,7 +76,7 @@ impl Subscriber {
         chance: &Chance,
     ) -> Self {
         let mut chance = chance.branch(2000 + u64::from(index));
-        let receive_maximum = [None, Some(3), Some(12), Some(60)][chance.below(4) as usize];
+        let receive_maximum = [None, Some(10), Some(40), Some(100)][chance.below(4) as usize];
         Self {
             name: format!("subscriber-{index}-{habit:?}-{version:?}-qos{qos}").to_lowercase(),
             version,
