@@ -50,6 +50,7 @@ S = {
     "subs10k":       (None,     f"subs --count 10000 --clients 100 --hot 10000 {D}", {}),
     "subs100k":      (None,     f"subs --count 100000 --clients 100 --hot 10000 {D}", {}),
     "subs100k-lead": (None,     f"subs --count 100000 --clients 100 --hot 10000 --shape lead {D}", {}),
+    "pairs-kept-q1": (None,     f"pairs --pairs 10 --qos 1 --window 100 --durable-subs 1 {D}", {}),
     "offline":       (None,     "durable --sessions 20 --messages 20000 --retained 0", {}),
     "kill-acked":    (None,     "durable --sessions 20 --messages 20000 --retained 1000 --signal KILL --when acked", {"own": 1}),
     "kill-mid":      (None,     "durable --sessions 20 --messages 20000 --retained 1000 --signal KILL --when mid", {"own": 1}),
