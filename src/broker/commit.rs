@@ -282,6 +282,13 @@ impl Broker {
         }
     }
 
+    /// Whether a session that is to be stored can be: nobody keeps a client from connecting again and again while the disk
+    /// does not answer.
+    pub(super) fn takes_sessions(&self) -> bool {
+        let pending = &self.clients.pending;
+        pending.condition() != StoreCondition::Failing && pending.bytes() <= 2 * PENDING_BYTES_MAX
+    }
+
     /// Has a publisher wait while too much is pending.
     pub(super) fn stall(&mut self, id: ConnectionId) -> bool {
         let pending = &mut self.clients.pending;

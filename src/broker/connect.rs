@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::connection::{Admission, Connection};
 use super::message::Message;
-use super::pending::StoreCondition;
 use super::publish::collect_forwarded;
 use super::session::{PendingWill, Session};
 use super::time::Timestamp;
@@ -76,7 +75,7 @@ impl Broker {
             return Err(Refusal::new(ReasonCode::NotAuthorized, sentence));
         }
         let expiry = capped_expiry(connect.properties.session_expiry_interval, limits);
-        if expiry > 0 && self.clients.pending.condition() == StoreCondition::Failing {
+        if expiry > 0 && !self.takes_sessions() {
             self.clients.statistics.quota_refusals += 1;
             let sentence = "The session cannot be stored now";
             return Err(Refusal::new(ReasonCode::ServerUnavailable, sentence));

@@ -260,8 +260,8 @@ fn bytes_of(change: &Change) -> u64 {
     match change {
         Change::Delivery(delivery) => delivery.bytes(),
         Change::Retained(message) => message.stored_bytes(),
+        Change::Session(record) => record.bytes(),
         Change::Withdrawn
-        | Change::Session(_)
         | Change::SessionEnd(_)
         | Change::Subscription(..)
         | Change::SubscriptionEnd(..)

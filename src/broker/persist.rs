@@ -117,6 +117,21 @@ pub struct SessionRecord {
     pub will: Option<WillRecord>,
 }
 
+impl SessionRecord {
+    /// Bytes of memory that the record takes, as far as they depend on a peer.
+    pub(crate) fn bytes(&self) -> u64 {
+        let will = self.will.as_ref();
+        let will = will.map_or(0, |will| {
+            will.topic.len() + will.payload.len() + will.forwarded.len()
+        });
+        let text = self.client_id.len() + self.owner.len() + will;
+        u64::try_from(text).unwrap_or(u64::MAX) + RECORD_OVERHEAD
+    }
+}
+
+/// What a record costs beside its text.
+const RECORD_OVERHEAD: u64 = 256;
+
 /// A will as it is stored (MQTT 5, 3.1.2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WillRecord {

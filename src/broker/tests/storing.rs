@@ -467,3 +467,23 @@ fn publishers_wait_while_too_much_is_pending() {
     assert!(world.paused.is_empty());
     assert_eq!(world.brief(publisher).len(), 9);
 }
+
+#[test]
+fn a_disk_that_does_not_answer_does_not_fill_the_memory_with_sessions() {
+    let mut world = stored_world();
+    world.hold_store();
+    let mut opening = durable("s").will("gone", 0);
+    if let Some(will) = &mut opening.will {
+        will.payload = &[b'x'; 1 << 20];
+    }
+    let attempts = (0..100).map(|_| world.try_connect(&opening));
+    let refused = attempts.filter_map(Result::err).last();
+    assert_eq!(
+        refused.map(|refusal| refusal.reason),
+        Some(ReasonCode::ServerUnavailable)
+    );
+    let bytes = world.broker.clients.pending.bytes();
+    assert!(bytes < 40 << 20, "{bytes}");
+    world.settle();
+    world.connect(&opening);
+}
