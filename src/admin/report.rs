@@ -75,7 +75,7 @@ pub struct StoreReport {
     pub database_bytes: u64,
     /// Bytes of the write-ahead log that are not in the database yet.
     pub wal_bytes: u64,
-    /// Free bytes of the volume, and of the database itself.
+    /// Free bytes of the volume.
     pub free_bytes: u64,
     /// Commits since the start.
     pub commits: u64,
@@ -98,7 +98,7 @@ impl StoreReport {
             StoreState::Ready => None,
             StoreState::Degraded => {
                 let damage = self.damage.as_deref().unwrap_or_default();
-                Some(format!("the database was damaged: {damage}"))
+                Some(damage.to_owned())
             }
             StoreState::Full => {
                 Some("the volume of the store is nearly full: messages for clients that are away are refused".to_owned())

@@ -10,7 +10,7 @@ use super::pending::{Answer, Place, StoreCondition, Withheld};
 use super::persist::{Batch, Change, DeliveryRecord, LoadRequest, LoadedDelivery};
 use super::session::Queued;
 use super::time::Timestamp;
-use super::{Broker, ConnectionId, Effect, SessionId};
+use super::{Broker, ConnectionId, Effect, Next, SessionId};
 use crate::mqtt::encode;
 use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode};
 
@@ -63,9 +63,11 @@ impl Broker {
             self.release(id);
             self.fill(id, now);
         }
-        for publisher in std::mem::take(&mut self.clients.pending.stalled) {
-            if self.clients.connections.get(publisher).is_some() {
-                self.clients.effects.push(Effect::Resume(publisher));
+        for id in std::mem::take(&mut self.clients.pending.stalled) {
+            if let Some(connection) = self.clients.connections.get_mut(id) {
+                connection.stalled = false;
+                connection.last_packet_at = now;
+                self.clients.effects.push(Effect::Resume(id));
             }
         }
     }
@@ -289,23 +291,27 @@ impl Broker {
         pending.condition() != StoreCondition::Failing && pending.bytes() <= 2 * PENDING_BYTES_MAX
     }
 
-    /// Has a publisher wait while too much is pending.
-    pub(super) fn stall(&mut self, id: ConnectionId) -> bool {
+    /// Has a client that has added to what is pending wait while that is too much.
+    pub(super) fn stalled_if(&mut self, has_added: bool, id: ConnectionId) -> Next {
         let pending = &mut self.clients.pending;
-        let is_too_much = pending.bytes() > PENDING_BYTES_MAX;
-        if is_too_much {
-            pending.stalled.push(id);
-            pending.wait(id, &mut self.clients.effects);
-            self.clients.effects.push(Effect::Pause(id));
-            self.clients.statistics.pauses += 1;
+        if !has_added || pending.bytes() <= PENDING_BYTES_MAX {
+            return Next::Continue;
         }
-        is_too_much
+        let Some(connection) = self.clients.connections.get_mut(id) else {
+            return Next::Close;
+        };
+        connection.stalled = true;
+        pending.stalled.push(id);
+        pending.wait(id, &mut self.clients.effects);
+        self.clients.effects.push(Effect::Pause(id));
+        self.clients.statistics.pauses += 1;
+        Next::Pause
     }
 
     /// What is to be read after [`Effect::Load`], and the number of the read for [`Broker::handle_loaded`]; none if nobody
     /// waits for it any more.
     #[must_use]
-    pub fn load_request(&self, session: SessionId) -> Option<(LoadRequest, u64)> {
+    pub fn load_request(&mut self, session: SessionId) -> Option<(LoadRequest, u64)> {
         self.clients.load_request(session)
     }
 
@@ -386,6 +392,10 @@ impl Broker {
         };
         if !clients.pending.is_settled() {
             store.load_from = clients.pending.wait(id, &mut clients.effects);
+            return;
+        }
+        if !store.finds_all {
+            // What was looked for may have been stored since: it is read again.
             return;
         }
         let lost = std::mem::take(&mut store.gap);

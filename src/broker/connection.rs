@@ -60,6 +60,8 @@ pub struct Connection {
     pub(crate) held_for: u64,
     /// Nothing is handed out before the first messages are read from the store, so that they follow the CONNACK.
     pub(crate) awaits_load: bool,
+    /// The client is not read, because too much waits to be stored.
+    pub(crate) stalled: bool,
     /// Answers that wait for their batch, in order.
     pub(crate) withheld: VecDeque<Withheld>,
     /// A publisher waited for this receiver in vain: nobody waits for it again until it has caught up.
@@ -131,6 +133,7 @@ impl Connection {
             closing: false,
             held_for: 0,
             awaits_load: false,
+            stalled: false,
             withheld: VecDeque::new(),
             slow: false,
             unreleased: 0,

@@ -1,5 +1,6 @@
 //! How connections and sessions end, and what happens to wills.
 
+use super::commit::WITHHELD_MAX;
 use super::connect::capped_expiry;
 use super::connection::EndedBy;
 use super::persist::Change;
@@ -283,6 +284,10 @@ impl Broker {
         let Some(connection) = self.clients.connections.get_mut(id) else {
             return;
         };
+        // A client that is not read, because the disk is slow, cannot be heard.
+        if connection.stalled || connection.withheld.len() > WITHHELD_MAX {
+            connection.last_packet_at = now;
+        }
         let Some(deadline) = connection.keep_alive_deadline() else {
             return;
         };

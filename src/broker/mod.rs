@@ -394,7 +394,7 @@ impl Broker {
         let Some(session) = self.clients.sessions.get_mut(session_id) else {
             return Ok(Next::Close);
         };
-        let before = self.clients.pending.len();
+        let before = self.clients.pending.mark();
         let known = match session.outgoing.find_mut(ack.packet_id) {
             Some(exchange) if exchange.awaiting != Awaiting::PubAck => {
                 exchange.awaiting = Awaiting::PubComp;
@@ -421,7 +421,7 @@ impl Broker {
             reason,
             text: None,
         };
-        self.answer(id, answer, self.clients.pending.len() > before);
+        self.answer(id, answer, self.clients.pending.mark() > before);
         Ok(Next::Continue)
     }
 

@@ -1,11 +1,11 @@
 //! Changes that nobody has stored yet, and who waits for them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ConnectionId;
 use super::effect::Effect;
 use super::message::Message;
-use super::persist::{Batch, Change, StoreId};
+use super::persist::{Batch, Change, SessionRecord, StoreId};
 use super::time::Timestamp;
 use crate::mqtt::{AckKind, PacketId, ReasonCode};
 
@@ -60,6 +60,11 @@ pub(crate) struct Place {
 pub(crate) struct Pending {
     condition: StoreCondition,
     open: Vec<Change>,
+    /// How often something was noted.
+    mark: u64,
+    /// Changes of the open batch that a later one of the same session or topic takes the place of.
+    sessions: BTreeMap<StoreId, Place>,
+    retained: BTreeMap<Box<str>, Place>,
     /// Number of the batch that is open.
     pub(crate) open_number: u64,
     /// Number of the last batch that is stored.
@@ -85,6 +90,9 @@ impl Default for Pending {
         Self {
             condition: StoreCondition::Absent,
             open: Vec::new(),
+            mark: 0,
+            sessions: BTreeMap::new(),
+            retained: BTreeMap::new(),
             open_number: 1,
             stored: 0,
             forced: false,
@@ -138,6 +146,7 @@ impl Pending {
         if self.open.is_empty() {
             effects.push(Effect::Store);
         }
+        self.mark += 1;
         self.bytes += bytes_of(&change);
         self.open.push(change);
         Place {
@@ -146,19 +155,72 @@ impl Pending {
         }
     }
 
+    /// Notes the record of a session, in the place of one that was noted before.
+    pub(crate) fn add_session(&mut self, record: Box<SessionRecord>, effects: &mut Vec<Effect>) {
+        let id = record.id;
+        let known = self.sessions.get(&id).copied();
+        let change = Change::Session(record);
+        match known {
+            Some(place) => self.replace(place, change),
+            None => {
+                let place = self.add(change, effects);
+                self.sessions.insert(id, place);
+            }
+        }
+    }
+
+    /// Notes what becomes of the retained message of a topic, in the place of what was noted before.
+    pub(crate) fn add_retained(&mut self, change: Change, effects: &mut Vec<Effect>) {
+        let topic: Box<str> = match &change {
+            Change::Retained(message) => message.topic.clone(),
+            Change::RetainedEnd(topic) => topic.clone(),
+            Change::Withdrawn
+            | Change::Session(_)
+            | Change::SessionEnd(_)
+            | Change::Subscription(..)
+            | Change::SubscriptionEnd(..)
+            | Change::Delivery(_)
+            | Change::DeliveryReleased(..)
+            | Change::DeliveryEnd(..)
+            | Change::OldestDropped(..)
+            | Change::Received(..)
+            | Change::ReceivedEnd(..) => return,
+        };
+        match self.retained.get(&topic).copied() {
+            Some(place) => self.replace(place, change),
+            None => {
+                let place = self.add(change, effects);
+                self.retained.insert(topic, place);
+            }
+        }
+    }
+
+    fn replace(&mut self, place: Place, change: Change) {
+        self.mark += 1;
+        if let Some(known) = self.open.get_mut(place.index) {
+            self.bytes = self.bytes.saturating_sub(bytes_of(known)) + bytes_of(&change);
+            *known = change;
+        }
+    }
+
+    /// Grows whenever something is noted; to see whether it was.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
+    }
+
     /// Takes a change back if nobody has taken it yet; false if it is too late for that.
     pub(crate) fn withdraw(&mut self, place: Place) -> bool {
         if place.batch != self.open_number {
             return false;
         }
         if let Some(change) = self.open.get_mut(place.index) {
-            self.bytes -= bytes_of(change);
+            self.bytes = self.bytes.saturating_sub(bytes_of(change));
             *change = Change::Withdrawn;
         }
         true
     }
 
-    /// How many changes are open; to see whether something has added to them.
+    /// How many changes are open.
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
@@ -217,7 +279,7 @@ impl Pending {
         let mut struck = Vec::new();
         for change in &mut self.open {
             if change.is_refusable() {
-                self.bytes -= bytes_of(change);
+                self.bytes = self.bytes.saturating_sub(bytes_of(change));
                 struck.push(std::mem::replace(change, Change::Withdrawn));
             }
         }
@@ -242,6 +304,8 @@ impl Pending {
         self.open_number += 1;
         self.forced = false;
         self.taken_bytes = std::mem::take(&mut self.bytes);
+        self.sessions.clear();
+        self.retained.clear();
         Some(Batch {
             number,
             taken_at: now,
@@ -255,21 +319,24 @@ impl Pending {
     }
 }
 
-/// Bytes of memory that a change holds until it is stored, as far as they depend on a peer.
+/// Bytes of memory that a change holds until it is stored.
 fn bytes_of(change: &Change) -> u64 {
+    /// A change that has nothing but numbers.
+    const PLAIN: u64 = 64;
+    let text = |text: &str| PLAIN + u64::try_from(text.len()).unwrap_or(u64::MAX / 2);
     match change {
         Change::Delivery(delivery) => delivery.bytes(),
         Change::Retained(message) => message.stored_bytes(),
         Change::Session(record) => record.bytes(),
+        Change::Subscription(_, record) => PLAIN + text(&record.filter),
+        Change::SubscriptionEnd(_, filter) => text(filter),
+        Change::RetainedEnd(topic) => text(topic),
         Change::Withdrawn
         | Change::SessionEnd(_)
-        | Change::Subscription(..)
-        | Change::SubscriptionEnd(..)
         | Change::DeliveryReleased(..)
         | Change::DeliveryEnd(..)
         | Change::OldestDropped(..)
         | Change::Received(..)
-        | Change::ReceivedEnd(..)
-        | Change::RetainedEnd(_) => 64,
+        | Change::ReceivedEnd(..) => PLAIN,
     }
 }

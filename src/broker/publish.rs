@@ -115,7 +115,7 @@ impl Broker {
                 return Err(Violation::ReceiveMaximumExceeded);
             }
         }
-        let before = self.clients.pending.len();
+        let before = self.clients.pending.mark();
         let (reason, text, next) = if decision == Decision::Denied {
             self.clients.statistics.authorization_denials += 1;
             let text = "not allowed to publish to this topic";
@@ -127,9 +127,10 @@ impl Broker {
             return Ok(next);
         }
         self.acknowledge_publish(id, publish, reason, text, before);
-        let has_added = self.clients.pending.len() > before;
-        if next == Next::Continue && has_added && self.stall(id) {
-            return Ok(Next::Pause);
+        // QoS 0 waits for no disk; what of it is stored is one message for each topic.
+        let has_added = publish.qos > QoS::AtMostOnce && self.clients.pending.mark() > before;
+        if next == Next::Continue {
+            return Ok(self.stalled_if(has_added, id));
         }
         Ok(next)
     }
@@ -209,7 +210,7 @@ impl Broker {
         publish: &Publish<'_>,
         reason: ReasonCode,
         text: &'static str,
-        before: usize,
+        before: u64,
     ) {
         let Some(packet_id) = publish.packet_id else {
             return;
@@ -226,7 +227,7 @@ impl Broker {
             reason,
             text,
         };
-        let promises = self.clients.pending.len() > before;
+        let promises = self.clients.pending.mark() > before;
         self.answer(id, answer, promises);
     }
 
@@ -305,7 +306,9 @@ impl Broker {
 
     pub(super) fn write_retained(&mut self, change: Change) {
         if self.clients.pending.is_attached() {
-            self.clients.pending.add(change, &mut self.clients.effects);
+            self.clients
+                .pending
+                .add_retained(change, &mut self.clients.effects);
         }
     }
 

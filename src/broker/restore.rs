@@ -160,8 +160,9 @@ impl Broker {
             window: connection.map_or(0, |connection| connection.send_quota.max(1)),
             will: session.will.as_deref().map(will_record),
         };
-        let change = Change::Session(Box::new(record));
-        clients.pending.add(change, &mut clients.effects);
+        clients
+            .pending
+            .add_session(Box::new(record), &mut clients.effects);
         if let Some(id) = session.connection {
             self.hold(id);
         }

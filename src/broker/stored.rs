@@ -51,6 +51,8 @@ pub(crate) struct StoredSession {
     /// The read that is under way.
     pub(crate) loading: Option<u64>,
     loads: u64,
+    /// When that read began everything was stored.
+    pub(crate) finds_all: bool,
     /// Nothing is read before this batch is stored.
     pub(crate) load_from: u64,
     /// The connection is looked after when this batch is stored.
@@ -71,6 +73,7 @@ impl StoredSession {
             recent: VecDeque::new(),
             loading: None,
             loads: 0,
+            finds_all: false,
             load_from: 0,
             awaited: 0,
         }
@@ -482,9 +485,11 @@ impl Clients {
     }
 
     /// What is to be read of a session, if a read was asked for and its client still waits; with the number of the read.
-    pub(super) fn load_request(&self, session: SessionId) -> Option<(LoadRequest, u64)> {
-        let entry = self.sessions.get(session)?;
-        let store = entry.store.as_ref()?;
+    pub(super) fn load_request(&mut self, session: SessionId) -> Option<(LoadRequest, u64)> {
+        let is_settled = self.pending.is_settled();
+        let entry = self.sessions.get_mut(session)?;
+        let store = entry.store.as_mut()?;
+        store.finds_all = is_settled;
         let is_short = self.budget.bytes() > self.queue_bytes_max / 2;
         let request = LoadRequest {
             session: store.id,

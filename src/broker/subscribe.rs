@@ -31,7 +31,7 @@ impl Broker {
         };
         let (session, version) = (connection.session, connection.version);
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let before = self.clients.pending.len();
+        let before = self.clients.pending.mark();
         if version.is_v5() {
             check_available(subscribe, &connection.port.limits)?;
         }
@@ -45,10 +45,10 @@ impl Broker {
         }
         let mut packet = Vec::new();
         encode::suback(&mut packet, version, subscribe.packet_id, &reasons, None);
-        let promises = self.clients.pending.len() > before;
+        let promises = self.clients.pending.mark() > before;
         self.answer(id, Answer::Packet(packet.into()), promises);
         self.fill(id, now);
-        Ok(Next::Continue)
+        Ok(self.stalled_if(promises, id))
     }
 
     /// Adds one subscription and returns the reason code of its place in the SUBACK (MQTT 5, 3.9.3).
@@ -163,15 +163,15 @@ impl Broker {
         let (session, version) = (connection.session, connection.version);
         let mount_point = connection.port.clone();
         let mut reasons = Vec::new();
-        let before = self.clients.pending.len();
+        let before = self.clients.pending.mark();
         for filter in unsubscribe.filters {
             reasons.push(self.unsubscribe(session, &mount_point.mount_point, filter));
         }
         let mut packet = Vec::new();
         encode::unsuback(&mut packet, version, unsubscribe.packet_id, &reasons, None);
-        let promises = self.clients.pending.len() > before;
+        let promises = self.clients.pending.mark() > before;
         self.answer(id, Answer::Packet(packet.into()), promises);
-        Ok(Next::Continue)
+        Ok(self.stalled_if(promises, id))
     }
 
     fn unsubscribe(&mut self, id: SessionId, mount_point: &str, text: &str) -> ReasonCode {

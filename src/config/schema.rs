@@ -511,7 +511,7 @@ pub(super) static STORE: TableSpec = TableSpec {
         KeySpec {
             name: "reserve_bytes",
             kind: Kind::Size(Bounds::new(0, 1 << 30)),
-            absence: Absence::Default("\"4 MiB\""),
+            absence: Absence::Default("\"32 MiB\""),
             doc: "Bytes of a file that is given up when the volume is full, so that the store can still write.",
             elsewhere: &[],
         },

@@ -281,7 +281,7 @@ impl Default for StoreSettings {
             commit_interval: Duration::ZERO,
             flush_interval: Duration::from_secs(1),
             wal_bytes_max: 16 << 20,
-            reserve_bytes: 4 << 20,
+            reserve_bytes: 32 << 20,
             free_bytes_min: 64 << 20,
         }
     }

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admin::{StoreReport, StoreState};
 use crate::broker::{Batch, SessionId, StoreCondition, Timestamp};
@@ -33,12 +33,19 @@ const GATHER_CHANGES: usize = 1000;
 /// Changes below which waiting for more costs time and saves nothing.
 const GATHER_CHANGES_MIN: usize = 16;
 
-/// Time between two looks at the free space.
+/// Time between two looks at the volume while nothing is stored, and at least while something is.
 const SPACE_INTERVAL: Duration = Duration::from_secs(5);
+const SPACE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Changes that are stored together while commits fail: little enough for the room that the reserve leaves.
+const RETRY_CHANGES: usize = 256;
 
 /// First and longest time before a commit that failed is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Characters of what is said about a damaged database.
+const DAMAGE_LEN_MAX: usize = 600;
 
 /// Time before messages that could not be read are read again.
 const READ_RETRY: Duration = Duration::from_secs(1);
@@ -67,34 +74,21 @@ struct Shared {
 /// What was found when the store was opened.
 #[derive(Debug)]
 pub(crate) struct Found {
-    opened: Option<Opened>,
-    space: Option<Space>,
+    opened: Option<(Opened, Reader, Space)>,
     report: StoreReport,
 }
 
 impl Found {
     /// Opens the store of a state folder. Whatever is wrong with it, the gateway starts.
     pub(crate) fn open(state_dir: &Path, settings: &StoreSettings) -> Self {
-        let opened = Store::open(state_dir, settings, Arc::new(clock::wall));
         let mut report = StoreReport {
             path: state_dir.to_owned(),
             ..StoreReport::default()
         };
-        match opened {
-            Ok(opened) => {
-                report.path = opened.writer.path().to_owned();
-                report.state = StoreState::Ready;
-                if let Condition::Degraded(damage) = &opened.condition {
-                    report.state = StoreState::Degraded;
-                    report.damage = Some(damage.to_string());
-                    error!("the database was damaged: {damage}");
-                }
-                Self {
-                    space: Some(Space::new(state_dir, settings)),
-                    opened: Some(opened),
-                    report,
-                }
-            }
+        let opened = Store::open(state_dir, settings, Arc::new(clock::wall))
+            .and_then(|opened| opened.readers.open().map(|reader| (opened, reader)));
+        let (opened, reader) = match opened {
+            Ok(opened) => opened,
             Err(fault) => {
                 error!(
                     hint = fault.hint(),
@@ -102,12 +96,24 @@ impl Found {
                 );
                 report.state = StoreState::Missing;
                 report.detail = Some(format!("{fault}; {}", fault.hint()));
-                Self {
+                return Self {
                     opened: None,
-                    space: None,
                     report,
-                }
+                };
             }
+        };
+        report.path = opened.writer.path().to_owned();
+        report.state = StoreState::Ready;
+        if let Condition::Degraded(damage) = &opened.condition {
+            let damage = damage.to_string();
+            error!("{damage}");
+            report.state = StoreState::Degraded;
+            report.damage = Some(shortened(&damage));
+        }
+        let space = Space::new(state_dir, settings);
+        Self {
+            opened: Some((opened, reader, space)),
+            report,
         }
     }
 
@@ -115,7 +121,7 @@ impl Found {
     pub(crate) fn base(&self) -> Timestamp {
         self.opened
             .as_ref()
-            .map_or_else(Timestamp::default, |opened| opened.restored.now)
+            .map_or_else(Timestamp::default, |(opened, ..)| opened.restored.now)
     }
 }
 
@@ -132,14 +138,14 @@ impl Storing {
             shared,
             threads: Mutex::new(None),
         };
-        match (found.opened, found.space) {
-            (Some(opened), Some(space)) => storing.spawn(opened, space, hub),
-            _ => hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing)),
+        match found.opened {
+            Some((opened, reader, space)) => storing.spawn(opened, reader, space, hub),
+            None => hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing)),
         }
         storing
     }
 
-    fn spawn(&self, opened: Opened, space: Space, hub: &Arc<Hub>) {
+    fn spawn(&self, opened: Opened, reader: Reader, space: Space, hub: &Arc<Hub>) {
         let (loads, requests) = mpsc::channel();
         let writing = Writing {
             hub: Arc::clone(hub),
@@ -158,10 +164,10 @@ impl Storing {
                     writing.run();
                 }
             });
-        let (hub_of_reader, reader) = (Arc::downgrade(hub), opened.readers.open());
+        let (hub_of_reader, shared) = (Arc::downgrade(hub), Arc::clone(&self.shared));
         let reading = thread::Builder::new()
             .name("store-reader".to_owned())
-            .spawn(move || read(&hub_of_reader, reader, &requests));
+            .spawn(move || read(&hub_of_reader, &shared, reader, &requests));
         let (Ok(writer), Ok(_)) = (writer, reading) else {
             let mut report = lock(&self.shared.report);
             report.state = StoreState::Missing;
@@ -226,8 +232,9 @@ struct Writing {
 
 impl Writing {
     fn run(mut self) {
+        let mut is_sound = true;
         while !self.is_stopping() {
-            self.look_at_space();
+            self.look_at_space(SPACE_INTERVAL);
             match self.wait() {
                 Some(pause) => {
                     if pause > GATHER_STEP {
@@ -237,12 +244,15 @@ impl Writing {
                 }
                 None => {
                     self.gather();
-                    self.store_pending();
+                    is_sound = self.store_pending();
                     self.keep_house(false);
                 }
             }
         }
-        self.store_pending();
+        // What comes later must not be stored without what came before.
+        if is_sound {
+            self.store_pending();
+        }
         let now = self.hub.now();
         match self.writer.close(now) {
             Ok(_) => info!("the database is closed"),
@@ -282,58 +292,76 @@ impl Writing {
         }
     }
 
-    fn store_pending(&mut self) {
+    /// Stores what is pending; false if the gateway stops before that has worked.
+    fn store_pending(&mut self) -> bool {
+        self.look_at_space(SPACE_INTERVAL_MIN);
         let Some(batch) = self.hub.with(|broker, now| broker.take_batch(now)) else {
-            return;
+            return true;
         };
         let number = batch.number;
-        if self.store(batch) {
+        let is_stored = self.store(batch);
+        if is_stored {
             self.hub
                 .with(|broker, now| broker.handle_committed(number, now));
         }
         self.stored_at = clock::now();
         self.write_report();
+        is_stored
     }
 
     /// Stores a batch, however long it takes; false if the gateway stops meanwhile.
     fn store(&mut self, mut batch: Batch) -> bool {
+        let Err(fault) = self.writer.commit(&batch) else {
+            return true;
+        };
+        error!(hint = fault.hint(), "{fault}; it is tried again");
+        self.report_fault(&fault);
+        self.hub
+            .with(|broker, _| broker.handle_commit_failed(&batch));
+        batch.changes.retain(|change| !change.is_refusable());
+        if let Err(fault) = self.space.release_reserve() {
+            warn!("{fault}");
+        }
         let mut pause = RETRY_MIN;
-        let mut is_first = true;
-        loop {
-            let fault = match self.writer.commit(&batch) {
-                Ok(()) => break,
-                Err(fault) => fault,
-            };
-            self.report_fault(&fault, is_first);
-            if is_first {
-                is_first = false;
-                self.hub
-                    .with(|broker, _| broker.handle_commit_failed(&batch));
-                batch.changes.retain(|change| !change.is_refusable());
-                if let Err(fault) = self.space.release_reserve() {
-                    warn!("{fault}");
-                }
-                continue;
-            }
+        while let Err(fault) = self.store_in_parts(&mut batch) {
+            self.report_fault(&fault);
             if self.is_stopping() {
                 return false;
             }
             thread::park_timeout(pause);
             pause = (pause * 2).min(RETRY_MAX);
         }
-        if !is_first {
-            info!("the store takes changes again");
-            lock(&self.shared.report).detail = None;
-            self.space_looked_at = None;
-            self.look_at_space();
-        }
+        info!("the store takes changes again");
+        lock(&self.shared.report).detail = None;
+        self.look_at_space(Duration::ZERO);
         true
     }
 
-    fn report_fault(&self, fault: &StoreError, is_first: bool) {
-        if is_first {
-            error!(hint = fault.hint(), "{fault}; it is tried again");
+    /// Stores what is left of a batch bit by bit, and takes off what is stored. Nobody was promised that the rest of it is
+    /// stored at once, and a full volume has room for a little at a time: after each checkpoint the log begins anew.
+    fn store_in_parts(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        if let Err(fault) = self.writer.checkpoint() {
+            debug!("{fault}");
         }
+        while !batch.changes.is_empty() {
+            let rest = batch
+                .changes
+                .split_off(batch.changes.len().min(RETRY_CHANGES));
+            let stored = self.writer.commit(batch);
+            match stored {
+                Ok(()) => batch.changes = rest,
+                Err(fault) => {
+                    batch.changes.extend(rest);
+                    return Err(fault);
+                }
+            }
+            self.writer.checkpoint()?;
+        }
+        // A batch of which nothing was left has shown nothing.
+        self.writer.probe(self.hub.now())
+    }
+
+    fn report_fault(&self, fault: &StoreError) {
         let mut report = lock(&self.shared.report);
         report.commit_failures += 1;
         report.detail = Some(format!("{fault}; {}", fault.hint()));
@@ -349,15 +377,22 @@ impl Writing {
         }
     }
 
-    fn look_at_space(&mut self) {
+    fn look_at_space(&mut self, interval: Duration) {
         let now = clock::now();
         let is_due = self
             .space_looked_at
-            .is_none_or(|at| now.duration_since(at) >= SPACE_INTERVAL);
+            .is_none_or(|at| now.duration_since(at) >= interval);
         if !is_due {
             return;
         }
         self.space_looked_at = Some(now);
+        if !self.writer.is_in_place() {
+            let text =
+                "the files of the database were removed, replaced or cut while the gateway runs";
+            error!("{text}");
+            lock(&self.shared.report).detail = Some(text.to_owned());
+            self.shared.broken.notify_one();
+        }
         let before = self.space.level();
         self.space.configure(&lock(&self.shared.settings));
         let unused = self.writer.unused_bytes();
@@ -406,40 +441,66 @@ impl Writing {
 }
 
 /// The thread that reads, until the hub is gone.
-fn read(hub: &Weak<Hub>, opened: Result<Reader, StoreError>, requests: &Receiver<SessionId>) {
-    let mut reader = match opened {
-        Ok(reader) => reader,
-        Err(fault) => return error!("{fault}"),
-    };
-    while let Ok(session) = requests.recv()
-        && let Some(hub) = hub.upgrade()
-    {
-        let Some((request, load)) = hub.with(|broker, _| broker.load_request(session)) else {
-            continue;
-        };
-        match reader.load(&request) {
-            Ok(deliveries) => {
-                let unreadable = reader.take_unreadable();
-                if !unreadable.is_empty() {
-                    error!(
-                        messages = unreadable.len(),
-                        "messages in the database are damaged and lost"
-                    );
+fn read(hub: &Weak<Hub>, shared: &Shared, mut reader: Reader, requests: &Receiver<SessionId>) {
+    while let Ok(session) = requests.recv() {
+        let mut is_reported = false;
+        while let Some(hub) = hub.upgrade()
+            && let Some((request, load)) = hub.with(|broker, _| broker.load_request(session))
+        {
+            let fault = match reader.load(&request) {
+                Ok(deliveries) => {
+                    let unreadable = reader.take_unreadable();
+                    shared.note_unreadable(unreadable.len());
+                    hub.with(|broker, now| {
+                        for (_, number) in unreadable {
+                            broker.handle_unreadable(session, number);
+                        }
+                        broker.handle_loaded(session, load, deliveries, now);
+                    });
+                    break;
                 }
-                hub.with(|broker, now| {
-                    for (_, number) in unreadable {
-                        broker.handle_unreadable(session, number);
-                    }
-                    broker.handle_loaded(session, load, deliveries, now);
-                });
-            }
-            Err(fault) => {
+                Err(fault) => fault,
+            };
+            if !std::mem::replace(&mut is_reported, true) {
                 error!(hint = fault.hint(), "{fault}");
-                thread::park_timeout(READ_RETRY);
-                hub.with(|broker, _| broker.handle_load_failed(session, load));
             }
+            if !fault.is_passing() {
+                shared.broken.notify_one();
+            }
+            if shared.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            drop(hub);
+            thread::park_timeout(READ_RETRY);
         }
     }
+}
+
+impl Shared {
+    /// Says in the report that messages in the database are damaged.
+    fn note_unreadable(&self, messages: usize) {
+        if messages == 0 {
+            return;
+        }
+        error!(messages, "messages in the database are damaged and lost");
+        let mut report = lock(&self.report);
+        let text = format!("{messages} messages could not be read");
+        report.damage = Some(match report.damage.take() {
+            Some(known) if known.len() < DAMAGE_LEN_MAX => format!("{known}; {text}"),
+            Some(known) => known,
+            None => text,
+        });
+    }
+}
+
+/// A text that SQLite may have made long, on one line.
+fn shortened(text: &str) -> String {
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(DAMAGE_LEN_MAX) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -33,15 +33,9 @@ pub struct RestoreReport {
 /// The file appears when it is complete and was checked.
 pub fn backup(folder: &Path, file: &Path) -> Result<BackupReport, StoreError> {
     let path = folder.join(schema::FILE_NAME);
-    let is_database = |other: &Path| match (path.canonicalize(), other.canonicalize()) {
-        (Ok(path), Ok(other)) => path == other,
-        _ => false,
-    };
-    if is_database(file) {
-        return Err(StoreError::Io {
+    if is_ours(folder, file) {
+        return Err(StoreError::Target {
             path: file.to_owned(),
-            operation: "write the backup to",
-            detail: "it is the database itself".to_owned(),
         });
     }
     let connection = inspect::open(&path)?;
@@ -59,6 +53,16 @@ pub fn backup(folder: &Path, file: &Path) -> Result<BackupReport, StoreError> {
     files::sync_folder(files::folder_of(file))?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     Ok(BackupReport { bytes, content })
+}
+
+/// Whether a name belongs to the gateway itself: a file of the state folder that it reads or writes.
+fn is_ours(folder: &Path, file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let is_there = match (folder.canonicalize(), files::folder_of(file).canonicalize()) {
+        (Ok(folder), Ok(other)) => folder == other,
+        _ => false,
+    };
+    is_there && (name.starts_with("gateway.") || name.starts_with("fieldgate."))
 }
 
 /// Makes a backup the database of a state folder, whose lock the caller holds. What was there before is moved to a folder of

@@ -50,6 +50,12 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A backup would take the place of a file of the gateway itself.
+    #[error("cannot write a backup to `{}`: that name belongs to the gateway itself", path.display())]
+    Target {
+        /// The file that was named.
+        path: PathBuf,
+    },
     /// The system failed to read or write.
     #[error("cannot {operation} `{}`: {detail}", path.display())]
     Io {
@@ -90,6 +96,7 @@ impl StoreError {
             Self::Corrupt { .. } => {
                 "restore a backup with `fieldgate restore FILE`, or start the gateway, which keeps what can be read"
             }
+            Self::Target { .. } => "name a file outside of the state folder",
             Self::Io { .. } => "look at the journal of the kernel for faults of the device",
             Self::Busy { .. } => "wait until the other process is done, or stop it",
         }

@@ -8,6 +8,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::fault::{About, StoreError};
 use super::files;
+use super::schema;
 use crate::config::StoreSettings;
 
 /// Name of the reserve in the state folder.
@@ -29,6 +30,7 @@ pub struct Space {
     reserve: PathBuf,
     reserve_bytes: u64,
     free_bytes_min: u64,
+    wal_bytes_max: u64,
     free_bytes: u64,
     level: Level,
 }
@@ -42,6 +44,7 @@ impl Space {
             reserve: folder.join(FILE_NAME),
             reserve_bytes: settings.reserve_bytes,
             free_bytes_min: settings.free_bytes_min,
+            wal_bytes_max: settings.wal_bytes_max,
             free_bytes: u64::MAX,
             level: Level::Ample,
         }
@@ -51,6 +54,7 @@ impl Space {
     pub fn configure(&mut self, settings: &StoreSettings) {
         self.reserve_bytes = settings.reserve_bytes;
         self.free_bytes_min = settings.free_bytes_min;
+        self.wal_bytes_max = settings.wal_bytes_max;
     }
 
     /// Sees how much room there is, and makes the reserve again when there is enough. A level that has become low stays so
@@ -58,11 +62,26 @@ impl Space {
     ///
     /// `unused_bytes` are those inside of the database that it will use again: a database does not shrink.
     pub fn look(&mut self, unused_bytes: u64) -> Result<Level, StoreError> {
-        self.free_bytes = free_bytes(&self.folder)?.saturating_add(unused_bytes);
-        self.level = level(self.level, self.free_bytes, self.free_bytes_min);
-        if self.level == Level::Ample {
+        self.free_bytes = free_bytes(&self.folder)?;
+        if self.free_bytes >= self.free_bytes_min {
             self.keep_reserve()?;
         }
+        // What is free is first of all for the reserve and for the write-ahead log, which lies beside the database.
+        let missing = if self.has_reserve() {
+            0
+        } else {
+            self.reserve_bytes
+        };
+        let log = schema::beside(&self.folder.join(schema::FILE_NAME), "-wal");
+        let log_bytes = log.metadata().map_or(0, |log| log.len());
+        let for_log = self.wal_bytes_max.saturating_sub(log_bytes);
+        let left = self.free_bytes.saturating_sub(missing);
+        self.level = if left < for_log {
+            Level::Low
+        } else {
+            let room = left.saturating_add(unused_bytes);
+            level(self.level, room, self.free_bytes_min)
+        };
         Ok(self.level)
     }
 
@@ -72,7 +91,7 @@ impl Space {
         self.level
     }
 
-    /// Free bytes of the volume, and of the database, at the last look.
+    /// Free bytes of the volume at the last look.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes

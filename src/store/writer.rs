@@ -1,14 +1,16 @@
 //! The one connection that writes: whole batches, each in one transaction that is on the disk when it returns.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
+use tracing::warn;
 
 use super::arrivals::{ARRIVALS_MAX, SharedArrivals, Undo, sort_in};
 use super::fault::{About, StoreError};
 use super::put;
 use super::rows::int;
-use super::schema::PAGE_BYTES;
+use super::schema::{PAGE_BYTES, beside};
 use super::time::{Clock, SavedTime};
 use super::work::Work;
 use crate::broker::{Batch, Timestamp};
@@ -32,6 +34,7 @@ pub struct Writer {
     /// How many of them are in the database already.
     wal_frames_done: u64,
     statistics: WriterStatistics,
+    identity: Option<(u64, u64)>,
 }
 
 /// What a writer has done since it was opened.
@@ -66,6 +69,7 @@ impl Writer {
         Self {
             connection,
             path: path.to_owned(),
+            identity: identity(path),
             clock,
             time,
             next_session,
@@ -87,8 +91,11 @@ impl Writer {
                 self.statistics.rows += self.connection.total_changes().saturating_sub(before);
                 self.measure();
                 // Housekeeping has been left out for long.
-                if self.arrivals.lock().len() >= 2 * ARRIVALS_MAX {
-                    self.sort_in()?;
+                if self.arrivals.lock().len() >= 2 * ARRIVALS_MAX
+                    && let Err(fault) = self.sort_in()
+                {
+                    // The batch is stored all the same.
+                    warn!(hint = fault.hint(), "{fault}");
                 }
                 Ok(())
             }
@@ -120,6 +127,31 @@ impl Writer {
             self.time = saved;
         }
         Ok(())
+    }
+
+    /// Writes something, to see whether that is possible.
+    pub fn probe(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let saved = self.time.now(now, self.clock.millis());
+        self.connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                saved.write(&transaction)?;
+                transaction.commit()
+            })
+            .about(&self.path, "write to")?;
+        self.time = saved;
+        self.measure();
+        Ok(())
+    }
+
+    /// Whether the files are those that were opened, and as long as they have to be: what is written to a file that was
+    /// removed or cut is lost.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let log = beside(&self.path, "-wal");
+        let log_bytes = self.wal_frames * (PAGE_BYTES + FRAME_BYTES);
+        identity(&self.path) == self.identity
+            && (self.wal_frames == 0 || log.metadata().is_ok_and(|log| log.len() >= log_bytes))
     }
 
     /// Brings the write-ahead log into the database if it has become long, or if there is nothing else to do. To be called
@@ -252,4 +284,10 @@ impl Writer {
         self.wal_frames_done = done;
         self.statistics.wal_bytes = frames.saturating_sub(done) * PAGE_BYTES;
     }
+}
+
+/// Which file it is, whatever its name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = path.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }

@@ -1,5 +1,7 @@
 //! What waits for the store, what does not, and what becomes of it when the store fails.
 
+use std::time::Duration;
+
 use super::power::{stored_world, stored_world_with};
 use super::world::{Opening, packet_id, world};
 use crate::broker::{ConnectionId, StoreCondition};
@@ -472,12 +474,23 @@ fn publishers_wait_while_too_much_is_pending() {
 fn a_disk_that_does_not_answer_does_not_fill_the_memory_with_sessions() {
     let mut world = stored_world();
     world.hold_store();
-    let mut opening = durable("s").will("gone", 0);
-    if let Some(will) = &mut opening.will {
-        will.payload = &[b'x'; 1 << 20];
+    const NAMES: [&str; 20] = [
+        "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r",
+        "s", "t",
+    ];
+    let opening = |name| {
+        let mut opening = durable(name).will("gone", 0);
+        if let Some(will) = &mut opening.will {
+            will.payload = &[b'x'; 1 << 20];
+        }
+        opening
+    };
+    // One client that comes again and again has one record; many have many.
+    for _ in 0..100 {
+        world.try_connect(&opening("a")).unwrap();
     }
-    let attempts = (0..100).map(|_| world.try_connect(&opening));
-    let refused = attempts.filter_map(Result::err).last();
+    let attempts = NAMES.map(|name| world.try_connect(&opening(name)));
+    let refused = attempts.into_iter().filter_map(Result::err).last();
     assert_eq!(
         refused.map(|refusal| refusal.reason),
         Some(ReasonCode::ServerUnavailable)
@@ -485,5 +498,44 @@ fn a_disk_that_does_not_answer_does_not_fill_the_memory_with_sessions() {
     let bytes = world.broker.clients.pending.bytes();
     assert!(bytes < 40 << 20, "{bytes}");
     world.settle();
-    world.connect(&opening);
+    world.try_connect(&opening("t")).unwrap();
+}
+
+#[test]
+fn a_client_that_is_not_read_because_of_the_disk_keeps_its_connection() {
+    let mut world = stored_world_with(|limits| {
+        limits.port.queue_bytes_per_client_max = 64 * 1024 * 1024;
+    });
+    world.absent_subscriber(&durable("away"));
+    let mut opening = Opening::v5("p");
+    opening.keep_alive = 10;
+    let publisher = world.connect(&opening);
+    world.hold_store();
+    let large = "x".repeat(1024 * 1024);
+    for number in 0..9 {
+        let _ = world.publish_with(publisher, "t", &large, 1, |parts| {
+            parts.packet_id = Some(packet_id(1 + number));
+        });
+    }
+    assert!(world.paused.contains("p"));
+    world.advance(Duration::from_secs(60));
+    world.settle();
+    assert_eq!(world.brief(publisher).len(), 9, "no DISCONNECT");
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.brief(publisher), ["DISCONNECT KeepAliveTimeout"]);
+}
+
+#[test]
+fn retained_messages_at_most_once_never_wait_for_the_disk() {
+    let mut world = stored_world();
+    let publisher = world.connect(&Opening::v5("p"));
+    world.hold_store();
+    let large = "x".repeat(1024 * 1024);
+    for _ in 0..20 {
+        world
+            .publish_with(publisher, "t", &large, 0, |parts| parts.retain = true)
+            .unwrap();
+    }
+    assert!(world.paused.is_empty());
+    assert_eq!(world.broker.pending_changes(), 1);
 }
