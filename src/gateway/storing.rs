@@ -372,7 +372,12 @@ impl Writing {
     }
 
     fn keep_house(&mut self, is_idle: bool) {
-        if let Err(fault) = self.writer.housekeeping(is_idle) {
+        let done = if self.space.is_tight() {
+            self.writer.checkpoint()
+        } else {
+            self.writer.housekeeping(is_idle)
+        };
+        if let Err(fault) = done {
             warn!(hint = fault.hint(), "{fault}");
         }
     }

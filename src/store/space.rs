@@ -14,6 +14,9 @@ use crate::config::StoreSettings;
 /// Name of the reserve in the state folder.
 const FILE_NAME: &str = "gateway.reserve";
 
+/// Part of its longest length that the write-ahead log needs at least.
+const LOG_PART_MIN: u64 = 4;
+
 /// How much room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -32,6 +35,7 @@ pub struct Space {
     free_bytes_min: u64,
     wal_bytes_max: u64,
     free_bytes: u64,
+    is_tight: bool,
     level: Level,
 }
 
@@ -46,6 +50,7 @@ impl Space {
             free_bytes_min: settings.free_bytes_min,
             wal_bytes_max: settings.wal_bytes_max,
             free_bytes: u64::MAX,
+            is_tight: false,
             level: Level::Ample,
         }
     }
@@ -74,9 +79,10 @@ impl Space {
         };
         let log = schema::beside(&self.folder.join(schema::FILE_NAME), "-wal");
         let log_bytes = log.metadata().map_or(0, |log| log.len());
-        let for_log = self.wal_bytes_max.saturating_sub(log_bytes);
         let left = self.free_bytes.saturating_sub(missing);
-        self.level = if left < for_log {
+        let for_log = left.saturating_add(log_bytes);
+        self.is_tight = for_log < self.wal_bytes_max;
+        self.level = if for_log < self.wal_bytes_max / LOG_PART_MIN {
             Level::Low
         } else {
             let room = left.saturating_add(unused_bytes);
@@ -95,6 +101,12 @@ impl Space {
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes
+    }
+
+    /// Whether the write-ahead log cannot become as long as it may: it has to be brought into the database after each commit.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        self.is_tight
     }
 
     /// Whether the reserve is there.

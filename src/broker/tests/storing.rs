@@ -490,7 +490,7 @@ fn a_disk_that_does_not_answer_does_not_fill_the_memory_with_sessions() {
         world.try_connect(&opening("a")).unwrap();
     }
     let attempts = NAMES.map(|name| world.try_connect(&opening(name)));
-    let refused = attempts.into_iter().filter_map(Result::err).last();
+    let refused = attempts.into_iter().filter_map(Result::err).next_back();
     assert_eq!(
         refused.map(|refusal| refusal.reason),
         Some(ReasonCode::ServerUnavailable)
