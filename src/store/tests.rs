@@ -523,3 +523,48 @@ fn batch_that_fails_leaves_the_places_of_deliveries_as_they_were() {
     rig.commit(&mut store, vec![end(1, 2)]);
     assert_eq!(messages(rig.path()), []);
 }
+
+#[test]
+fn files_that_are_taken_away_are_missed() {
+    let mut rig = Rig::new();
+    let mut store = rig.open();
+    rig.commit(&mut store, vec![session(1)]);
+    assert!(store.writer.is_in_place());
+
+    let other = Connection::open(rig.path().join(schema::FILE_NAME)).unwrap();
+    other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    assert!(store.writer.is_in_place(), "all is in the database");
+
+    rig.commit(&mut store, vec![session(2)]);
+    let log = rig.path().join("gateway.db-wal");
+    let file = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(0).unwrap();
+    assert!(!store.writer.is_in_place(), "a log that was cut");
+    file.set_len(length).unwrap();
+    assert!(store.writer.is_in_place());
+
+    std::fs::remove_file(rig.path().join(schema::FILE_NAME)).unwrap();
+    assert!(!store.writer.is_in_place(), "a database that was removed");
+}
+
+#[test]
+fn backup_takes_the_place_of_no_file_of_the_gateway() {
+    let rig = Rig::new();
+    let _store = rig.open();
+    for name in [
+        "gateway.db",
+        "gateway.db-wal",
+        "gateway.reserve",
+        "fieldgate.lock",
+    ] {
+        let error = backup(rig.path(), &rig.path().join(name)).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Target { .. }),
+            "{name}: {error}"
+        );
+    }
+    backup(rig.path(), &rig.path().join("mine.db")).unwrap();
+}

@@ -146,12 +146,22 @@ impl Writer {
 
     /// Whether the files are those that were opened, and as long as they have to be: what is written to a file that was
     /// removed or cut is lost.
-    #[must_use]
-    pub fn is_in_place(&self) -> bool {
+    pub fn is_in_place(&mut self) -> bool {
+        if identity(&self.path) != self.identity {
+            return false;
+        }
+        if !self.has_log() {
+            // Somebody else may have brought the log into the database and made it short.
+            self.measure();
+        }
+        self.has_log()
+    }
+
+    /// Whether the write-ahead log is as long as what is in it.
+    fn has_log(&self) -> bool {
         let log = beside(&self.path, "-wal");
-        let log_bytes = self.wal_frames * (PAGE_BYTES + FRAME_BYTES);
-        identity(&self.path) == self.identity
-            && (self.wal_frames == 0 || log.metadata().is_ok_and(|log| log.len() >= log_bytes))
+        let bytes = self.wal_frames * (PAGE_BYTES + FRAME_BYTES);
+        self.wal_frames == 0 || log.metadata().is_ok_and(|log| log.len() >= bytes)
     }
 
     /// Brings the write-ahead log into the database if it has become long, or if there is nothing else to do. To be called
