@@ -30,6 +30,7 @@ pub(crate) enum Habit {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     key: Key,
+    qos: u8,
     generation: u64,
     /// Counts what came to this client.
     place: u64,
@@ -243,6 +244,7 @@ impl Subscriber {
         let packet_id = publish.packet_id;
         self.places += 1;
         let open = Open {
+            qos: publish.qos,
             key,
             generation,
             place: self.places,
@@ -276,7 +278,9 @@ impl Subscriber {
         let owed = self.owed.iter().find(|(_, owed)| owed.key == open.key);
         let Some((packet_id, before)) = owed.map(|(packet_id, before)| (*packet_id, *before))
         else {
-            if let Some(before) = self.owed.get(&publish.packet_id) {
+            // What went out at QoS 1 before it was stored does not come again, and its number is free.
+            let owed = self.owed.get(&publish.packet_id);
+            if let Some(before) = owed.filter(|owed| owed.qos == 2) {
                 faults.push(format!(
                     "although {:?} is to come again as that",
                     before.key
@@ -285,6 +289,10 @@ impl Subscriber {
             return faults;
         };
         self.owed.remove(&packet_id);
+        if packet_id != publish.packet_id && publish.qos == 1 {
+            // It went out before it was stored, and its publisher sent it again: this is another delivery.
+            return faults;
+        }
         if packet_id != publish.packet_id {
             faults.push(format!("was {packet_id} before"));
         } else if !publish.dup {
