@@ -4,28 +4,37 @@
 //! a re-authentication (MQTT 5, 4.12.1). As long as the answer is [`Outcome::Continue`] it passes the challenge on to the
 //! client and hands the client's answer to [`Authenticator::resume`] (4.12).
 
+mod access;
+mod acl;
+mod anonymous;
+mod audit;
+mod authenticator;
+mod custom;
+mod guard;
+mod http;
+mod password;
 #[cfg(test)]
 pub mod scripted;
+mod service_account_token;
+pub mod users;
+mod x509;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::Authentication;
 use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
 
-/// Who says who a client is.
-#[derive(Debug)]
-pub enum Authenticator {
-    /// Nobody is asked: every client is served, whatever user name and password it sends. Enhanced authentication is
-    /// refused, because the client would take our silence for proof of who we are.
-    None,
-    /// Follows a script.
-    #[cfg(test)]
-    Scripted(scripted::Script),
-}
+pub use access::Access;
+pub use acl::{Acl, Question, TopicAccess};
+pub use audit::{Audit, AuditEvent};
+pub use authenticator::Authenticator;
+pub use guard::Guard;
+pub use users::Users;
+pub use x509::ClientTrust;
 
 /// What a client says about itself.
 #[derive(Clone, Copy, Default)]
@@ -63,16 +72,64 @@ impl fmt::Debug for Credentials<'_> {
 /// What an authenticator says.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The credentials are of a kind that the port does not know: Not authorized (0x87).
+    /// The credentials are of a kind that is not known here; the next method is asked, and after the last one the client
+    /// is refused: Not authorized (0x87).
     NotMine,
     /// The client is who it says.
     Accepted(Acceptance),
-    /// The client is not who it says, or may not come in. The reason is for the client.
-    Refused(ReasonCode),
+    /// The client is not who it says, or may not come in.
+    Refused(Refused),
     /// Nobody can tell at the moment: Server unavailable (0x88), so that the client tries again.
-    Unavailable,
+    Unavailable(Unavailable),
     /// The client has to answer first.
     Continue(Challenge),
+}
+
+/// A client that is not who it says.
+#[derive(Debug)]
+pub struct Refused {
+    /// What the client is told.
+    pub reason: ReasonCode,
+    /// What the journal is told; one sentence without secrets.
+    pub sentence: Cow<'static, str>,
+    /// Which method refused: the key of the configuration.
+    pub method: &'static str,
+}
+
+impl Refused {
+    /// A refusal of a method, which the chain names.
+    pub fn new(reason: ReasonCode, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            sentence: sentence.into(),
+            method: "",
+        }
+    }
+}
+
+impl From<Refused> for Outcome {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Why nobody can tell who a client is.
+#[derive(Debug)]
+pub struct Unavailable {
+    /// What the journal is told; one sentence without secrets.
+    pub sentence: Cow<'static, str>,
+    /// Which method could not tell: the key of the configuration.
+    pub method: &'static str,
+}
+
+impl Unavailable {
+    /// The answer of a method that cannot tell, which the chain names.
+    pub fn new(sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            method: "",
+        }
+    }
 }
 
 /// Who the client is.
@@ -84,6 +141,10 @@ pub struct Acceptance {
     pub expires_at: Option<Instant>,
     /// Last word of the exchange, for the CONNACK or the AUTH with Success.
     pub data: Option<Vec<u8>>,
+    /// What was proven, so that it can be looked at again when something changes.
+    pub credential: Credential,
+    /// Which method accepted: the key of the configuration.
+    pub method: &'static str,
 }
 
 impl From<Principal> for Acceptance {
@@ -92,8 +153,35 @@ impl From<Principal> for Acceptance {
             principal: Arc::new(principal),
             expires_at: None,
             data: None,
+            credential: Credential::Lasting,
+            method: "",
         }
     }
+}
+
+/// What a client has proven. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing that could change while the port keeps its authentication.
+    Lasting,
+    /// The password of a local user.
+    Password {
+        /// Counts the changes of the password.
+        generation: u64,
+    },
+    /// A certificate, with what came with it, in DER.
+    Certificate(Arc<[Box<[u8]>]>),
+}
+
+/// What has become of a credential after something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as good as before, and the principal is the same.
+    Same,
+    /// It is as good as before, and the principal has other attributes.
+    Changed(Arc<Principal>),
+    /// It is good no more: Not authorized (0x87). One sentence for the client.
+    Gone(&'static str),
 }
 
 /// A question to the client.
@@ -107,86 +195,17 @@ pub struct Challenge {
 
 /// An exchange that waits for the client. It is used up by the answer.
 #[derive(Debug)]
-pub struct Exchange(State);
+pub struct Exchange {
+    /// Place of the method in its chain.
+    method: usize,
+    state: State,
+}
 
-/// Where an exchange is, by authenticator. Today's need no exchange.
+/// Where an exchange is, by method.
 #[derive(Debug)]
 enum State {
+    /// The custom server decides about each AUTH by itself.
+    Custom,
     #[cfg(test)]
     Scripted(scripted::Progress),
-}
-
-impl Authenticator {
-    /// The authenticator that a port asks for.
-    pub fn new(authentication: &Authentication) -> Self {
-        match authentication {
-            Authentication::None => Self::None,
-        }
-    }
-
-    /// Judges credentials.
-    #[expect(
-        clippy::unused_async,
-        reason = "authenticators that ask others have to wait"
-    )]
-    pub async fn begin(&self, credentials: Credentials<'_>) -> Outcome {
-        match self {
-            Self::None if credentials.method.is_some() => {
-                Outcome::Refused(ReasonCode::BadAuthenticationMethod)
-            }
-            Self::None => Outcome::Accepted(Principal::default().into()),
-            #[cfg(test)]
-            Self::Scripted(script) => script.begin(credentials),
-        }
-    }
-
-    /// Goes on with an exchange when the client has answered with `data`.
-    #[expect(
-        clippy::unused_async,
-        reason = "authenticators that ask others have to wait"
-    )]
-    #[cfg_attr(
-        not(test),
-        expect(unused_variables, reason = "no authenticator of today has an exchange")
-    )]
-    pub async fn resume(&self, exchange: Exchange, data: Option<&[u8]>) -> Outcome {
-        match exchange.0 {
-            #[cfg(test)]
-            State::Scripted(progress) => progress.resume(data),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn without_authentication_everybody_is_served() {
-        let credentials = Credentials {
-            client_id: "a",
-            username: Some("nobody"),
-            password: Some(b"secret"),
-            ..Credentials::default()
-        };
-        let none = Authenticator::new(&Authentication::None);
-        let Outcome::Accepted(acceptance) = none.begin(credentials).await else {
-            panic!("not served");
-        };
-        assert_eq!(*acceptance.principal, Principal::default());
-        assert!(!format!("{credentials:?}").contains("secret"));
-    }
-
-    #[tokio::test]
-    async fn without_authentication_there_are_no_methods() {
-        let credentials = Credentials {
-            method: Some("SCRAM-SHA-256"),
-            ..Credentials::default()
-        };
-        let outcome = Authenticator::None.begin(credentials).await;
-        assert!(matches!(
-            outcome,
-            Outcome::Refused(ReasonCode::BadAuthenticationMethod)
-        ));
-    }
 }

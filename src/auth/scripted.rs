@@ -1,6 +1,6 @@
 //! An authenticator that follows a script, so that every way through an exchange can be tried.
 
-use super::{Acceptance, Challenge, Credentials, Exchange, Outcome, State};
+use super::{Acceptance, Challenge, Credentials, Exchange, Outcome, Refused, State, Unavailable};
 use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
 
@@ -38,12 +38,14 @@ impl Script {
     pub(super) fn begin(&self, credentials: Credentials<'_>) -> Outcome {
         if credentials.method != Some(self.method) {
             return match credentials.method {
-                Some(_) => Outcome::Refused(ReasonCode::BadAuthenticationMethod),
+                Some(_) => {
+                    Refused::new(ReasonCode::BadAuthenticationMethod, "another method").into()
+                }
                 None => Outcome::NotMine,
             };
         }
         if self.unavailable {
-            return Outcome::Unavailable;
+            return Outcome::Unavailable(Unavailable::new("scripted"));
         }
         let progress = Progress {
             script: self.clone(),
@@ -56,12 +58,13 @@ impl Script {
 impl Progress {
     pub(super) fn resume(mut self, data: Option<&[u8]>) -> Outcome {
         if self.script.answers.get(self.answered).copied() != data {
-            return Outcome::Refused(ReasonCode::NotAuthorized);
+            return Refused::new(ReasonCode::NotAuthorized, "another answer").into();
         }
         self.answered += 1;
         if self.answered == self.script.answers.len() {
             let principal = Principal {
-                name: self.script.name.into(),
+                username: self.script.name.into(),
+                ..Principal::default()
             };
             return Outcome::Accepted(Acceptance {
                 data: Some(b"welcome".to_vec()),
@@ -70,7 +73,10 @@ impl Progress {
         }
         Outcome::Continue(Challenge {
             data: Some(format!("challenge-{}", self.answered).into_bytes()),
-            exchange: Exchange(State::Scripted(self)),
+            exchange: Exchange {
+                method: 0,
+                state: State::Scripted(self),
+            },
         })
     }
 }
@@ -83,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn an_exchange_goes_to_its_end() {
         let script = Script::new("TEST", &[b"one", b"two"]);
-        let authenticator = Authenticator::Scripted(script);
+        let authenticator = Authenticator::scripted(script);
         let credentials = |data| Credentials {
             method: Some("TEST"),
             data: Some(data),
@@ -97,9 +103,12 @@ mod tests {
         let Outcome::Accepted(acceptance) = end else {
             panic!("{end:?}");
         };
-        assert_eq!(&*acceptance.principal.name, "scripted");
+        assert_eq!(&*acceptance.principal.username, "scripted");
         assert_eq!(acceptance.data.as_deref(), Some(&b"welcome"[..]));
         let wrong = authenticator.begin(credentials(b"1")).await;
-        assert!(matches!(wrong, Outcome::Refused(ReasonCode::NotAuthorized)));
+        let Outcome::Refused(refused) = wrong else {
+            panic!("{wrong:?}");
+        };
+        assert_eq!(refused.reason, ReasonCode::NotAuthorized);
     }
 }

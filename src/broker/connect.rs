@@ -69,7 +69,7 @@ impl Broker {
         let key = session_key(&admission.port.mount_point, client_id);
         let known = self.sessions_by_key.get(&*key).copied();
         if let Some(session) = known.and_then(|id| self.clients.sessions.get(id))
-            && *session.owner != *admission.principal.name
+            && *session.owner != *admission.principal.username
         {
             let sentence = "The session belongs to another principal";
             return Err(Refusal::new(ReasonCode::NotAuthorized, sentence));
@@ -160,7 +160,7 @@ impl Broker {
         let session = Session::new(
             key.clone(),
             client_id,
-            &admission.principal.name,
+            &admission.principal.username,
             Arc::clone(&admission.port),
         );
         let id = self.clients.sessions.insert(session);

@@ -171,8 +171,8 @@ struct CheckedPort {
     endpoint: String,
     protocol: &'static str,
     tls: bool,
-    authentication: &'static str,
-    authorization: &'static str,
+    authentication: String,
+    authorization: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<Certificate>,
 }
@@ -187,11 +187,13 @@ impl CheckedPort {
                 Protocol::WebSockets => "WebSockets",
             },
             tls: port.tls.is_some(),
-            authentication: match port.authentication {
-                Authentication::None => "none",
+            authentication: match &port.authentication {
+                Authentication::None => "none".to_owned(),
+                Authentication::Named(named) => named.name.to_string(),
             },
-            authorization: match port.authorization {
-                Authorization::None => "none",
+            authorization: match &port.authorization {
+                Authorization::None => "none".to_owned(),
+                Authorization::Named(named) => named.name.to_string(),
             },
             certificate: port.tls.as_ref().map(Certificate::look_at),
         }

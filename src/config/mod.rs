@@ -7,6 +7,7 @@
 //! `merge`); the second is what the gateway runs on (`settings`), made from it by `resolve`. What a file may hold is said
 //! once, in `schema` and `limit_keys`; the reader, the hints and the reference manual all follow these.
 
+mod access;
 mod address;
 mod conflicts;
 mod explain;
@@ -33,16 +34,23 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
+pub use access::{
+    AnonymousSettings, Authentication, AuthenticationSettings, Authorization,
+    AuthorizationSettings, BackendSettings, CertificateIdentity, ClientIdBinding, CustomSettings,
+    HeaderValue, HttpMethod, HttpParams, HttpProtocol, HttpResponse, HttpServer, HttpSettings,
+    HttpUrl, MethodSettings, Network, PasswordSettings, ProtectionSettings,
+    ServiceAccountTokenSettings, SubjectAttributes, TrustSource, UnknownUser, WhenUnavailable,
+    X509Settings,
+};
 pub use manual::reference;
 pub use names::{
-    GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ServiceName, SocketName,
-    WebSocketPath,
+    GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
+    SocketName, WebSocketPath,
 };
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
-    AdminSettings, Authentication, Authorization, Endpoint, GatewaySettings, ListenerSettings,
-    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings,
-    TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
+    PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 
 /// The commented default file; what a gateway without a file runs on.

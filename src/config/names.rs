@@ -9,6 +9,8 @@ use std::fmt;
 pub enum NameFault {
     /// Nothing was written.
     Empty,
+    /// The word means something else.
+    Reserved,
     /// Fewer characters than the shortest legal name.
     TooShort {
         /// Fewest characters allowed.
@@ -42,6 +44,7 @@ impl fmt::Display for NameFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("is empty"),
+            Self::Reserved => f.write_str("is a word with a meaning of its own"),
             Self::TooShort { min } => write!(f, "is shorter than {min} characters"),
             Self::TooLong { max } => write!(f, "is longer than {max} characters"),
             Self::Character { found, allowed } => {
@@ -89,6 +92,11 @@ checked_name! {
     ///
     /// The rule is that of resource names in a cluster, so that every listener can be exported as a resource.
     ListenerName, check_listener_name
+}
+checked_name! {
+    /// Name of an authentication or an authorization: 2 to 63 lower-case letters, digits and hyphens, no hyphen at either
+    /// end, and not `none`.
+    ResourceName, check_resource_name
 }
 checked_name! {
     /// Name of a service in a cluster: a DNS label of at most 63 characters that begins with a letter.
@@ -142,6 +150,24 @@ fn check_listener_name(text: &str) -> Result<Box<str>, NameFault> {
     characters(text, ALLOWED, |c| {
         c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
     })?;
+    if text.starts_with('-') {
+        return Err(NameFault::Start { allowed: ENDS });
+    }
+    if text.ends_with('-') {
+        return Err(NameFault::End { allowed: ENDS });
+    }
+    Ok(text.into())
+}
+
+fn check_resource_name(text: &str) -> Result<Box<str>, NameFault> {
+    const ENDS: &str = "a lower-case letter or a digit";
+    length(text, 2, 63)?;
+    characters(text, "lower-case letters, digits and hyphens", |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+    })?;
+    if text == "none" {
+        return Err(NameFault::Reserved);
+    }
     if text.starts_with('-') {
         return Err(NameFault::Start { allowed: ENDS });
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access::{Authentication, Authorization, ProtectionSettings};
 use super::address;
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::faults::{Draft, Faults};
@@ -16,9 +17,8 @@ use super::reader::{Scope, missing, read, tables, unknown_keys};
 use super::report::FaultCode;
 use super::schema::{self, Bounds, Kind};
 use super::settings::{
-    AdminSettings, Authentication, Authorization, Endpoint, GatewaySettings, LogFormat, LogLevel,
-    LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode,
-    TlsSettings, TlsVersion,
+    AdminSettings, Endpoint, GatewaySettings, LogFormat, LogLevel, LogSettings, PortSettings,
+    Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 use super::source::{At, Source, quoted};
 use super::tree::{Table, Value};
@@ -55,6 +55,9 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
             .map(PlacedListener::settings)
             .collect(),
         limits,
+        authentications: Vec::new(),
+        authorizations: Vec::new(),
+        protection: ProtectionSettings::default(),
         admin,
         store,
         log,

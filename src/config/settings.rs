@@ -5,8 +5,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{
+    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings,
+    ProtectionSettings,
+};
 use super::names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName, WebSocketPath,
 };
@@ -21,6 +26,12 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[authentication.NAME]`, by name, those that no port uses included.
+    pub authentications: Vec<Arc<AuthenticationSettings>>,
+    /// `[authorization.NAME]`, by name, those that no port uses included.
+    pub authorizations: Vec<Arc<AuthorizationSettings>>,
+    /// `[protection]`
+    pub protection: ProtectionSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -67,6 +78,9 @@ impl Default for Settings {
                 ports: vec![port],
             }],
             limits,
+            authentications: Vec::new(),
+            authorizations: Vec::new(),
+            protection: ProtectionSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -197,20 +211,6 @@ pub enum ServiceType {
     LoadBalancer,
     /// Through a port of every node.
     NodePort,
-}
-
-/// Who the clients of a port must prove to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Authentication {
-    /// Nobody: every client is served.
-    None,
-}
-
-/// What the clients of a port may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Authorization {
-    /// Everything.
-    None,
 }
 
 /// `tls = { … }`: the certificate of a port.

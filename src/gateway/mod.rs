@@ -34,6 +34,7 @@ pub use lock::{LockFault, Owner, StateLock};
 use crate::admin::Source;
 use crate::admin::control::ControlSocket;
 use crate::admin::http::{self, HttpState};
+use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
 use crate::logging::Log;
@@ -114,7 +115,9 @@ pub async fn run(
     let found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
-    let serving = Arc::new(Serving::new(settings, passed, found.base()));
+    let users = Arc::new(Users::default());
+    let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
+    let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
         options,

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::admin::{
     BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport, ViolationCount,
 };
+use crate::auth::Access;
 use crate::broker::{ClientInfo, ConnectionInfo, Timestamp};
 use crate::clock;
 use crate::config::{Protocol, Settings};
@@ -45,9 +46,14 @@ impl Serve for Links {
 
 impl Serving {
     /// A hub and no port yet. Must be called within the runtime that links are to run on.
-    pub(crate) fn new(settings: &Settings, passed: PassedSockets, base: Timestamp) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        passed: PassedSockets,
+        base: Timestamp,
+        access: Arc<Access>,
+    ) -> Self {
         let hub = Arc::new(Hub::new(settings.limits.clone(), base));
-        let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed);
+        let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed, access);
         Self { hub, ports }
     }
 

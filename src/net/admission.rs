@@ -357,7 +357,10 @@ mod tests {
 
     fn admission(gateway_max: u32) -> (Arc<Gate>, Arc<Admission>) {
         let settings = Settings::default();
-        let context = Arc::new(PortContext::new(settings.ports().next().unwrap()));
+        let context = Arc::new(PortContext::new(
+            settings.ports().next().unwrap(),
+            &crate::auth::Access::for_tests(),
+        ));
         let gate = Arc::new(Gate::new(gateway_max));
         (Arc::clone(&gate), Arc::new(Admission::new(gate, context)))
     }

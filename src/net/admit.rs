@@ -225,12 +225,25 @@ fn log_refusal(
 fn log_denial(port: &PortContext, peer: &Peer, hub: &Hub, connect: &Connect<'_>, denial: Denial) {
     match denial {
         Denial::Violation(violation) => log_violation(port, peer, hub, violation),
-        Denial::Reason(reason) => info!(
+        Denial::Refused(refused) => info!(
             port = port.endpoint(),
             %peer,
             client_id = connect.client_id,
-            %reason,
-            "Client refused: not authenticated"
+            username = connect.username,
+            method = refused.method,
+            reason = %refused.reason,
+            "Client refused: {}",
+            refused.sentence
+        ),
+        Denial::Unavailable(fault) => info!(
+            port = port.endpoint(),
+            %peer,
+            client_id = connect.client_id,
+            username = connect.username,
+            method = fault.method,
+            reason = %ReasonCode::ServerUnavailable,
+            "Client refused: {}",
+            fault.sentence
         ),
         Denial::Gone => {}
     }

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Peer;
 use super::stream::Stream;
-use crate::auth::{Acceptance, Authenticator, Credentials, Exchange, Outcome};
+use crate::auth::{
+    Acceptance, Authenticator, Credentials, Exchange, Outcome, Refused, Unavailable,
+};
 use crate::mqtt::encode;
 use crate::mqtt::{
     self, Auth, AuthProperties, Connect, DecodeOptions, Packet, ReasonCode, Violation,
@@ -18,10 +19,12 @@ use crate::mqtt::{
 use crate::policy::Principal;
 
 /// Why a client is not served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Denial {
-    /// It is not who it says, or nobody can tell.
-    Reason(ReasonCode),
+    /// It is not who it says.
+    Refused(Refused),
+    /// Nobody can tell.
+    Unavailable(Unavailable),
     /// It broke a rule of the exchange.
     Violation(Violation),
     /// It went away, or said that it goes.
@@ -30,9 +33,11 @@ pub(super) enum Denial {
 
 impl Denial {
     /// The reason code for the client; `None` if nobody is there to hear it.
-    pub(super) fn reason(self) -> Option<ReasonCode> {
+    pub(super) fn reason(&self) -> Option<ReasonCode> {
         match self {
-            Self::Reason(reason) => Some(reason),
+            Self::Refused(refused) => Some(refused.reason),
+            // A device that hears this tries again; one that hears that it is not authorized may give up.
+            Self::Unavailable(_) => Some(ReasonCode::ServerUnavailable),
             Self::Violation(violation) => Some(violation.reason()),
             Self::Gone => None,
         }
@@ -62,15 +67,13 @@ pub(super) async fn authenticate(
     };
     let mut outcome = authenticator.begin(credentials).await;
     loop {
-        let challenge = match judge(outcome) {
-            Ok(Judgement::Accepted(acceptance)) => return Ok(acceptance),
-            Ok(Judgement::Continue(data, exchange)) => (data, exchange),
-            Err(reason) => return Err(Denial::Reason(reason)),
+        let (data, exchange) = match judge(outcome)? {
+            Judgement::Accepted(acceptance) => return Ok(acceptance),
+            Judgement::Continue(data, exchange) => (data, exchange),
         };
-        let (data, exchange) = challenge;
         let Some(method) = properties.authentication_method else {
             // An authenticator has no business challenging a client that cannot answer.
-            return Err(Denial::Reason(ReasonCode::NotAuthorized));
+            return Err(not_mine());
         };
         let mut out = Vec::new();
         encode::auth(&mut out, &challenge_packet(method, data.as_deref()));
@@ -87,15 +90,19 @@ enum Judgement {
     Continue(Option<Vec<u8>>, Exchange),
 }
 
-fn judge(outcome: Outcome) -> Result<Judgement, ReasonCode> {
+fn judge(outcome: Outcome) -> Result<Judgement, Denial> {
     match outcome {
         Outcome::Accepted(acceptance) => Ok(Judgement::Accepted(acceptance)),
         Outcome::Continue(challenge) => Ok(Judgement::Continue(challenge.data, challenge.exchange)),
-        Outcome::Refused(reason) => Err(reason),
-        Outcome::NotMine => Err(ReasonCode::NotAuthorized),
-        // A device that hears this tries again; one that hears that it is not authorized may give up.
-        Outcome::Unavailable => Err(ReasonCode::ServerUnavailable),
+        Outcome::Refused(refused) => Err(Denial::Refused(refused)),
+        Outcome::NotMine => Err(not_mine()),
+        Outcome::Unavailable(fault) => Err(Denial::Unavailable(fault)),
     }
+}
+
+fn not_mine() -> Denial {
+    let sentence = "no method of the port knows credentials of this kind";
+    Denial::Refused(Refused::new(ReasonCode::NotAuthorized, sentence))
 }
 
 fn challenge_packet<'a>(method: &'a str, data: Option<&'a [u8]>) -> Auth<'a> {
@@ -162,12 +169,8 @@ pub(super) struct Reauthentication {
 /// What became of a step of a re-authentication.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The client has proved again who it is. The data is for the AUTH that says so.
-    Done {
-        data: Option<Vec<u8>>,
-        /// When the new credential ends.
-        expires_at: Option<Instant>,
-    },
+    /// The client has proved again who it is.
+    Done(Acceptance),
     /// The client has to answer.
     Challenge(Option<Vec<u8>>),
     /// The client is not who it was, or nobody can tell: the connection ends.
@@ -248,20 +251,22 @@ impl Reauthentication {
         self.asked = None;
         Poll::Ready(match judge(outcome) {
             // A session belongs to the principal that opened it.
-            Ok(Judgement::Accepted(acceptance)) if *acceptance.principal != *self.principal => {
+            Ok(Judgement::Accepted(acceptance))
+                if acceptance.principal.username != self.principal.username =>
+            {
                 Step::Refused(ReasonCode::NotAuthorized)
             }
-            Ok(Judgement::Accepted(acceptance)) => Step::Done {
-                expires_at: acceptance.expires_at,
-                data: acceptance.data,
-            },
+            Ok(Judgement::Accepted(acceptance)) => {
+                self.principal = Arc::clone(&acceptance.principal);
+                Step::Done(acceptance)
+            }
             Ok(Judgement::Continue(data, exchange)) => {
                 self.exchange = Some(exchange);
                 Step::Challenge(data)
             }
             // The code of CONNACK that asks to come back has no place in a DISCONNECT; this one has.
-            Err(ReasonCode::ServerUnavailable) => Step::Refused(ReasonCode::ServerBusy),
-            Err(reason) => Step::Refused(reason),
+            Err(Denial::Unavailable(_)) => Step::Refused(ReasonCode::ServerBusy),
+            Err(denial) => Step::Refused(denial.reason().unwrap_or(ReasonCode::NotAuthorized)),
         })
     }
 }

@@ -314,9 +314,10 @@ impl<'a> Link<'a> {
             return;
         };
         self.hub.with(|broker, _| match &step {
-            Step::Done { data, expires_at } => {
-                broker.send_auth(self.id, ReasonCode::Success, data.as_deref());
-                broker.handle_reauthenticated(self.id, self.hub.timestamp(*expires_at));
+            Step::Done(acceptance) => {
+                broker.send_auth(self.id, ReasonCode::Success, acceptance.data.as_deref());
+                let expires_at = self.hub.timestamp(acceptance.expires_at);
+                broker.handle_reauthenticated(self.id, expires_at);
             }
             Step::Challenge(data) => {
                 broker.send_auth(self.id, ReasonCode::ContinueAuthentication, data.as_deref());

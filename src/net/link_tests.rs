@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::auth::Authenticator;
 use crate::auth::scripted::Script;
+use crate::auth::{Access, Authenticator};
 use crate::broker::Timestamp;
 use crate::config::Settings;
 use crate::limits::Limits;
@@ -22,10 +22,10 @@ struct Client {
 async fn client(authenticator: Authenticator) -> Client {
     let settings = Settings::default();
     let port_settings = settings.ports().next().unwrap();
-    let port = Arc::new(PortContext::new(port_settings));
+    let port = Arc::new(PortContext::new(port_settings, &Access::for_tests()));
     port.set_terms(PortTerms {
         authenticator: Arc::new(authenticator),
-        ..PortTerms::new(port_settings)
+        ..PortTerms::new(port_settings, &Access::for_tests())
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap())
@@ -119,7 +119,7 @@ fn describe(packet: &Packet<'_>) -> String {
 
 #[tokio::test]
 async fn a_client_answers_a_challenge_and_authenticates_again() {
-    let mut client = client(Authenticator::Scripted(script())).await;
+    let mut client = client(Authenticator::scripted(script())).await;
     client.connect(Some("SCRIPT"), b"hello").await;
     assert_eq!(
         client.next().await,
@@ -152,7 +152,7 @@ async fn a_client_answers_a_challenge_and_authenticates_again() {
 
 #[tokio::test]
 async fn a_wrong_answer_is_refused() {
-    let mut client = client(Authenticator::Scripted(script())).await;
+    let mut client = client(Authenticator::scripted(script())).await;
     client.connect(Some("SCRIPT"), b"hello").await;
     client.next().await;
     client
@@ -168,20 +168,20 @@ async fn an_authenticator_that_cannot_tell_is_not_a_refusal() {
         unavailable: true,
         ..script()
     };
-    let mut client = client(Authenticator::Scripted(unavailable)).await;
+    let mut client = client(Authenticator::scripted(unavailable)).await;
     client.connect(Some("SCRIPT"), b"hello").await;
     assert_eq!(client.next().await, "CONNACK ServerUnavailable ");
 }
 
 #[tokio::test]
 async fn the_method_cannot_change_and_nothing_else_is_taken_during_an_exchange() {
-    let mut one = client(Authenticator::Scripted(script())).await;
+    let mut one = client(Authenticator::scripted(script())).await;
     one.connect(Some("SCRIPT"), b"hello").await;
     one.next().await;
     one.auth(ReasonCode::ContinueAuthentication, "OTHER", b"answer")
         .await;
     assert_eq!(one.next().await, "CONNACK ProtocolError ");
-    let mut two = client(Authenticator::Scripted(script())).await;
+    let mut two = client(Authenticator::scripted(script())).await;
     two.connect(Some("SCRIPT"), b"hello").await;
     two.next().await;
     let mut out = Vec::new();
@@ -192,10 +192,10 @@ async fn the_method_cannot_change_and_nothing_else_is_taken_during_an_exchange()
 
 #[tokio::test]
 async fn a_port_without_authentication_knows_no_method_and_no_auth() {
-    let mut one = client(Authenticator::None).await;
+    let mut one = client(Authenticator::none()).await;
     one.connect(Some("SCRIPT"), b"hello").await;
     assert_eq!(one.next().await, "CONNACK BadAuthenticationMethod ");
-    let mut two = client(Authenticator::None).await;
+    let mut two = client(Authenticator::none()).await;
     two.connect(None, b"").await;
     assert_eq!(two.next().await, "CONNACK Success ");
     two.auth(ReasonCode::ReAuthenticate, "SCRIPT", b"hello")
@@ -206,7 +206,7 @@ async fn a_port_without_authentication_knows_no_method_and_no_auth() {
 
 #[tokio::test]
 async fn a_length_above_the_maximum_is_refused_even_if_the_header_comes_in_two_parts() {
-    let mut client = client(Authenticator::None).await;
+    let mut client = client(Authenticator::none()).await;
     client.connect(None, b"").await;
     client.next().await;
     client.socket.write_all(&[0x30]).await.unwrap();

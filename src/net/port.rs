@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 
-use crate::auth::Authenticator;
+use crate::auth::{Access, Acl, Authenticator};
 use crate::broker::PortPolicy;
 use crate::config::{self, ListenerName, PortSettings, Protocol};
 use crate::limits::PortLimits;
@@ -32,23 +32,29 @@ pub struct PortTerms {
     pub limits: Arc<PortLimits>,
     /// Who says who a client is.
     pub authenticator: Arc<Authenticator>,
+    /// Who is asked about topics that no rule decides.
+    pub acl: Option<Arc<Acl>>,
     /// What the core goes by.
     pub policy: Arc<PortPolicy>,
 }
 
 impl PortTerms {
     /// The terms that the settings of a port ask for.
-    pub fn new(settings: &PortSettings) -> Self {
+    pub fn new(settings: &PortSettings, access: &Access) -> Self {
         let limits = Arc::new(settings.limits.clone());
         let mount_point = settings.mount_point.as_ref();
         Self {
-            authenticator: Arc::new(Authenticator::new(&settings.authentication)),
+            authenticator: access.authenticator(&settings.authentication),
+            acl: access.acl(&settings.authorization),
             policy: Arc::new(PortPolicy {
                 endpoint: settings.endpoint.to_string().into(),
                 limits: Arc::clone(&limits),
                 mount_point: mount_point.map_or_else(Box::default, |prefix| prefix.as_str().into()),
-                authorization: match settings.authorization {
+                authorization: match &settings.authorization {
                     config::Authorization::None => policy::Authorization::None,
+                    config::Authorization::Named(named) => {
+                        policy::Authorization::Rules(Arc::clone(&named.rules))
+                    }
                 },
             }),
             limits,
@@ -58,12 +64,12 @@ impl PortTerms {
 
 impl PortContext {
     /// A port that has served nobody yet.
-    pub fn new(settings: &PortSettings) -> Self {
+    pub fn new(settings: &PortSettings, access: &Access) -> Self {
         Self {
             endpoint: settings.endpoint.to_string().into(),
             listener: settings.listener.clone(),
             protocol: settings.protocol,
-            terms: RwLock::new(Arc::new(PortTerms::new(settings))),
+            terms: RwLock::new(Arc::new(PortTerms::new(settings, access))),
             counters: PortCounters::default(),
             end: EndSignal::default(),
         }
@@ -369,7 +375,10 @@ mod tests {
 
     fn port() -> Arc<PortContext> {
         let settings = Settings::default();
-        Arc::new(PortContext::new(settings.ports().next().unwrap()))
+        Arc::new(PortContext::new(
+            settings.ports().next().unwrap(),
+            &Access::for_tests(),
+        ))
     }
 
     #[tokio::test]
@@ -411,7 +420,7 @@ mod tests {
         let before = port.terms();
         let mut settings = Settings::default().ports().next().unwrap().clone();
         settings.limits.receive_maximum = 7;
-        port.set_terms(PortTerms::new(&settings));
+        port.set_terms(PortTerms::new(&settings, &Access::for_tests()));
         assert_eq!(before.limits.receive_maximum, 1024);
         assert_eq!(port.terms().limits.receive_maximum, 7);
     }

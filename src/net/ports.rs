@@ -16,6 +16,7 @@ use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
 use super::tls::{CertificateStore, CertificateSummary};
+use crate::auth::Access;
 use crate::config::{ListenerName, PortSettings, Protocol, Settings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
@@ -72,7 +73,7 @@ pub struct PortStatus {
 
 impl<S: Serve> Ports<S> {
     /// No port yet. Links and ports become tasks of `runtime`.
-    pub fn new(service: S, runtime: Handle, passed: PassedSockets) -> Self {
+    pub fn new(service: S, runtime: Handle, passed: PassedSockets, access: Arc<Access>) -> Self {
         let certificates = Arc::new(CertificateStore::default());
         let store = Arc::clone(&certificates);
         let watch = runtime.spawn(async move { store.run().await });
@@ -82,6 +83,7 @@ impl<S: Serve> Ports<S> {
                 runtime,
                 passed,
                 certificates,
+                access,
             }),
             gate: Arc::new(Gate::new(0)),
             ports: Mutex::default(),
@@ -144,7 +146,7 @@ impl<S: Serve> Ports<S> {
             let endpoint = settings.endpoint.to_string();
             if let Some(port) = old.remove(&endpoint) {
                 if port.can_become(settings) {
-                    port.change(settings);
+                    port.change(settings, &self.means.access);
                     kept.insert(endpoint, port);
                 } else {
                     old.insert(endpoint, port);
@@ -171,7 +173,7 @@ impl<S: Serve> Ports<S> {
 
     /// Starts a port, as soon as the one that had its endpoint before has closed it.
     fn start(&self, settings: &PortSettings, before: Option<watch::Receiver<Shown>>) -> Port {
-        let context = Arc::new(PortContext::new(settings));
+        let context = Arc::new(PortContext::new(settings, &self.means.access));
         let admission = Admission::new(Arc::clone(&self.gate), Arc::clone(&context));
         let (settings, settings_seen) = watch::channel(Arc::new(settings.clone()));
         let shown = Arc::new(watch::Sender::new(Shown::default()));
@@ -241,12 +243,12 @@ impl Port {
             && now.listener == settings.listener
     }
 
-    fn change(&self, settings: &PortSettings) {
+    fn change(&self, settings: &PortSettings, access: &Access) {
         if **self.settings.borrow() == *settings {
             return;
         }
         info!(port = self.context.endpoint(), "port changed");
-        self.context.set_terms(PortTerms::new(settings));
+        self.context.set_terms(PortTerms::new(settings, access));
         self.settings.send_replace(Arc::new(settings.clone()));
     }
 

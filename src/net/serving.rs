@@ -24,6 +24,7 @@ use super::refusal::Refused;
 use super::socket::Socket;
 use super::stream::{Carrier, Stream};
 use super::tls::{CertificateSource, CertificateStore, SourceState};
+use crate::auth::Access;
 use crate::clock;
 use crate::config::{PortSettings, Protocol, TlsSettings};
 
@@ -88,6 +89,8 @@ pub(super) struct Means<S> {
     pub(super) runtime: Handle,
     pub(super) passed: PassedSockets,
     pub(super) certificates: Arc<CertificateStore>,
+    /// Who may connect and what they may do.
+    pub(super) access: Arc<Access>,
 }
 
 /// The task of one port.
@@ -548,7 +551,7 @@ mod tests {
         let settings = crate::config::Settings::default();
         let settings = settings.ports().next().unwrap();
         let gate = Arc::new(crate::net::admission::Gate::new(1));
-        let context = Arc::new(PortContext::new(settings));
+        let context = Arc::new(PortContext::new(settings, &Access::for_tests()));
         let admission = Arc::new(Admission::new(gate, Arc::clone(&context)));
         let terms = context.terms();
         let permit = admission.enter(&terms.limits).unwrap();

@@ -1,12 +1,24 @@
 //! Who a client is and what it may do. Pure data: a decision is a function of the principal, the action and the rules.
 
+mod pattern;
+mod rule;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use pattern::{ClientIdPattern, FilterPattern, Level, PatternFault, Piece, Token};
+pub use rule::{DeniedPublish, Effect, Principals, Rule, RuleSet, WideSubscription};
 
 /// Who was authenticated on a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// The name that rules and the journal use; empty for a client of a port without authentication.
-    pub name: Box<str>,
+    /// The name that rules and the journal use, and that owns sessions; empty for a client of a port without
+    /// authentication.
+    pub username: Box<str>,
+    /// What is known of it besides, for rules.
+    pub attributes: BTreeMap<Box<str>, Box<str>>,
+    /// Rules do not hold it back; what only the broker does stays the broker's.
+    pub is_superuser: bool,
 }
 
 /// What a client asks to do.
@@ -33,6 +45,8 @@ pub enum Authorization {
     /// `authorization = "none"`: every client may publish and subscribe to everything that is not the broker's own.
     #[default]
     None,
+    /// `[authorization.NAME]`
+    Rules(Arc<RuleSet>),
 }
 
 impl Authorization {
@@ -43,6 +57,7 @@ impl Authorization {
             // Topics that only the broker publishes to, whatever the rules say.
             (_, Action::Publish(topic)) if is_reserved(topic) => Decision::Denied,
             (Self::None, Action::Publish(_) | Action::Subscribe(_)) => Decision::Allowed,
+            (Self::Rules(_), _) => Decision::Denied,
         }
     }
 }

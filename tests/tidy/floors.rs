@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Who may know a module of the same floor: the core is one thing in three parts.
 const NEIGHBOURS: &[(&str, &str)] = &[
+    ("auth", "store"),
     ("broker", "limits"),
     ("broker", "policy"),
     ("policy", "limits"),

@@ -188,7 +188,8 @@ impl World {
             connect: &connect,
             assigned_client_id: "assigned",
             principal: Arc::new(Principal {
-                name: opening.principal.into(),
+                username: opening.principal.into(),
+                ..Principal::default()
             }),
             expires_at: None,
             authentication_data: None,

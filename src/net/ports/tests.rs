@@ -73,7 +73,12 @@ fn tls_port(bind: &str, tls: TlsSettings) -> PortSettings {
 impl World {
     fn new() -> Self {
         Self {
-            ports: Ports::new(Echo, Handle::current(), PassedSockets::default()),
+            ports: Ports::new(
+                Echo,
+                Handle::current(),
+                PassedSockets::default(),
+                Arc::new(crate::auth::Access::for_tests()),
+            ),
             settings: Settings::default(),
         }
     }
