@@ -4,8 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::Peer;
 use super::stream::Stream;
@@ -45,7 +47,8 @@ impl Denial {
 }
 
 /// Asks who the client of a CONNECT is, and passes challenges and answers on until that is known. `input` holds what came
-/// after the CONNECT.
+/// after the CONNECT; the client has `answer_timeout` for each answer. How long an authenticator may take is its own
+/// business: a slow one is no fault of the client.
 pub(super) async fn authenticate(
     stream: &mut Stream,
     input: &mut Vec<u8>,
@@ -53,6 +56,7 @@ pub(super) async fn authenticate(
     authenticator: &Authenticator,
     peer: &Peer,
     options: &DecodeOptions,
+    answer_timeout: Duration,
 ) -> Result<Acceptance, Denial> {
     let properties = &connect.properties;
     let credentials = Credentials {
@@ -80,7 +84,10 @@ pub(super) async fn authenticate(
         if stream.write_all(&out).await.is_err() {
             return Err(Denial::Gone);
         }
-        let answer = read_answer(stream, input, method, options).await?;
+        let answer = read_answer(stream, input, method, options);
+        let answer = timeout(answer_timeout, answer)
+            .await
+            .unwrap_or(Err(Denial::Violation(Violation::ConnectTimeout)))?;
         outcome = authenticator.resume(exchange, answer.as_deref()).await;
     }
 }
