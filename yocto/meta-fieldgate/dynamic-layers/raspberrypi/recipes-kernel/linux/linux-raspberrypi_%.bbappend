@@ -1,0 +1,3 @@
+FILESEXTRAPATHS:prepend:fieldgate-os := "${THISDIR}/files:"
+
+SRC_URI:append:fieldgate-os = " file://fieldgate-rauc.cfg"

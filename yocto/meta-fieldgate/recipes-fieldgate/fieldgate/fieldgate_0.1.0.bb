@@ -1,0 +1,2 @@
+require fieldgate.inc
+require fieldgate-crates.inc
