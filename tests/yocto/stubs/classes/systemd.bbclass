@@ -1,0 +1,1 @@
+SYSTEMD_PACKAGES ?= "${PN}"

@@ -1,0 +1,1 @@
+# Named by a recipe of the layer.

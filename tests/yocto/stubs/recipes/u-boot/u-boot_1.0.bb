@@ -1,0 +1,1 @@
+# Appended to by the layer.
