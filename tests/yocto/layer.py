@@ -112,7 +112,7 @@ def shell_script(data, task):
     # EXPORT_FUNCTIONS leaves a call of the function of the class.
     inner = "".join(
         f"{name}() {{\n{data.getVar(name)}\n}}\n"
-        for name in ("cargo_do_install",)
-        if data.getVar(name) and name != task and name in called
+        for name in ("base_do_install", "cargo_do_install")
+        if data.getVar(name) and name in called
     )
     return f"set -e\n{functions}{inner}{called}\n"
