@@ -5,12 +5,12 @@ SECTION = "bootloaders"
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
+DEPENDS = "u-boot-mkimage-native"
+INHIBIT_DEFAULT_DEPS = "1"
+
 PROVIDES += "u-boot-default-script"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
 COMPATIBLE_MACHINE = "^(qemuall|rpi)$"
-
-DEPENDS = "u-boot-mkimage-native"
-INHIBIT_DEFAULT_DEPS = "1"
 
 SRC_URI = "file://boot.cmd.in \
            file://fw_env.config.in"

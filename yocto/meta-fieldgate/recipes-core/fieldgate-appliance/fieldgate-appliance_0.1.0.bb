@@ -6,7 +6,7 @@ SECTION = "base"
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit fieldgate-source systemd features_check
+inherit fieldgate_source systemd features_check
 
 REQUIRED_DISTRO_FEATURES = "systemd rauc"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
@@ -63,9 +63,9 @@ FILES:${PN} = " \
 "
 
 RDEPENDS:${PN} = " \
-    fieldgate \
     e2fsprogs-e2fsck \
     e2fsprogs-mke2fs \
+    fieldgate \
     libubootenv-bin \
     util-linux-partx \
     util-linux-sfdisk \
