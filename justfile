@@ -29,6 +29,7 @@ deny:
 
 # Write again whatever is generated and committed; the same tests compare it
 generate:
+    yocto/scripts/gen-crates
     FIELDGATE_BLESS=1 cargo test --quiet --lib -- config:: admin::metrics
 
 # Start a gateway on loopback with state below ./var

@@ -31,7 +31,7 @@ def faults(tree, work):
         command.append(f"--suppress={rule}")
     code, output = support.run(command + ["--quiet"] + files, cwd=work)
     lines = [line for line in output.splitlines() if ":error:" in line]
-    if code and not lines:
+    if code and "[branch:" not in output:
         lines.append(output)
     return lines
 
@@ -47,7 +47,7 @@ RECIPES = support.LAYER + "/recipes-fieldgate/fieldgate-config/fieldgate-config_
     ("old", "new", "said"),
     [
         ('SUMMARY = "Configuration of the broker"\n', "", "oelint.var.mandatoryvar"),
-        ('CONFFILES:${PN}', 'CONFFILES_${PN}', "oelint.newstylevars.override"),
+        ('S = "${UNPACKDIR}"', 'FILESEXTRAPATHS:prepend := "${THISDIR}/files:"', "oelint.vars.fileextrapaths"),
         ('FIELDGATE_CONFIG_FILE ??= ', "FIELDGATE_CONFIG_FILE ?? = ", "oelint"),
     ],
 )

@@ -1,0 +1,237 @@
+"""The programs of the appliance, run on files in place of devices: what they do to a data partition, to a name, to a start."""
+
+import os
+
+import pytest
+
+import support
+
+PROGRAMS = "systemd/appliance/libexec"
+
+
+def run(tree, program, environment, stubs=None):
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    if stubs:
+        path = f"{stubs}:{path}"
+    return support.run(["sh", tree / PROGRAMS / program], env={**os.environ, "PATH": path, **{key: str(value) for key, value in environment.items()}})
+
+
+def stub(folder, name, text):
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+class Data:
+    """A data partition in a file."""
+
+    def __init__(self, work):
+        self.image = work / "data.img"
+        self.run = work / "run"
+        support.run(["truncate", "-s", "16M", self.image])
+        (work / "content").mkdir()
+        (work / "content/message").write_text("kept")
+        code, output = support.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-b", "1024", "-L", "data", "-d", work / "content", self.image])
+        assert code == 0, output
+
+    def damage(self, start, length):
+        with open(self.image, "r+b") as image:
+            image.seek(start)
+            image.write(b"\x5a" * length)
+
+    def prepare(self, tree):
+        return run(tree, "data-prepare", {"FIELDGATE_DATA": self.image, "FIELDGATE_DISK": "/dev/none", "SYSFS": "/nowhere", "RUN": self.run})
+
+    def message(self):
+        return support.run(["/sbin/debugfs", "-R", "cat /message", self.image])[1].splitlines()[-1:]
+
+    def marks(self):
+        return sorted(mark.name for mark in self.run.iterdir()) if self.run.exists() else []
+
+
+def test_sound_data_is_left_alone(tree, tmp_path):
+    data = Data(tmp_path)
+    before = data.image.read_bytes()
+    code, output = data.prepare(tree)
+    assert code == 0 and data.marks() == [], output
+    assert data.message() == ["kept"] and data.image.read_bytes()[:1024] == before[:1024]
+
+
+def test_damaged_data_is_repaired_and_said_so(tree, tmp_path):
+    data = Data(tmp_path)
+    # The first superblock: there are copies of it.
+    data.damage(1024, 1024)
+    code, output = data.prepare(tree)
+    assert code == 0 and data.marks() == ["repaired"] and "repaired" in output, output
+    assert data.message() == ["kept"]
+
+
+def lost(work):
+    data = Data(work)
+    data.damage(0, 16 << 20)
+    return data
+
+
+def test_lost_data_is_made_again_and_said_so(tree, tmp_path):
+    data = lost(tmp_path)
+    code, output = data.prepare(tree)
+    assert code == 0 and data.marks() == ["made-again"], output
+    assert "beyond repair" in output
+    assert "data" in support.run(["/sbin/e2label", data.image])[1]
+    assert data.prepare(tree)[0] == 0
+
+
+def test_check_that_looks_away_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/data-prepare", "check || make_again", "check")
+    (tmp_path / "work").mkdir()
+    data = lost(tmp_path / "work")
+    assert data.prepare(broken)[0] == 0 and data.marks() == []
+
+
+def first_boot(tree, work):
+    return run(tree, "first-boot", {"DATA": work / "data", "ETC": work / "etc"})
+
+
+@pytest.fixture
+def device(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/gateway.toml").write_text("# as built\n")
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def test_first_start_lays_out_the_data(tree, device):
+    code, output = first_boot(tree, device)
+    assert code == 0, output
+    home = device / "data/fieldgate"
+    assert sorted(path.name for path in home.iterdir()) == [".provisioned", "etc", "journal", "state", "systemd"]
+    assert (home / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_first_start_that_was_cut_begins_again(tree, device):
+    home = device / "data/fieldgate"
+    # Cut while it copied: half a file under the name that nobody reads.
+    (home / ".etc.new").mkdir(parents=True)
+    (home / ".etc.new/gateway.toml").write_text("# as")
+    assert first_boot(tree, device)[0] == 0
+    assert (home / "etc/gateway.toml").read_text() == "# as built\n" and not (home / ".etc.new").exists()
+
+
+def test_configuration_of_the_operator_is_kept(tree, device):
+    (device / "data/fieldgate/etc").mkdir(parents=True)
+    (device / "data/fieldgate/etc/gateway.toml").write_text("# of the operator\n")
+    assert first_boot(tree, device)[0] == 0
+    assert (device / "data/fieldgate/etc/gateway.toml").read_text() == "# of the operator\n"
+
+
+def host_name(tree, work, machine_id, own=None):
+    (work / "machine-id").write_text(machine_id + "\n")
+    if own is not None:
+        (work / "data/fieldgate").mkdir(parents=True, exist_ok=True)
+        (work / "data/fieldgate/hostname").write_text(own)
+    code, output = run(tree, "host-name", {"DATA": work / "data", "MACHINE_ID": work / "machine-id", "KERNEL_NAME": work / "name"})
+    assert code == 0, output
+    return (work / "name").read_text().strip()
+
+
+def test_host_names_differ_and_stay(tree, tmp_path):
+    names = {host_name(tree, tmp_path, f"{number:032x}") for number in range(20)}
+    assert len(names) == 20 and all(name.startswith("fieldgate-") and len(name) == 16 for name in names)
+    assert host_name(tree, tmp_path, f"{0:032x}") in names
+    assert "0" * 6 not in host_name(tree, tmp_path, f"{0:032x}"), "the machine id itself is not told"
+
+
+@pytest.mark.parametrize(("own", "expected"), [("press-hall-2\n", "press-hall-2"), ("a b;c\n", "abc"), ("x" * 80, "x" * 63), ("\n", "fieldgate-")])
+def test_own_host_name_is_taken(tree, tmp_path, own, expected):
+    assert host_name(tree, tmp_path, "0123456789abcdef" * 2, own).startswith(expected)
+
+
+def keep(tree, work, machine_id):
+    stub(work / "bin", "fw_setenv", f'echo "$@" >{work}/kept')
+    (work / "machine-id").write_text(machine_id + "\n")
+    return run(tree, "keep-machine-id", {"MACHINE_ID": work / "machine-id"}, work / "bin")[0]
+
+
+def test_machine_id_is_kept(tree, tmp_path):
+    assert keep(tree, tmp_path, "0123456789abcdef" * 2) == 0
+    assert (tmp_path / "kept").read_text() == "machine_id " + "0123456789abcdef" * 2 + "\n"
+
+
+@pytest.mark.parametrize("machine_id", ["", "uninitialized", "0123; saveenv"])
+def test_no_machine_id_is_not_kept(tree, tmp_path, machine_id):
+    assert keep(tree, tmp_path, machine_id) != 0 and not (tmp_path / "kept").exists()
+
+
+STATUS = "[slot.rootfs.0]\nsha256={}\ninstalled.timestamp=2026-01-01T00:00:00Z\n\n[slot.rootfs.1]\nsha256=other\n"
+
+
+class Gate:
+    """A machine that has just started, of stubs."""
+
+    def __init__(self, work, slot="A", answer='{"alarms": []}', active=True, pids=("7", "7"), code=0):
+        self.work = work
+        self.slot = slot
+        for folder in ("state", "data/rauc", "bin"):
+            (work / folder).mkdir(parents=True, exist_ok=True)
+        (work / "data/rauc/central.raucs").write_text(STATUS.format("first"))
+        (work / "pids").write_text("\n".join(pids) + "\n")
+        stub(
+            work / "bin", "systemctl",
+            f"case $1 in is-active) exit {0 if active else 3} ;; esac\nhead -n 1 {work}/pids\nsed -i '1d' {work}/pids\n"
+            f"[ -s {work}/pids ] || echo {pids[-1]} >{work}/pids",
+        )
+        stub(work / "bin", "fieldgate", f"echo '{answer}'\nexit {code}")
+
+    def ask(self, tree):
+        (self.work / "cmdline").write_text(f"console=ttyAMA0 root=/dev/vda2 rauc.slot={self.slot} ro\n" if self.slot else "quiet\n")
+        environment = {"DATA": self.work / "data", "STATE": self.work / "state", "COMMAND_LINE": self.work / "cmdline", "TRIES": 2, "PAUSE": 0}
+        return run(tree, "health-gate", environment, self.work / "bin")
+
+
+def test_gateway_that_serves_is_good(tree, tmp_path):
+    code, output = Gate(tmp_path).ask(tree)
+    assert code == 0 and "slot A is good" in output, output
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        ({"active": False}, "is not running"),
+        ({"code": 1, "answer": "refused"}, "does not answer: refused"),
+        ({"answer": '{"alarms": [ { "name": "store", "subject": "" } ]}'}, "the store is not in order"),
+        ({"pids": ("7", "8", "9", "10")}, "does not stay up"),
+        ({"slot": ""}, "names no slot"),
+    ],
+)
+def test_gateway_that_does_not_serve_is_not_good(tree, tmp_path, machine, said):
+    code, output = Gate(tmp_path, **machine).ask(tree)
+    assert code == 1 and said in output, output
+    assert not (tmp_path / "data/fieldgate/proven").exists()
+
+
+def test_state_that_takes_no_writes_is_not_good(tree, tmp_path):
+    gate = Gate(tmp_path)
+    (tmp_path / "state").rmdir()
+    code, output = gate.ask(tree)
+    assert code == 1 and "cannot be written to" in output, output
+
+
+def test_image_that_was_good_is_not_put_to_the_test_again(tree, tmp_path):
+    assert Gate(tmp_path).ask(tree)[0] == 0
+    code, output = Gate(tmp_path, active=False).ask(tree)
+    assert code == 0 and "was good before" in output, output
+
+
+def test_other_image_in_the_same_slot_is_put_to_the_test(tree, tmp_path):
+    assert Gate(tmp_path).ask(tree)[0] == 0
+    gate = Gate(tmp_path, active=False)
+    (tmp_path / "data/rauc/central.raucs").write_text(STATUS.format("second"))
+    assert gate.ask(tree)[0] == 1
+
+
+def test_gate_that_does_not_ask_the_store_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/health-gate", '"name":"store"', '"name":"stores"')
+    (tmp_path / "work").mkdir()
+    assert Gate(tmp_path / "work", answer='{"alarms":[{"name":"store"}]}').ask(broken)[0] == 0
