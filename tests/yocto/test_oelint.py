@@ -47,8 +47,7 @@ RECIPES = support.LAYER + "/recipes-fieldgate/fieldgate-config/fieldgate-config_
     ("old", "new", "said"),
     [
         ('SUMMARY = "Configuration of the broker"\n', "", "oelint.var.mandatoryvar"),
-        ('S = "${UNPACKDIR}"', 'FILESEXTRAPATHS:prepend := "${THISDIR}/files:"', "oelint.vars.fileextrapaths"),
-        ('FIELDGATE_CONFIG_FILE ??= ', "FIELDGATE_CONFIG_FILE ?? = ", "oelint"),
+        ('HOMEPAGE = "https://example.invalid/fieldgate"\n', "", "oelint.var.mandatoryvar"),
     ],
 )
 def test_lint_is_named(broken, tmp_path, old, new, said):
