@@ -213,7 +213,7 @@ def test_broken_script_does_otherwise(broken, tree, tmp_path, old, new, before, 
     for source, expected in ((tree, right), (broken, wrong)):
         if source is broken:
             support.change(broken, SCRIPT, old, new)
-        machine = Machine(source, tmp_path / expected[0], "qemuarm64")
+        machine = Machine(source, tmp_path / ("broken" if source is broken else "whole"), "qemuarm64")
         if before:
             machine.environment_of(before)
         if expected == ["Affffffff"]:
