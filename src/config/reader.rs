@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::faults::{Draft, Faults};
 use super::nearest::{nearest, same};
-use super::port_keys::{PORT_LIMITS_TABLE, TLS};
+use super::port_keys::{PORT, PORT_LIMITS_TABLE, TLS};
 use super::report::FaultCode;
 use super::schema::{self, Absence, KeySpec, Kind, TableSpec};
 use super::secrets;
@@ -215,6 +215,20 @@ pub(super) fn named_tables<'a>(
     spec: &'static TableSpec,
     faults: &mut Faults,
 ) -> Vec<(&'a Entry, Scope<'a>)> {
+    if let (None, Some(entry)) = (scope.at, scope.entry(key))
+        && entry.is_scalar()
+    {
+        faults.push(
+            Draft::error(
+                FaultCode::UnknownKey,
+                entry.key_at,
+                format!("`{key}` stands above the first table"),
+            )
+            .key(key)
+            .hint(format!("`{key}` is a key of {}", PORT.header)),
+        );
+        return Vec::new();
+    }
     let Some(outer) = scope.table(key, spec, faults) else {
         return Vec::new();
     };
