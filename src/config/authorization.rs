@@ -20,8 +20,8 @@ use super::value::{self, Complaint};
 use crate::limits::AUTHORIZATION_RULES_MAX;
 use crate::mqtt::QoS;
 use crate::policy::{
-    ClientIdPattern, DeniedPublish, Effect, FilterPattern, PatternFault, Principals, Rule, RuleSet,
-    WideSubscription,
+    ClientIdPattern, DeniedPublish, Effect, FilterPattern, Level, PatternFault, Principals, Rule,
+    RuleSet, WideSubscription,
 };
 
 /// Every section, in the order of the file.
@@ -100,8 +100,9 @@ fn section(
         .take(taken)
         .filter_map(|scope| rule(scope, faults))
         .collect();
-    if rules.len() == scopes.len() && !asks {
-        check_way_in(scope, &rules, faults);
+    let is_typed = |scope: &Scope<'_>| is_typed(scope, &["connect"]);
+    if rules.len() == scopes.len() && !scopes.is_empty() && !asks && !scopes.iter().any(is_typed) {
+        check_way_in(scope, faults);
     }
     let name = name?;
     Some(AuthorizationSettings {
@@ -118,11 +119,7 @@ fn section(
 }
 
 /// Warns where no client could ever connect.
-fn check_way_in(scope: &Scope<'_>, rules: &[Rule], faults: &mut Faults) {
-    let opens = |rule: &Rule| rule.effect == Effect::Allow && !rule.connect.is_empty();
-    if rules.iter().any(opens) {
-        return;
-    }
+fn check_way_in(scope: &Scope<'_>, faults: &mut Faults) {
     faults.push(
         Draft::warning(
             FaultCode::Surprising,
@@ -187,9 +184,36 @@ fn number(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<u32> {
 }
 
 fn filters(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<Vec<FilterPattern>> {
-    read_list(scope, key, faults, |value, _| {
+    let filters = read_list(scope, key, faults, |value, _| {
         pattern(value, FilterPattern::parse)
-    })
+    })?;
+    check_levels(scope, key, &filters, faults);
+    Some(filters)
+}
+
+/// Warns of levels that mean something to other brokers and are plain text here.
+fn check_levels(scope: &Scope<'_>, key: &str, filters: &[FilterPattern], faults: &mut Faults) {
+    let meant = |level: &Level| match level {
+        Level::Text(text) => match &**text {
+            "%u" | "${username}" => Some((text.clone(), "{principal.username}")),
+            "%c" | "${clientid}" => Some((text.clone(), "{principal.clientId}")),
+            "*" => Some((text.clone(), "+, or # at the end")),
+            _ => None,
+        },
+        Level::Any | Level::Rest | Level::Token(_) => None,
+    };
+    let Some(entry) = scope.entry(key) else {
+        return;
+    };
+    let levels = filters.iter().flat_map(FilterPattern::levels);
+    if let Some((found, meant)) = levels.filter_map(meant).next() {
+        let message = format!("`{key}` has the level `{found}`, which is plain text here");
+        faults.push(
+            Draft::warning(FaultCode::Surprising, entry.node.at, message)
+                .key(scope.path_of(key))
+                .hint(format!("write {meant}")),
+        );
+    }
 }
 
 fn pattern<T>(value: &Value, parse: fn(&str) -> Result<T, PatternFault>) -> Result<T, Complaint> {
@@ -269,6 +293,15 @@ fn principals(outer: &Scope<'_>, faults: &mut Faults) -> Option<Principals> {
     })
 }
 
+/// Whether something is written for one of the keys, right or wrong.
+fn is_typed(scope: &Scope<'_>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| {
+        let value = scope.entry(key).map(|entry| &entry.node.value);
+        let is_empty = matches!(value, Some(Value::List(items)) if items.is_empty());
+        (value.is_some() && !is_empty) || scope.is_meant(key)
+    })
+}
+
 /// Warns of rules, and of parts of rules, that have no effect.
 fn check_rule(scope: &Scope<'_>, rule: &Rule, faults: &mut Faults) {
     let written = |key: &str| scope.entry(key).is_some();
@@ -286,18 +319,20 @@ fn check_rule(scope: &Scope<'_>, rule: &Rule, faults: &mut Faults) {
         Principals::Listed { usernames, client_ids, attributes }
             if usernames.is_empty() && client_ids.is_empty() && attributes.is_empty()
     );
+    let is_empty = rule.connect.is_empty() && rule.publish.is_empty() && rule.subscribe.is_empty();
     let (message, hint) = if lists_nobody {
+        let keys = ["usernames", "client_ids", "attributes"];
+        let below = scope.table("principals", &PRINCIPALS, faults);
+        if below.is_some_and(|below| is_typed(&below, &keys)) {
+            return;
+        }
         (
             format!("this rule is about nobody, so it {verb} nothing"),
             "name somebody in `principals`; for every client write principals = { everyone = true }",
         )
-    } else if rule.connect.is_empty() && rule.publish.is_empty() && rule.subscribe.is_empty() {
-        let typed = ["connect", "publish", "subscribe"].into_iter().any(|key| {
-            let items = scope.entry(key).map(|entry| &entry.node.value);
-            matches!(items, Some(Value::List(items)) if !items.is_empty())
-        });
+    } else if is_empty {
         // A list in which everything is wrong is noted already.
-        if typed {
+        if is_typed(scope, &["connect", "publish", "subscribe"]) {
             return;
         }
         (
