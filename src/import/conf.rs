@@ -16,8 +16,6 @@ pub(super) struct At<T> {
 pub(super) struct Conf {
     /// What stands before the first `listener` and is about a listener.
     pub(super) default_listener: Listener,
-    /// Whether anything but security was said about the default listener, so that it is opened.
-    pub(super) has_default_listener: bool,
     pub(super) listeners: Vec<Listener>,
     pub(super) per_listener_settings: bool,
     /// What holds for all listeners, unless `per_listener_settings` is on.
@@ -106,6 +104,35 @@ pub(super) struct PluginOption {
     /// Its name without `auth_opt_`.
     pub(super) name: String,
     pub(super) value: String,
+}
+
+impl Listener {
+    /// Whether anything but the defaults was said about how it listens; mosquitto opens the default listener then, on its
+    /// usual port.
+    pub(super) fn is_described(&self) -> bool {
+        let tls = &self.tls;
+        self.port.is_some()
+            || self.host.is_some()
+            || self.interface.is_some()
+            || self.socket_domain.is_some()
+            || self.is_websocket
+            || self.refused.is_some()
+            || self.mount_point.is_some()
+            || self.proxy_protocol
+            || self.client_id_is_username
+            || !self.limits.is_empty()
+            || tls.require_certificate.is_some()
+            || tls.identity.is_some()
+            || [
+                &tls.certfile,
+                &tls.keyfile,
+                &tls.cafile,
+                &tls.capath,
+                &tls.crlfile,
+            ]
+            .iter()
+            .any(|file| file.is_some())
+    }
 }
 
 impl Plugin {

@@ -87,7 +87,6 @@ impl Reading<'_> {
                 let Ok(port) = value.parse() else {
                     return Some(Some(bad("a port is a number from 1 to 65535")));
                 };
-                self.conf.has_default_listener = true;
                 let listener = &mut self.conf.default_listener;
                 listener.spot = line.spot;
                 listener.line = shown("port", value);
@@ -95,7 +94,6 @@ impl Reading<'_> {
                 return Some(None);
             }
             "bind_address" => {
-                self.conf.has_default_listener = true;
                 self.conf.default_listener.host = Some(self.at(line, value.to_owned()));
                 return Some(Some(into("bind")));
             }
@@ -137,7 +135,6 @@ impl Reading<'_> {
             },
             key => limits::port(listener, key, value)?,
         };
-        self.note_default_listener();
         Some(Some(verdict))
     }
 
@@ -233,7 +230,6 @@ impl Reading<'_> {
             }
             _ => return None,
         };
-        self.note_default_listener();
         Some(Some(verdict))
     }
 
@@ -321,11 +317,6 @@ impl Reading<'_> {
             Some(index) => &mut self.conf.listeners[index],
             None => &mut self.conf.default_listener,
         }
-    }
-
-    /// A setting of the default listener opens it.
-    fn note_default_listener(&mut self) {
-        self.conf.has_default_listener |= self.listener.is_none();
     }
 
     fn at<T>(&self, line: &Line, value: T) -> At<T> {

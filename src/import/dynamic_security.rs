@@ -246,6 +246,6 @@ mod tests {
             (counts.translated, counts.differs, counts.not_needed),
             (2, 1, 2)
         );
-        assert!(translate("[]", Path::new("d.json"), &mut report).is_err());
+        assert!(translate("{", Path::new("d.json"), &mut report).is_err());
     }
 }

@@ -4,6 +4,7 @@ use super::conf::{Conf, Listener};
 use super::directives::{bad, into, log_level, not_a_switch, switch};
 use super::report::Verdict;
 use super::text::quote;
+use crate::policy::ClientIdPattern;
 
 /// Largest packet that MQTT has.
 const PACKET_BYTES_MAX: u64 = 268_435_455;
@@ -98,6 +99,9 @@ pub(super) fn gateway(conf: &mut Conf, key: &str, value: &str) -> Option<Verdict
         },
         "global_max_connections" => number(limits, "connections_max", value, at_least_one),
         "global_max_clients" => number(limits, "sessions_max", value, at_least_one),
+        "clientid_prefixes" if ClientIdPattern::parse(&format!("{value}*")).is_err() => {
+            bad("such identifiers cannot be in a rule: a prefix has no `*` and no braces")
+        }
         "clientid_prefixes" => {
             conf.clientid_prefixes.push(value.to_owned());
             into("client identifiers that may connect, in the rules")

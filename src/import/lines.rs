@@ -63,10 +63,10 @@ fn include(path: &Path, spot: Spot, value: &str, lines: &mut Vec<Line>, report: 
         Ok(files) => files,
         Err(error) => {
             let why = format!(
-                "`{}` cannot be read here ({error}); import where it is, or put its lines into this file",
+                "`{}` is not there for this user ({error}); import where it is, or put its lines into this file",
                 folder.display()
             );
-            report.note(spot, line, Verdict::Bad { why });
+            report.note(spot, line, Verdict::Unreadable { why });
             return;
         }
     };
@@ -81,8 +81,12 @@ fn include(path: &Path, spot: Spot, value: &str, lines: &mut Vec<Line>, report: 
         match read_text(&file) {
             Ok(text) => add(&file, &text, lines, report),
             Err(error) => {
-                let why = format!("`{}` cannot be read: {error}", file.display());
-                report.note(spot, shown("include_dir", value), Verdict::Bad { why });
+                let why = format!("`{}`: {error}", file.display());
+                report.note(
+                    spot,
+                    shown("include_dir", value),
+                    Verdict::Unreadable { why },
+                );
             }
         }
     }

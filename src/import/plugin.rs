@@ -20,8 +20,8 @@ pub(super) struct PluginPlan {
     pub(super) authentication_http: Option<Keys>,
     /// `[authorization.NAME.http]`
     pub(super) authorization_http: Option<Keys>,
-    /// Whether users of the database are asked, and whether before the server.
-    pub(super) password: Option<bool>,
+    /// Whether users of the database are asked.
+    pub(super) has_password: bool,
     /// File with rules.
     pub(super) acl_file: Option<PathBuf>,
     /// Rules that the plug-in has itself.
@@ -114,8 +114,8 @@ fn http_plugin(
             Err(why) => return Verdict::Bad { why },
         }
     }
-    if let Some(files) = place("files") {
-        plan.password = Some(http.is_none_or(|http| files < http));
+    if place("files").is_some() {
+        plan.has_password = true;
         let password = plugin
             .option("password_file")
             .or_else(|| plugin.option("files_password_path"))
@@ -292,7 +292,7 @@ fn dynamic(
     plan: &mut PluginPlan,
     report: &mut ImportReport,
 ) -> Verdict {
-    plan.password = Some(true);
+    plan.has_password = true;
     let Some(file) = plugin.option("config_file") else {
         return Verdict::Bad {
             why: "plugin_opt_config_file is missing".to_owned(),
@@ -303,9 +303,9 @@ fn dynamic(
     let text = match lines::read_text(&file) {
         Ok(text) => text,
         Err(error) => {
-            return Verdict::NoEquivalent {
+            return Verdict::Unreadable {
                 why: format!(
-                    "`{}` cannot be read here ({error}), so its roles are not among the rules: import where it is",
+                    "`{}`: {error}. Its roles are not among the rules: import where it is",
                     file.display()
                 ),
             };
@@ -354,6 +354,15 @@ fn option_verdict(kind: Kind, plugin: &Plugin, option: &PluginOption) -> Verdict
             };
             Verdict::Translated {
                 into: format!("http.url{https}"),
+            }
+        }
+        (_, "backends")
+            if option.value.trim().starts_with("http") && option.value.contains("files") =>
+        {
+            Verdict::Differs {
+                how:
+                    "the database is asked first, and the server about users that it does not have"
+                        .to_owned(),
             }
         }
         (_, "backends") => Verdict::Translated {

@@ -11,7 +11,7 @@ use super::report::{ImportReport, Spot, Verdict, shown};
 use super::rules::{ANONYMOUS, RuleText};
 use super::text::{comment, quote};
 use super::{MosquittoOptions, lines};
-use crate::config::MountPoint;
+use crate::config::{self, MountPoint};
 
 /// Port of health and metrics by default.
 const ADMIN_PORT: u16 = 9600;
@@ -61,7 +61,7 @@ impl Writing<'_> {
         let is_local = conf.listeners.is_empty()
             && conf.default_listener.port.is_none()
             && conf.default_listener.host.is_none();
-        if conf.has_default_listener || conf.listeners.is_empty() {
+        if conf.default_listener.is_described() || conf.listeners.is_empty() {
             let mut listener = conf.default_listener.clone();
             listener.port = listener.port.or(Some(1883));
             if is_local {
@@ -99,37 +99,72 @@ impl Writing<'_> {
         let tls = tls_of(listener)?;
         let place = self.place(listener)?;
         let (authentication, authorization) = self.access(listener, mount_point.as_ref(), is_local);
+        let text = |authentication: &str, authorization: &str| {
+            self.port_text(
+                listener,
+                [&place, &tls, authentication, authorization],
+                mount_point.as_ref(),
+            )
+        };
+        accepts(&text("none", "none"))?;
         let label = match listener.port {
             Some(port) => format!("port-{port}"),
             None => "socket".to_owned(),
         };
         let authentication = match authentication {
-            Some(plan) => self.authentications.name(plan, &label),
+            Some(plan) => {
+                accepts(&format!(
+                    "{EXAMPLE_PORT}authentication = \"x1\"\nauthorization = \"none\"\n{}",
+                    plan.render("x1")
+                ))?;
+                self.authentications.name(plan, &label)
+            }
             None => "none".to_owned(),
         };
         let authorization = match authorization {
-            Some(plan) => self.authorizations.name(plan, &label),
+            Some(plan) => {
+                accepts(&format!(
+                    "{EXAMPLE_PORT}authentication = \"none\"\nauthorization = \"x1\"\n{}",
+                    plan.render("x1")
+                ))?;
+                self.authorizations.name(plan, &label)
+            }
             None => "none".to_owned(),
         };
-        let mut text = String::new();
-        if !listener.line.is_empty() {
-            let line = format!("{}: {}", self.report.place(listener.spot), listener.line);
-            text.push_str(&comment(&line));
-            text.push('\n');
-        }
-        text.push_str("[[listener.port]]\n");
-        text.push_str(&place);
+        let text = self.port_text(
+            listener,
+            [&place, &tls, &authentication, &authorization],
+            mount_point.as_ref(),
+        );
+        self.numbers.extend(listener.port);
+        self.ports.push(text);
+        Ok(place.trim().replace('\n', ", "))
+    }
+
+    /// A port as it stands in the file; `[place, tls, authentication, authorization]` are parts that are known already.
+    fn port_text(
+        &self,
+        listener: &Listener,
+        [place, tls, authentication, authorization]: [&str; 4],
+        mount_point: Option<&MountPoint>,
+    ) -> String {
+        let line = if listener.line.is_empty() {
+            "What mosquitto opens where no listener is written.".to_owned()
+        } else {
+            format!("{}: {}", self.report.place(listener.spot), listener.line)
+        };
+        let mut text = comment(&line);
+        text.push_str("\n[[listener.port]]\n");
+        text.push_str(place);
         if listener.is_websocket {
             text.push_str("protocol = \"WebSockets\"\n");
         }
-        text.push_str(&format!("authentication = {}\n", quote(&authentication)));
-        text.push_str(&format!("authorization = {}\n", quote(&authorization)));
-        text.push_str(&tls);
-        if let Some(mount_point) = &mount_point {
-            text.push_str(&format!(
-                "mount_point = {}\n",
-                quote(mount_point.as_str().trim_end_matches('/'))
-            ));
+        text.push_str(&format!("authentication = {}\n", quote(authentication)));
+        text.push_str(&format!("authorization = {}\n", quote(authorization)));
+        text.push_str(tls);
+        if let Some(mount_point) = mount_point {
+            let levels = mount_point.as_str().trim_end_matches('/');
+            text.push_str(&format!("mount_point = {}\n", quote(levels)));
         }
         if listener.proxy_protocol {
             text.push_str("proxy_protocol = true\n");
@@ -142,8 +177,7 @@ impl Writing<'_> {
                 .collect();
             text.push_str(&format!("limits = {{ {} }}\n", limits.join(", ")));
         }
-        self.ports.push(text);
-        Ok(place.trim().replace('\n', ", "))
+        text
     }
 
     /// The lines that say where a port is.
@@ -158,7 +192,6 @@ impl Writing<'_> {
                  port to accept on every address, or choose another number"
             ));
         }
-        self.numbers.push(port);
         let mut text = format!("port = {port}\n");
         let mut interface = listener.interface.clone();
         let bind = match (&listener.host, listener.socket_domain.as_deref()) {
@@ -292,24 +325,21 @@ impl Writing<'_> {
         plugins: &[PluginPlan],
         plan: &mut AuthenticationPlan,
     ) {
-        let plugin_password = plugins.iter().find_map(|plan| plan.password);
-        let has_password = security.password_file.is_some() || plugin_password.is_some();
+        let has_password =
+            security.password_file.is_some() || plugins.iter().any(|plan| plan.has_password);
         if let Some(file) = &security.password_file {
             self.password_file(&file.value, file.spot);
         }
         plan.http = plugins
             .iter()
             .find_map(|plan| plan.authentication_http.clone());
-        let is_first = plugin_password.unwrap_or(true);
-        if has_password && (is_first || plan.http.is_none()) {
+        // First, whatever the order of the back ends: a server that refuses a user has the last word here.
+        if has_password {
             plan.methods.push("password");
         }
         if plan.http.is_some() {
-            plan.unknown_user_goes_on = plan.methods.contains(&"password");
+            plan.unknown_user_goes_on = has_password;
             plan.methods.push("http");
-        }
-        if has_password && !plan.methods.contains(&"password") {
-            plan.methods.push("password");
         }
     }
 
@@ -318,12 +348,12 @@ impl Writing<'_> {
         self.report.next(import_command(path));
         if let Err(error) = lines::read_text(path) {
             let why = format!(
-                "`{}` cannot be read here ({error}); import its users where it is",
+                "`{}`: {error}; import its users where it is",
                 path.display()
             );
             let line = format!("the file of users {}", path.display());
             if !self.report.has(spot, &line) {
-                self.report.note(spot, line, Verdict::Bad { why });
+                self.report.note(spot, line, Verdict::Unreadable { why });
             }
         }
     }
@@ -458,12 +488,12 @@ impl Writing<'_> {
             }
             Err(error) => {
                 let why = format!(
-                    "`{}` cannot be read here ({error}), so nobody may do anything yet; add what \
-                     `fieldgate import mosquitto-acl` makes of it where it is",
+                    "`{}`: {error}. Nobody may do anything by it yet; add what `fieldgate import mosquitto-acl` makes of it \
+                     where it is",
                     path.display()
                 );
                 let line = format!("the file of rules {}", path.display());
-                self.report.note(spot, line, Verdict::Bad { why });
+                self.report.note(spot, line, Verdict::Unreadable { why });
                 None
             }
         };
@@ -541,6 +571,22 @@ impl Writing<'_> {
             text.push_str(&format!("{key} = {value}\n"));
         }
         text
+    }
+}
+
+/// A port for trying out what belongs to one.
+const EXAMPLE_PORT: &str = "[[listener.port]]\nport = 1883\n\
+     tls = { mode = \"Manual\", cert = \"/cert\", key = \"/key\" }\n";
+
+/// Whether a part is right, tried out in a file of its own, so that one that is wrong costs no other.
+fn accepts(part: &str) -> Result<(), String> {
+    let text = format!("[[listener]]\nname = \"mosquitto\"\n{part}");
+    match config::parse(&text) {
+        Ok(_) => Ok(()),
+        Err(report) => {
+            let fault = report.errors().next();
+            Err(fault.map_or_else(String::new, |fault| fault.message.clone()))
+        }
     }
 }
 

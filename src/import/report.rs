@@ -35,6 +35,11 @@ pub enum Verdict {
         /// Why, and what to do instead.
         why: String,
     },
+    /// A file that it names cannot be read here.
+    Unreadable {
+        /// Which, and what to do about it.
+        why: String,
+    },
     /// It cannot be understood.
     Bad {
         /// Why.
@@ -72,6 +77,8 @@ pub struct ImportCounts {
     pub not_needed: usize,
     /// Nothing like it.
     pub no_equivalent: usize,
+    /// Files that could not be read.
+    pub unreadable: usize,
     /// Not understood.
     pub bad: usize,
 }
@@ -135,6 +142,7 @@ impl ImportReport {
                 Verdict::Differs { .. } => counts.differs += 1,
                 Verdict::NotNeeded { .. } => counts.not_needed += 1,
                 Verdict::NoEquivalent { .. } => counts.no_equivalent += 1,
+                Verdict::Unreadable { .. } => counts.unreadable += 1,
                 Verdict::Bad { .. } => counts.bad += 1,
             }
         }
@@ -173,6 +181,7 @@ impl fmt::Display for Verdict {
             Self::Differs { how } => write!(f, "differs: {how}"),
             Self::NotNeeded { why } => write!(f, "not needed: {why}"),
             Self::NoEquivalent { why } => write!(f, "no equivalent: {why}"),
+            Self::Unreadable { why } => write!(f, "not readable: {why}"),
             Self::Bad { why } => write!(f, "not understood: {why}"),
         }
     }
