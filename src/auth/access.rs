@@ -38,12 +38,9 @@ impl Access {
 
     /// One without users, for tests of what stands above.
     #[cfg(test)]
-    pub fn for_tests() -> Self {
-        Self::new(
-            Path::new(""),
-            Arc::default(),
-            &ProtectionSettings::default(),
-        )
+    pub fn for_tests() -> Arc<Self> {
+        let protection = ProtectionSettings::default();
+        Arc::new(Self::new(Path::new(""), Arc::default(), &protection))
     }
 
     /// The state folder.

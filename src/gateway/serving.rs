@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use crate::admin::{
-    BrokerReport, CertificateReport, ClientReport, ConnectionReport, PortReport, ViolationCount,
+    BrokerReport, CertificateReport, ClientReport, ConnectionReport, LoginReport, PortReport,
+    ViolationCount,
 };
 use crate::auth::Access;
 use crate::broker::{ClientInfo, ConnectionInfo, Timestamp};
@@ -16,7 +17,8 @@ use crate::config::{Protocol, Settings};
 use crate::mqtt::Violation;
 use crate::net::tls::CertificateSummary;
 use crate::net::{
-    Hub, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve, Stream, link,
+    Hub, LoginOutcome, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve,
+    Stream, link,
 };
 
 /// Sessions that a listing looks at before it lets clients have their turn: less than a millisecond.
@@ -191,9 +193,18 @@ fn port_report(port: PortStatus) -> PortReport {
         connections: port.connections.into(),
         accepted: port.accepted,
         refused: refused.collect(),
+        logins: port.logins.into_iter().map(login_report).collect(),
         handshakes_failed: port.handshakes_failed,
         handshakes_timed_out: port.handshakes_timed_out,
         accept_errors: port.accept_errors,
+    }
+}
+
+fn login_report((method, outcome, count): (&str, LoginOutcome, u64)) -> LoginReport {
+    LoginReport {
+        method: method.to_owned(),
+        outcome: outcome.as_str().to_owned(),
+        count,
     }
 }
 

@@ -1,21 +1,25 @@
 //! The first part of a link: the CONNECT packet, who the client is, and the answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::Peer;
+use super::access_counters::LoginOutcome;
 use super::exchange::{Denial, Reauthentication, authenticate};
 use super::hub::{Hub, random};
+use super::identity::Identity;
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
 use crate::auth::Acceptance;
-use crate::broker::{Admission, Refusal};
+use crate::broker::{Admission, ConnectionId, Refusal};
 use crate::clock;
+use crate::config::ClientIdBinding;
 use crate::limits::CONNECT_BYTES_MAX;
 use crate::mqtt::encode;
 use crate::mqtt::{
@@ -29,88 +33,181 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Takes a client in. `None` if it is not served; it has been told why then, as far as its version allows.
 pub(super) async fn admit(
     stream: &mut Stream,
-    port: &PortContext,
+    port: &Arc<PortContext>,
     peer: &Peer,
     hub: &Hub,
 ) -> Option<Admitted> {
     let terms = port.terms();
-    let admitted = tokio::select! {
-        admitted = timeout(terms.limits.connect_timeout, admit_on(stream, port, &terms, peer, hub)) => admitted,
-        _ = port.ended() => return None,
+    let admitting = Admitting {
+        port,
+        terms: &terms,
+        peer,
+        hub,
     };
-    if admitted.is_err() {
-        log_violation(port, peer, hub, Violation::ConnectTimeout);
+    tokio::select! {
+        admitted = admitting.admit(stream) => admitted,
+        _ = port.ended() => None,
     }
-    admitted.ok().flatten()
 }
 
-async fn admit_on(
-    stream: &mut Stream,
-    port: &PortContext,
-    terms: &PortTerms,
-    peer: &Peer,
-    hub: &Hub,
-) -> Option<Admitted> {
-    let max_packet_size = terms.limits.max_packet_size;
-    let connect_max = max_packet_size.min(CONNECT_BYTES_MAX);
-    let mut input = Vec::new();
-    let used = match read_connect(stream, &mut input, connect_max).await {
-        Ok(used) => used,
-        Err(ConnectError::Closed) => return None,
-        Err(ConnectError::Fault(fault)) => {
-            let answer = fault.version.zip(fault.connack_reason());
-            refuse(stream, answer, Some(fault.violation.sentence())).await;
-            log_violation(port, peer, hub, fault.violation);
+/// What a client is admitted by.
+struct Admitting<'a> {
+    port: &'a Arc<PortContext>,
+    terms: &'a PortTerms,
+    peer: &'a Peer,
+    hub: &'a Hub,
+}
+
+impl Admitting<'_> {
+    async fn admit(&self, stream: &mut Stream) -> Option<Admitted> {
+        let limits = &self.terms.limits;
+        let connect_max = limits.max_packet_size.min(CONNECT_BYTES_MAX);
+        let mut input = Vec::new();
+        let read = read_connect(stream, &mut input, connect_max);
+        let used = match timeout(limits.connect_timeout, read).await {
+            Ok(Ok(used)) => used,
+            Ok(Err(ConnectError::Closed)) => return None,
+            Ok(Err(ConnectError::Fault(fault))) => {
+                let answer = fault.version.zip(fault.connack_reason());
+                refuse(stream, answer, Some(fault.violation.sentence())).await;
+                self.log_violation(fault.violation);
+                return None;
+            }
+            Err(_) => {
+                self.log_violation(Violation::ConnectTimeout);
+                return None;
+            }
+        };
+        let mut left_over = input.split_off(used);
+        let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
             return None;
+        };
+        let options = DecodeOptions {
+            version: connect.version,
+            max_packet_size: limits.max_packet_size,
+            sender: Role::Client,
+        };
+        let acceptance = match self
+            .log_in(stream, &mut left_over, &connect, &options)
+            .await
+        {
+            Ok(acceptance) => acceptance,
+            Err(denial) => {
+                let answer = denial.reason().map(|reason| (connect.version, reason));
+                refuse(stream, answer, None).await;
+                return None;
+            }
+        };
+        match self.connect_to_core(&connect, &acceptance, stream) {
+            Ok(id) => Some(Admitted {
+                id,
+                options,
+                packet_timeout: limits.packet_timeout,
+                send_timeout: limits.send_timeout,
+                left_over,
+                reauthentication: Reauthentication::new(
+                    &self.terms.authenticator,
+                    &connect,
+                    &acceptance.principal,
+                    self.peer,
+                ),
+            }),
+            Err(refusal) => {
+                let answer = Some((connect.version, refusal.reason));
+                let wanted = connect.properties.request_problem_information;
+                refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
+                self.log_refusal(&connect, &refusal);
+                None
+            }
         }
-    };
-    let mut left_over = input.split_off(used);
-    let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
-        return None;
-    };
-    let options = DecodeOptions {
-        version: connect.version,
-        max_packet_size,
-        sender: Role::Client,
-    };
-    let authenticator = &terms.authenticator;
-    let authenticated = authenticate(
-        stream,
-        &mut left_over,
-        &connect,
-        authenticator,
-        peer,
-        &options,
-    );
-    let acceptance = match authenticated.await {
-        Ok(acceptance) => acceptance,
-        Err(denial) => {
-            let answer = denial.reason().map(|reason| (connect.version, reason));
-            refuse(stream, answer, None).await;
-            log_denial(port, peer, hub, &connect, denial);
-            return None;
+    }
+
+    /// Asks who the client is. What comes of it is counted and written down, and a failure has its consequences.
+    async fn log_in(
+        &self,
+        stream: &mut Stream,
+        left_over: &mut Vec<u8>,
+        connect: &Connect<'_>,
+        options: &DecodeOptions,
+    ) -> Result<Acceptance, Denial> {
+        let guard = self.terms.access.guard();
+        let address = self.peer.address.map(|address| address.ip());
+        let checked = guard.check(address, connect.username, clock::now());
+        let result = match checked {
+            Err(ban) => Err(Denial::Banned(ban)),
+            Ok(()) => {
+                let authenticated = authenticate(
+                    stream,
+                    left_over,
+                    connect,
+                    &self.terms.authenticator,
+                    self.peer,
+                    options,
+                    self.terms.limits.connect_timeout,
+                );
+                authenticated.await
+            }
+        };
+        let result = result.and_then(|acceptance| {
+            let username = Some(&*acceptance.principal.username);
+            match guard.note_success(address, username, clock::now()) {
+                Ok(()) => Ok(acceptance),
+                Err(ban) => Err(Denial::Banned(ban)),
+            }
+        });
+        self.count(&result);
+        if let Err(denial) = &result {
+            self.log_denial(connect, denial);
+            if denial.is_failed_login() {
+                let failed = guard.note_failure(address, connect.username, clock::now());
+                sleep(failed.delay).await;
+            }
         }
-    };
-    match connect_to_core(&connect, &acceptance, terms, peer, stream, hub) {
-        Ok(id) => Some(Admitted {
-            id,
-            options,
-            packet_timeout: terms.limits.packet_timeout,
-            send_timeout: terms.limits.send_timeout,
-            left_over,
-            reauthentication: Reauthentication::new(
-                authenticator,
-                &connect,
-                &acceptance.principal,
-                peer,
-            ),
-        }),
-        Err(refusal) => {
-            let answer = Some((connect.version, refusal.reason));
-            let wanted = connect.properties.request_problem_information;
-            refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
-            log_refusal(port, peer, hub, &connect, &refusal);
-            None
+        result
+    }
+
+    fn count(&self, result: &Result<Acceptance, Denial>) {
+        let (method, outcome) = match result {
+            Ok(acceptance) => (acceptance.method, LoginOutcome::Accepted),
+            Err(Denial::Refused(refused)) => (refused.method, LoginOutcome::Refused),
+            Err(Denial::Unavailable(fault)) => (fault.method, LoginOutcome::Unavailable),
+            Err(Denial::Banned(_)) => ("", LoginOutcome::Banned),
+            Err(Denial::Violation(_) | Denial::Gone) => return,
+        };
+        self.port.counters().logins().note(method, outcome);
+    }
+
+    fn connect_to_core(
+        &self,
+        connect: &Connect<'_>,
+        acceptance: &Acceptance,
+        stream: &Stream,
+    ) -> Result<ConnectionId, Refusal> {
+        let assigned = match connect.client_id {
+            "" => self.assigned_client_id(&acceptance.principal.username),
+            _ => String::new(),
+        };
+        let id = self.hub.connect(&Admission {
+            connect,
+            assigned_client_id: &assigned,
+            principal: Arc::clone(&acceptance.principal),
+            expires_at: self.hub.timestamp(acceptance.expires_at),
+            authentication_data: acceptance.data.as_deref(),
+            port: Arc::clone(&self.terms.policy),
+            peer: &self.peer.to_string(),
+            transport: stream.transport().as_str(),
+        })?;
+        self.hub.identify(id, Identity::new(self.port, acceptance));
+        Ok(id)
+    }
+
+    /// The identifier of a client that sent none.
+    fn assigned_client_id(&self, username: &str) -> String {
+        let unique = || format!("{:016x}{:016x}", random(), random());
+        match self.terms.authenticator.client_id_binding() {
+            ClientIdBinding::Username => username.to_owned(),
+            ClientIdBinding::UsernamePrefix => format!("{username}-{}", unique()),
+            ClientIdBinding::Any => format!("auto-{}", unique()),
         }
     }
 }
@@ -140,30 +237,6 @@ pub(super) async fn read_connect(
     }
 }
 
-fn connect_to_core(
-    connect: &Connect<'_>,
-    acceptance: &Acceptance,
-    terms: &PortTerms,
-    peer: &Peer,
-    stream: &Stream,
-    hub: &Hub,
-) -> Result<crate::broker::ConnectionId, Refusal> {
-    let assigned = match connect.client_id {
-        "" => format!("auto-{:016x}{:016x}", random(), random()),
-        _ => String::new(),
-    };
-    hub.connect(&Admission {
-        connect,
-        assigned_client_id: &assigned,
-        principal: Arc::clone(&acceptance.principal),
-        expires_at: hub.timestamp(acceptance.expires_at),
-        authentication_data: acceptance.data.as_deref(),
-        port: Arc::clone(&terms.policy),
-        peer: &peer.to_string(),
-        transport: stream.transport().as_str(),
-    })
-}
-
 /// Answers with a CONNACK that refuses, if there is one for the version.
 pub(super) async fn refuse(
     stream: &mut Stream,
@@ -187,64 +260,63 @@ pub(super) async fn refuse(
     let _ = timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
 }
 
-fn log_violation(port: &PortContext, peer: &Peer, hub: &Hub, violation: Violation) {
-    let Some(unlogged) = hub.faults().note(violation, peer.address, clock::now()) else {
-        return;
-    };
-    info!(
-        port = port.endpoint(),
-        %peer,
-        clause = violation.clause(),
-        reason = %violation.reason(),
-        unlogged,
-        "Client refused: {}",
-        violation.sentence()
-    );
-}
-
-fn log_refusal(
-    port: &PortContext,
-    peer: &Peer,
-    hub: &Hub,
-    connect: &Connect<'_>,
-    refusal: &Refusal,
-) {
-    if let Some(violation) = refusal.violation {
-        return log_violation(port, peer, hub, violation);
+impl Admitting<'_> {
+    fn log_violation(&self, violation: Violation) {
+        let (port, peer) = (self.port.endpoint(), self.peer);
+        let noted = self
+            .hub
+            .faults()
+            .note(violation, peer.address, clock::now());
+        let Some(unlogged) = noted else {
+            return;
+        };
+        info!(
+            port,
+            %peer,
+            clause = violation.clause(),
+            reason = %violation.reason(),
+            unlogged,
+            "Client refused: {}",
+            violation.sentence()
+        );
     }
-    info!(
-        port = port.endpoint(),
-        %peer,
-        client_id = connect.client_id,
-        reason = %refusal.reason,
-        "Client refused: {}",
-        refusal.sentence
-    );
-}
 
-fn log_denial(port: &PortContext, peer: &Peer, hub: &Hub, connect: &Connect<'_>, denial: Denial) {
-    match denial {
-        Denial::Violation(violation) => log_violation(port, peer, hub, violation),
-        Denial::Refused(refused) => info!(
-            port = port.endpoint(),
-            %peer,
+    fn log_refusal(&self, connect: &Connect<'_>, refusal: &Refusal) {
+        if let Some(violation) = refusal.violation {
+            return self.log_violation(violation);
+        }
+        info!(
+            port = self.port.endpoint(),
+            peer = %self.peer,
+            client_id = connect.client_id,
+            reason = %refusal.reason,
+            "Client refused: {}",
+            refusal.sentence
+        );
+    }
+
+    fn log_denial(&self, connect: &Connect<'_>, denial: &Denial) {
+        let banned: Cow<'static, str>;
+        let (reason, method, sentence) = match denial {
+            Denial::Violation(violation) => return self.log_violation(*violation),
+            Denial::Refused(refused) => (refused.reason, refused.method, &refused.sentence),
+            Denial::Unavailable(fault) => {
+                (ReasonCode::ServerUnavailable, fault.method, &fault.sentence)
+            }
+            Denial::Banned(ban) => {
+                banned = format!("{} is banned", ban.subject).into();
+                (ReasonCode::Banned, "", &banned)
+            }
+            Denial::Gone => return,
+        };
+        info!(
+            port = self.port.endpoint(),
+            peer = %self.peer,
             client_id = connect.client_id,
             username = connect.username,
-            method = refused.method,
-            reason = %refused.reason,
-            "Client refused: {}",
-            refused.sentence
-        ),
-        Denial::Unavailable(fault) => info!(
-            port = port.endpoint(),
-            %peer,
-            client_id = connect.client_id,
-            username = connect.username,
-            method = fault.method,
-            reason = %ReasonCode::ServerUnavailable,
-            "Client refused: {}",
-            fault.sentence
-        ),
-        Denial::Gone => {}
+            method,
+            %reason,
+            "Client refused: {sentence}"
+        );
     }
 }

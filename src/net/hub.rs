@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::faults::Faults;
+use super::identity::Identity;
 use crate::broker::{
     Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Restored, SessionId, Timestamp,
 };
@@ -56,6 +57,8 @@ struct LinkState {
     waker: Option<Waker>,
     close: bool,
     paused: bool,
+    /// Who the client is; none before it is known, and after the connection is gone.
+    identity: Option<(ConnectionId, Box<Identity>)>,
 }
 
 /// What a link finds when it comes to the core.
@@ -191,6 +194,32 @@ impl Hub {
         state.carry_out(None);
         self.leave(state);
         admitted
+    }
+
+    /// Remembers who the client of a connection is.
+    pub fn identify(&self, id: ConnectionId, identity: Identity) {
+        let mut state = self.lock();
+        if state.broker.connection_principal(id).is_some()
+            && let Some(link) = state.links.get_mut(id.index())
+        {
+            link.identity = Some((id, Box::new(identity)));
+        }
+    }
+
+    /// Who the clients are now whose slots begin at `from`, at most `max` of them, and where to go on; `None` after the last
+    /// one. A look at all of them at once would keep every client waiting.
+    #[must_use]
+    pub fn identities(
+        &self,
+        from: usize,
+        max: usize,
+    ) -> Option<(Vec<(ConnectionId, Identity)>, usize)> {
+        let state = self.lock();
+        let rest = state.links.get(from..).filter(|rest| !rest.is_empty())?;
+        let links = rest.iter().take(max);
+        let known = links.filter_map(|link| link.identity.as_ref());
+        let known = known.map(|(id, identity)| (*id, (**identity).clone()));
+        Some((known.collect(), from + max))
     }
 
     /// The connection is closed.

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::info;
 
+use super::access_counters::LoginOutcome;
 use super::admission::{Admission, Gate};
 use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
@@ -63,6 +64,8 @@ pub struct PortStatus {
     pub accepted: u64,
     /// Connections not taken because a bound was reached, by the bound.
     pub refused: [(Refusal, u64); Refusal::ALL.len()],
+    /// Logins by method and outcome.
+    pub logins: Vec<(&'static str, LoginOutcome, u64)>,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
     /// Handshakes that took too long.
@@ -243,7 +246,7 @@ impl Port {
             && now.listener == settings.listener
     }
 
-    fn change(&self, settings: &PortSettings, access: &Access) {
+    fn change(&self, settings: &PortSettings, access: &Arc<Access>) {
         if **self.settings.borrow() == *settings {
             return;
         }
@@ -268,6 +271,7 @@ impl Port {
             connections: counters.connections(),
             accepted: counters.accepted(),
             refused: Refusal::ALL.map(|reason| (reason, counters.refused(reason))),
+            logins: counters.logins().counts(),
             handshakes_failed: counters.handshakes_failed(),
             handshakes_timed_out: counters.handshakes_timed_out(),
             accept_errors: counters.accept_errors(),
