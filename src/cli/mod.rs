@@ -8,6 +8,7 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod import;
 mod output;
 mod reload;
 mod serve;
@@ -72,6 +73,7 @@ enum Command {
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
+    Import(import::Args),
     Generate(generate::Args),
 }
 
@@ -91,6 +93,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {
