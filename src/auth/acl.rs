@@ -1,5 +1,7 @@
 //! Questions to somebody else about topics: `[authorization.NAME.http]`.
 
+use std::time::Duration;
+
 use crate::config::HttpSettings;
 use crate::policy::Principal;
 
@@ -23,6 +25,24 @@ pub struct Question {
     pub topic: Box<str>,
 }
 
+/// What the back end says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether the client may.
+    pub allowed: bool,
+    /// For how long whoever asked may go by this without asking again; zero if the answer could not be had. Links remember
+    /// answers for a short time themselves, so that a message costs no task and no lock.
+    pub good_for: Duration,
+}
+
+impl Answer {
+    /// The answer when none can be had: a denial that is not remembered.
+    pub const UNKNOWN: Self = Self {
+        allowed: false,
+        good_for: Duration::ZERO,
+    };
+}
+
 /// Asks the back end of an authorization, and remembers its answers.
 #[derive(Debug)]
 pub struct Acl {}
@@ -34,13 +54,13 @@ impl Acl {
         Self {}
     }
 
-    /// Whether a client may do what is asked; an answer that cannot be had is a denial, and is not remembered.
+    /// Whether a client may do what is asked; [`Answer::UNKNOWN`] if nobody can tell.
     pub async fn ask(
         &self,
         _principal: &Principal,
         _client_id: &str,
         _question: &Question,
-    ) -> bool {
-        false
+    ) -> Answer {
+        Answer::UNKNOWN
     }
 }
