@@ -21,6 +21,26 @@ pub struct Principal {
     pub is_superuser: bool,
 }
 
+/// What a client wants to do with a topic, for whoever is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TopicAccess {
+    /// Get a message of the topic.
+    Read,
+    /// Publish to the topic.
+    Write,
+    /// Subscribe to the topic filter.
+    Subscribe,
+}
+
+/// A question about a topic, for somebody else than the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Question {
+    /// What for.
+    pub access: TopicAccess,
+    /// The topic name or topic filter, as the client knows it.
+    pub topic: Box<str>,
+}
+
 /// What a client asks to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
