@@ -1,12 +1,13 @@
 //! Everything that says who may connect and what they may do, as the newest configuration has it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Acl, Audit, Authenticator, Guard, Users};
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
 };
+use crate::policy::{CompiledRules, RuleSet};
 
 /// The means of all authenticators, and the authenticators themselves: ports that refer to the same name share one, with
 /// its caches and its knowledge of what is down.
@@ -19,6 +20,7 @@ pub struct Access {
     open: Arc<Authenticator>,
     authenticators: Mutex<Vec<(Arc<AuthenticationSettings>, Arc<Authenticator>)>>,
     acls: Mutex<Vec<(HttpSettings, Arc<Acl>)>>,
+    rules: Mutex<Vec<Weak<CompiledRules>>>,
 }
 
 impl Access {
@@ -33,6 +35,7 @@ impl Access {
             open: Arc::new(Authenticator::none()),
             authenticators: Mutex::default(),
             acls: Mutex::default(),
+            rules: Mutex::default(),
         }
     }
 
@@ -86,6 +89,20 @@ impl Access {
         }
         let made = Arc::new(Authenticator::new(settings, self));
         known.push((Arc::clone(settings), Arc::clone(&made)));
+        made
+    }
+
+    /// Rules ready to be asked; sorted once for all ports that have them.
+    #[must_use]
+    pub fn rules(&self, rules: &Arc<RuleSet>) -> Arc<CompiledRules> {
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.strong_count() > 0);
+        let mut same = known.iter().filter_map(Weak::upgrade);
+        if let Some(found) = same.find(|known| known.rules() == &**rules) {
+            return found;
+        }
+        let made = Arc::new(CompiledRules::new(rules));
+        known.push(Arc::downgrade(&made));
         made
     }
 

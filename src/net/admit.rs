@@ -14,7 +14,7 @@ use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
 use crate::auth::Acceptance;
-use crate::broker::{Admission, Refusal};
+use crate::broker::{Admission, Refusal, RefusalCause};
 use crate::clock;
 use crate::limits::CONNECT_BYTES_MAX;
 use crate::mqtt::encode;
@@ -22,6 +22,7 @@ use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
     Violation,
 };
+use crate::policy::{Decision, Question, TopicAccess};
 
 /// Time for the last words to a client that is not served.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,7 +92,15 @@ async fn admit_on(
             return None;
         }
     };
-    match connect_to_core(&connect, &acceptance, terms, peer, stream, hub) {
+    let admitted = connect_to_core(&connect, &acceptance, terms, peer, stream, hub).await;
+    if let Ok(id) = admitted {
+        let newest = port.terms().policy.clone();
+        if !Arc::ptr_eq(&newest, &terms.policy) {
+            // Rules have changed while the client was being asked who it is.
+            hub.with(|broker, now| broker.handle_policy_outdated(id, &newest, now));
+        }
+    }
+    match admitted {
         Ok(id) => Some(Admitted {
             id,
             options,
@@ -140,7 +149,7 @@ pub(super) async fn read_connect(
     }
 }
 
-fn connect_to_core(
+async fn connect_to_core(
     connect: &Connect<'_>,
     acceptance: &Acceptance,
     terms: &PortTerms,
@@ -152,16 +161,43 @@ fn connect_to_core(
         "" => format!("auto-{:016x}{:016x}", random(), random()),
         _ => String::new(),
     };
+    let client_id = match connect.client_id {
+        "" => &assigned,
+        client_id => client_id,
+    };
+    let will_answer = ask_about_will(connect, acceptance, terms, client_id).await;
     hub.connect(&Admission {
         connect,
         assigned_client_id: &assigned,
         principal: Arc::clone(&acceptance.principal),
+        will_answer,
         expires_at: hub.timestamp(acceptance.expires_at),
         authentication_data: acceptance.data.as_deref(),
         port: Arc::clone(&terms.policy),
         peer: &peer.to_string(),
         transport: stream.transport().as_str(),
     })
+}
+
+/// What the back end of the port says about the topic of a will, where no rule decides.
+async fn ask_about_will(
+    connect: &Connect<'_>,
+    acceptance: &Acceptance,
+    terms: &PortTerms,
+    client_id: &str,
+) -> Option<bool> {
+    let (will, acl) = (connect.will.as_ref()?, terms.acl.as_ref()?);
+    let principal = &acceptance.principal;
+    let rights = terms.policy.authorization.rights(principal, client_id)?;
+    let verdict = rights.publish(will.topic, will.qos, will.retain);
+    if verdict.decision != Decision::Ask {
+        return None;
+    }
+    let question = Question {
+        access: TopicAccess::Write,
+        topic: will.topic.into(),
+    };
+    Some(acl.ask(principal, client_id, &question).await.allowed)
 }
 
 /// Answers with a CONNACK that refuses, if there is one for the version.
@@ -211,6 +247,10 @@ fn log_refusal(
 ) {
     if let Some(violation) = refusal.violation {
         return log_violation(port, peer, hub, violation);
+    }
+    if refusal.cause == RefusalCause::NotAllowed {
+        // Written down with the rule that says so.
+        return;
     }
     info!(
         port = port.endpoint(),

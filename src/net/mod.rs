@@ -12,6 +12,8 @@
 
 mod admission;
 mod admit;
+mod asking;
+mod denials;
 mod exchange;
 mod faults;
 mod handshake;
