@@ -1,12 +1,14 @@
 //! Everything that says who may connect and what they may do, as the newest configuration has it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Acl, Audit, Authenticator, Guard, Users};
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
 };
+use crate::policy::{CompiledRules, RuleSet};
 
 /// The means of all authenticators, and the authenticators themselves: ports that refer to the same name share one, with
 /// its caches and its knowledge of what is down.
@@ -16,9 +18,11 @@ pub struct Access {
     users: Arc<Users>,
     guard: Arc<Guard>,
     audit: Arc<Audit>,
+    reviews: AtomicU64,
     open: Arc<Authenticator>,
     authenticators: Mutex<Vec<(Arc<AuthenticationSettings>, Arc<Authenticator>)>>,
     acls: Mutex<Vec<(HttpSettings, Arc<Acl>)>>,
+    rules: Mutex<Vec<Weak<CompiledRules>>>,
 }
 
 impl Access {
@@ -30,9 +34,11 @@ impl Access {
             users,
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
+            reviews: AtomicU64::new(0),
             open: Arc::new(Authenticator::none()),
             authenticators: Mutex::default(),
             acls: Mutex::default(),
+            rules: Mutex::default(),
         }
     }
 
@@ -47,6 +53,18 @@ impl Access {
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// How often connections were looked at again because something had changed. Whoever logs in meanwhile has to look at
+    /// itself.
+    #[must_use]
+    pub fn reviews(&self) -> u64 {
+        self.reviews.load(Ordering::Acquire)
+    }
+
+    /// Says that all connections there are will be looked at now.
+    pub fn note_review(&self) {
+        self.reviews.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The local users.
@@ -83,6 +101,20 @@ impl Access {
         }
         let made = Arc::new(Authenticator::new(settings, self));
         known.push((Arc::clone(settings), Arc::clone(&made)));
+        made
+    }
+
+    /// Rules ready to be asked; sorted once for all ports that have them.
+    #[must_use]
+    pub fn rules(&self, rules: &Arc<RuleSet>) -> Arc<CompiledRules> {
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.strong_count() > 0);
+        let mut same = known.iter().filter_map(Weak::upgrade);
+        if let Some(found) = same.find(|known| known.rules() == &**rules) {
+            return found;
+        }
+        let made = Arc::new(CompiledRules::new(rules));
+        known.push(Arc::downgrade(&made));
         made
     }
 

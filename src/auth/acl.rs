@@ -1,26 +1,28 @@
 //! Questions to somebody else about topics: `[authorization.NAME.http]`.
 
+use std::time::Duration;
+
 use crate::config::HttpSettings;
 use crate::policy::Principal;
 
-/// What a client wants to do with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TopicAccess {
-    /// Get a message of the topic.
-    Read,
-    /// Publish to the topic.
-    Write,
-    /// Subscribe to the topic filter.
-    Subscribe,
+pub use crate::policy::{Question, TopicAccess};
+
+/// What the back end says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether the client may.
+    pub allowed: bool,
+    /// For how long whoever asked may go by this without asking again; zero if the answer could not be had. Links remember
+    /// answers for a short time themselves, so that a message costs no task and no lock.
+    pub good_for: Duration,
 }
 
-/// A question about a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// What for.
-    pub access: TopicAccess,
-    /// The topic name or topic filter.
-    pub topic: Box<str>,
+impl Answer {
+    /// The answer when none can be had: a denial that is not remembered.
+    pub const UNKNOWN: Self = Self {
+        allowed: false,
+        good_for: Duration::ZERO,
+    };
 }
 
 /// Asks the back end of an authorization, and remembers its answers.
@@ -34,13 +36,13 @@ impl Acl {
         Self {}
     }
 
-    /// Whether a client may do what is asked; an answer that cannot be had is a denial, and is not remembered.
+    /// Whether a client may do what is asked; [`Answer::UNKNOWN`] if nobody can tell.
     pub async fn ask(
         &self,
         _principal: &Principal,
         _client_id: &str,
         _question: &Question,
-    ) -> bool {
-        false
+    ) -> Answer {
+        Answer::UNKNOWN
     }
 }

@@ -29,7 +29,7 @@ use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
 
 pub use access::Access;
-pub use acl::{Acl, Question, TopicAccess};
+pub use acl::{Acl, Answer, Question, TopicAccess};
 pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};

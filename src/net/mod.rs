@@ -13,6 +13,8 @@
 mod access_counters;
 mod admission;
 mod admit;
+mod asking;
+mod denials;
 mod exchange;
 mod faults;
 mod handshake;

@@ -191,6 +191,7 @@ impl World {
                 username: opening.principal.into(),
                 ..Principal::default()
             }),
+            will_answer: None,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),
@@ -259,6 +260,8 @@ impl World {
             Effect::Overflow(_) => self.overflows += 1,
             Effect::Load(session) => self.want_read(session),
             Effect::Store => {}
+            Effect::Denied => self.denials.extend(self.broker.take_denials().0),
+            Effect::Ask(id) => self.take_questions(id),
         }
     }
 
