@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Acl, Audit, Authenticator, Guard, Users};
+use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
+    Settings,
 };
 use crate::policy::{CompiledRules, RuleSet};
 
@@ -65,6 +67,33 @@ impl Access {
     /// Says that all connections there are will be looked at now.
     pub fn note_review(&self) {
         self.reviews.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Goes by changed settings: what no port needs any more is given up, with its caches.
+    pub fn set(&self, settings: &Settings) {
+        let protection = &settings.protection;
+        self.guard.set(protection, clock::now());
+        self.audit.set(protection);
+        self.users.set_audit_rows_max(protection.audit_rows_max);
+        let authentications = &settings.authentications;
+        self.authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _)| authentications.contains(known));
+        let backends: Vec<_> = settings
+            .authorizations
+            .iter()
+            .filter_map(|authorization| authorization.http.as_ref())
+            .collect();
+        self.acls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _)| backends.contains(&known));
+    }
+
+    /// Completes when users have changed, so that the clients that are connected can be looked at again. For one task.
+    pub async fn changed(&self) {
+        self.users.changed().await;
     }
 
     /// The local users.
