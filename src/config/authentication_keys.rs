@@ -37,6 +37,7 @@ pub(super) static AUTHENTICATION: TableSpec = TableSpec {
             elsewhere: &[
                 "authentication_methods",
                 "method",
+                "allow_anonymous",
                 "type",
                 "backends",
                 "order",

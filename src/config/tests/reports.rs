@@ -323,6 +323,7 @@ reports! {
     warning_rule_of_a_star,
     warning_rule_of_nobody,
     warning_rule_of_nothing,
+    warning_rule_of_other_brokers,
     warning_rule_rate_without_publish,
     warning_rules_of_client_ids_without_proof,
     warning_rules_without_connect,

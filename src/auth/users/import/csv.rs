@@ -1,5 +1,7 @@
 //! Tables of users: a heading with `username` and the names of attributes, then one user in each line.
 
+use std::borrow::Cow;
+
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::{Import, Place, Unhashed};
@@ -53,6 +55,15 @@ fn delimiter(text: &str) -> u8 {
         b';'
     } else {
         b','
+    }
+}
+
+/// A text as a field, in quotation marks where it has to be.
+pub(super) fn field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', ';', '"']) || text.trim() != text {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

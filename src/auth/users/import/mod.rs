@@ -8,6 +8,7 @@ mod mosquitto;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -198,13 +199,31 @@ pub fn with_passwords(users: &[Unhashed]) -> Result<Vec<(NewUser, Secret)>, Hash
 fn with_password(user: &Unhashed) -> Result<(NewUser, Secret), HashFault> {
     let password = Secret::generate()?;
     let hash = PasswordHash::new(password.expose())?;
-    let user = NewUser {
-        attributes: user.attributes.clone(),
-        expires_at: user.expires_at,
-        note: user.note.clone(),
-        ..NewUser::new(&user.username, &hash)
-    };
-    Ok((user, password))
+    Ok((user.with_hash(&hash), password))
+}
+
+impl Unhashed {
+    /// The user with the hash of a password.
+    #[must_use]
+    pub fn with_hash(&self, hash: &PasswordHash) -> NewUser {
+        NewUser {
+            attributes: self.attributes.clone(),
+            expires_at: self.expires_at,
+            note: self.note.clone(),
+            ..NewUser::new(&self.username, hash)
+        }
+    }
+}
+
+/// The hash of a password that nobody knows, for trying what an import would do.
+pub fn stand_in() -> Result<PasswordHash, HashFault> {
+    PasswordHash::new(Secret::generate()?.expose())
+}
+
+/// A text as a field of a CSV file.
+#[must_use]
+pub fn csv_field(text: &str) -> Cow<'_, str> {
+    csv::field(text)
 }
 
 /// Users as a file that can be imported again, and that has everything.
