@@ -1,11 +1,13 @@
 //! Who a client is and what it may do. Pure data: a decision is a function of the principal, the action and the rules.
 
+mod distinguished_name;
 mod pattern;
 mod rule;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use distinguished_name::{COMMON_NAME, DistinguishedName, NameAttribute, NameFault, NameValue};
 pub use pattern::{ClientIdPattern, FilterPattern, Level, PatternFault, Piece, Token};
 pub use rule::{DeniedPublish, Effect, Principals, Rule, RuleSet, WideSubscription};
 
