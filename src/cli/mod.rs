@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod audit;
 mod backup;
 mod check;
 mod clients;
@@ -76,6 +77,7 @@ enum Command {
     Restore(backup::RestoreArgs),
     Store(store::Args),
     User(user::Args),
+    Audit(audit::Args),
     Import(import::Args),
     Generate(generate::Args),
 }
@@ -97,6 +99,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
         Command::User(args) => user::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
