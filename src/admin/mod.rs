@@ -3,6 +3,7 @@
 //! Both show what a [`Source`] knows; the composition root is the only one.
 
 mod address;
+mod audit;
 pub mod client;
 mod commands;
 pub mod control;
@@ -12,10 +13,13 @@ mod protocol;
 mod report;
 
 use std::future::Future;
+use std::sync::Arc;
 
+pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;
 
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 
 /// What probes, metrics and commands ask of the gateway.
@@ -31,6 +35,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// A round trip through the broker core; `false` when it did not answer in time.
     fn heartbeat(&self) -> impl Future<Output = bool> + Send;
+
+    /// Who may come in: the guard and the audit log are asked directly.
+    fn access(&self) -> &Arc<Access>;
 
     /// Does something with the local users, for whoever asks for it.
     fn user(

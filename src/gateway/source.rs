@@ -10,6 +10,7 @@ use crate::admin::{
     AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
     StoreReport,
 };
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::clock;
 use crate::store::StoreError;
@@ -97,6 +98,10 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
     }
 
     async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
