@@ -9,7 +9,7 @@ use super::time::Timestamp;
 use super::{Broker, ConnectionId, Effect, Refusal, RefusalCause};
 use crate::mqtt::{Publish, ReasonCode, Will};
 use crate::policy::{
-    By, DeniedPublish, Decision, Question, Rights, TopicAccess, Verdict, is_reserved,
+    By, Decision, DeniedPublish, Question, Rights, TopicAccess, Verdict, is_reserved,
 };
 
 /// What the rights of a client say to a PUBLISH.
@@ -48,7 +48,8 @@ impl Broker {
         now: Timestamp,
     ) {
         let connection = self.clients.connections.get_mut(id);
-        let Some(clearance) = connection.and_then(|connection| connection.clearance.as_mut()) else {
+        let Some(clearance) = connection.and_then(|connection| connection.clearance.as_mut())
+        else {
             return;
         };
         clearance.remember(question, is_allowed, good_for, now);
@@ -181,11 +182,7 @@ pub(super) fn decide(
 }
 
 /// What denies a will, if anything does.
-fn will_denied_by(
-    rights: Option<&Rights>,
-    will: &Will<'_>,
-    answer: Option<bool>,
-) -> Option<By> {
+fn will_denied_by(rights: Option<&Rights>, will: &Will<'_>, answer: Option<bool>) -> Option<By> {
     let Some(rights) = rights else {
         return is_reserved(will.topic).then_some(By::Reserved);
     };

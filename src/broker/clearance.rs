@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::message::Delivery;
 use super::time::Timestamp;
 use crate::limits::{
-    ACL_ANSWERS_MAX, ACL_ANSWER_TIME_MAX, ACL_QUESTIONS_MAX, DECISION_CACHE_SLOTS,
-    HELD_BYTES_MAX, HELD_MESSAGES_MAX, ROUTE_CACHE_TOPIC_LEN_MAX,
+    ACL_ANSWER_TIME_MAX, ACL_ANSWERS_MAX, ACL_QUESTIONS_MAX, DECISION_CACHE_SLOTS, HELD_BYTES_MAX,
+    HELD_MESSAGES_MAX, ROUTE_CACHE_TOPIC_LEN_MAX,
 };
 use crate::policy::{
     By, Decision, Principal, Question, Rights, Rule, RuleNumber, TopicAccess, TopicRights, Verdict,
@@ -99,7 +99,12 @@ impl Clearance {
 
     /// What the client may publish to a topic.
     #[inline]
-    pub(super) fn publish_rights(&mut self, rights: &Rights, hash: u64, topic: &str) -> TopicRights {
+    pub(super) fn publish_rights(
+        &mut self,
+        rights: &Rights,
+        hash: u64,
+        topic: &str,
+    ) -> TopicRights {
         self.published
             .find(hash, topic, || rights.publish_to(topic))
     }
@@ -141,7 +146,12 @@ impl Clearance {
     }
 
     /// The answer of the back end, if it is known.
-    pub(super) fn answer(&self, access: TopicAccess, topic: &str, now: Timestamp) -> Option<Verdict> {
+    pub(super) fn answer(
+        &self,
+        access: TopicAccess,
+        topic: &str,
+        now: Timestamp,
+    ) -> Option<Verdict> {
         let known = self.answers.get(&access)?.get(topic)?;
         let decision = match known.is_allowed {
             true => Decision::Allowed,
@@ -306,7 +316,9 @@ impl Bucket {
         let full = self.per_second * 1000;
         let millis = now.since(self.filled_at).as_millis();
         let millis = i64::try_from(millis).unwrap_or(i64::MAX);
-        let filled = self.level.saturating_add(millis.saturating_mul(self.per_second));
+        let filled = self
+            .level
+            .saturating_add(millis.saturating_mul(self.per_second));
         self.level = filled.min(full);
         self.filled_at = now;
         self.level >= cost.saturating_mul(1000).min(full).max(1)

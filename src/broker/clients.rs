@@ -491,7 +491,10 @@ impl Clients {
         while let Some(connection) = self.connections.get(id).filter(|c| !c.closing)
             && let is_checked = connection.clearance.is_some()
             && let session = connection.session
-            && self.sessions.get(session).is_some_and(|s| s.outgoing.holds_back())
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|s| s.outgoing.holds_back())
         {
             match is_checked.then(|| self.clear_again(id, now)) {
                 Some(Reading::Unknown) => return,

@@ -309,7 +309,10 @@ impl Clients {
             return all;
         };
         let (packet_id, awaiting) = (exchange.packet_id, exchange.awaiting);
-        let Some(delivery) = exchange.delivery.as_ref().filter(|_| awaiting != Awaiting::PubComp)
+        let Some(delivery) = exchange
+            .delivery
+            .as_ref()
+            .filter(|_| awaiting != Awaiting::PubComp)
         else {
             return all;
         };

@@ -78,7 +78,9 @@ impl Broker {
                 continue;
             };
             // Clients that came together share their policy, and share the new one.
-            let known = last.take().filter(|(old, _)| Arc::ptr_eq(old, &session.port));
+            let known = last
+                .take()
+                .filter(|(old, _)| Arc::ptr_eq(old, &session.port));
             let (old, port) = known.unwrap_or_else(|| {
                 let port = PortPolicy {
                     authorization: policy.authorization.clone(),
@@ -140,7 +142,11 @@ impl Broker {
         }
         if *session.owner != *principal.username {
             review.disconnected.push(session.client_id.clone());
-            self.disconnect(id, ReasonCode::NotAuthorized, "The client is somebody else now");
+            self.disconnect(
+                id,
+                ReasonCode::NotAuthorized,
+                "The client is somebody else now",
+            );
             return review;
         }
         let port = Arc::clone(&session.port);

@@ -119,10 +119,7 @@ impl Clients {
             publication.behind = Some(id);
         }
         // Exactly once cannot be promised for a message that the store may lose after the client has it.
-        if qos == QoS::AtLeastOnce
-            && !waits
-            && self.can_send(target.session, id, stored.number)
-        {
+        if qos == QoS::AtLeastOnce && !waits && self.can_send(target.session, id, stored.number) {
             self.begin_stored(target, publication, id, delivery);
         } else {
             self.park(target.session, delivery, publication.received_at);

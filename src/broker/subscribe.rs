@@ -20,9 +20,7 @@ use crate::mqtt::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, TopicFilter, Unsubscribe,
     Violation,
 };
-use crate::policy::{
-    By, Decision, Question, Rights, SubscriptionVerdict, TopicAccess,
-};
+use crate::policy::{By, Decision, Question, Rights, SubscriptionVerdict, TopicAccess};
 
 impl Broker {
     pub(super) fn handle_subscribe(
@@ -252,7 +250,12 @@ impl Broker {
         Ok(self.stalled_if(promises, id))
     }
 
-    pub(super) fn unsubscribe(&mut self, id: SessionId, mount_point: &str, text: &str) -> ReasonCode {
+    pub(super) fn unsubscribe(
+        &mut self,
+        id: SessionId,
+        mount_point: &str,
+        text: &str,
+    ) -> ReasonCode {
         let Ok(filter) = TopicFilter::parse(text) else {
             return ReasonCode::TopicFilterInvalid;
         };

@@ -25,7 +25,10 @@ impl DenialLog {
             }
         }
         if unnoted > 0 {
-            info!(count = unnoted, "Further denials, too many to be written down");
+            info!(
+                count = unnoted,
+                "Further denials, too many to be written down"
+            );
         }
     }
 }

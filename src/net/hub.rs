@@ -271,9 +271,8 @@ impl Hub {
         for first in (0..).step_by(SESSIONS_PER_REVIEW) {
             let places = first..first + SESSIONS_PER_REVIEW;
             let endpoint = &policy.endpoint;
-            let reviewed = self.with(|broker, now| {
-                broker.handle_policy_changed(endpoint, policy, places, now)
-            });
+            let reviewed = self
+                .with(|broker, now| broker.handle_policy_changed(endpoint, policy, places, now));
             match reviewed {
                 Some(reviewed) => review.add(reviewed),
                 None => break,

@@ -142,8 +142,13 @@ impl AttributeSets {
         for (name, value) in attributes {
             let values = self.by_pair.get(name);
             let found = values.and_then(|values| values.get(value));
-            for (set, class) in found.into_iter().flatten().filter_map(|at| self.sets.get(*at)) {
-                let has = |(name, value): (&Box<str>, &Box<str>)| attributes.get(name) == Some(value);
+            for (set, class) in found
+                .into_iter()
+                .flatten()
+                .filter_map(|at| self.sets.get(*at))
+            {
+                let has =
+                    |(name, value): (&Box<str>, &Box<str>)| attributes.get(name) == Some(value);
                 if set.iter().all(has) {
                     classes.push(*class);
                 }

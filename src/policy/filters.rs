@@ -58,7 +58,12 @@ impl Grants {
 
     /// Adds what other rules say; of several that say the same the first one counts.
     pub(super) fn merge(&mut self, other: &Self) {
-        for (own, other) in self.allow.iter_mut().flatten().zip(other.allow.iter().flatten()) {
+        for (own, other) in self
+            .allow
+            .iter_mut()
+            .flatten()
+            .zip(other.allow.iter().flatten())
+        {
             *own = (*own).min(*other);
         }
         self.deny = self.deny.min(other.deny);

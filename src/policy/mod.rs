@@ -33,6 +33,8 @@ mod principal;
 mod rights;
 mod rule;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -43,9 +45,7 @@ pub use compiled::CompiledRules;
 pub use explain::Explanation;
 pub use pattern::{ClientIdPattern, FilterPattern, Level, PatternFault, Piece, Token};
 pub use principal::Principal;
-pub use rights::{
-    By, Decision, Rights, RuleNumber, SubscriptionVerdict, TopicRights, Verdict,
-};
+pub use rights::{By, Decision, Rights, RuleNumber, SubscriptionVerdict, TopicRights, Verdict};
 pub use rule::{DeniedPublish, Effect, Principals, Rule, RuleSet, WideSubscription};
 
 /// What a client wants to do with a topic, for whoever is asked about it.

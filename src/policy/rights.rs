@@ -214,10 +214,13 @@ impl Rights {
         };
         let covering = collect(&|root| filters.covering(root, filter, who));
         if let Some(rule) = covering.deny() {
-            return plain(Decision::Denied, By::Rule(RuleNumber(rule)), QoS::ExactlyOnce);
+            return plain(
+                Decision::Denied,
+                By::Rule(RuleNumber(rule)),
+                QoS::ExactlyOnce,
+            );
         }
-        let denied =
-            collect(&|root| filters.overlapping(root, filter, who, Wanted::Deny)).deny();
+        let denied = collect(&|root| filters.overlapping(root, filter, who, Wanted::Deny)).deny();
         let narrows = self.rules.rules().wide_subscription == WideSubscription::Narrow;
         if let (Some((qos, rule)), None) = (covering.highest(), denied) {
             return plain(Decision::Allowed, By::Rule(RuleNumber(rule)), qos);
@@ -232,9 +235,11 @@ impl Rights {
             }
         }
         match denied {
-            Some(rule) if !(narrows && self.asks()) => {
-                plain(Decision::Denied, By::Rule(RuleNumber(rule)), QoS::ExactlyOnce)
-            }
+            Some(rule) if !(narrows && self.asks()) => plain(
+                Decision::Denied,
+                By::Rule(RuleNumber(rule)),
+                QoS::ExactlyOnce,
+            ),
             // What the back end grants, it grants message by message.
             _ if self.asks() => SubscriptionVerdict {
                 is_narrowed: true,
