@@ -1,11 +1,14 @@
 //! Everything that says who may connect and what they may do, as the newest configuration has it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Acl, Audit, Authenticator, Guard, Users};
+use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
+    Settings,
 };
 use crate::policy::{CompiledRules, RuleSet};
 
@@ -17,6 +20,7 @@ pub struct Access {
     users: Arc<Users>,
     guard: Arc<Guard>,
     audit: Arc<Audit>,
+    reviews: AtomicU64,
     open: Arc<Authenticator>,
     authenticators: Mutex<Vec<(Arc<AuthenticationSettings>, Arc<Authenticator>)>>,
     acls: Mutex<Vec<(HttpSettings, Arc<Acl>)>>,
@@ -32,6 +36,7 @@ impl Access {
             users,
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
+            reviews: AtomicU64::new(0),
             open: Arc::new(Authenticator::none()),
             authenticators: Mutex::default(),
             acls: Mutex::default(),
@@ -41,18 +46,54 @@ impl Access {
 
     /// One without users, for tests of what stands above.
     #[cfg(test)]
-    pub fn for_tests() -> Self {
-        Self::new(
-            Path::new(""),
-            Arc::default(),
-            &ProtectionSettings::default(),
-        )
+    pub fn for_tests() -> Arc<Self> {
+        let protection = ProtectionSettings::default();
+        Arc::new(Self::new(Path::new(""), Arc::default(), &protection))
     }
 
     /// The state folder.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// How often connections were looked at again because something had changed. Whoever logs in meanwhile has to look at
+    /// itself.
+    #[must_use]
+    pub fn reviews(&self) -> u64 {
+        self.reviews.load(Ordering::Acquire)
+    }
+
+    /// Says that all connections there are will be looked at now.
+    pub fn note_review(&self) {
+        self.reviews.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Goes by changed settings: what no port needs any more is given up, with its caches.
+    pub fn set(&self, settings: &Settings) {
+        let protection = &settings.protection;
+        self.guard.set(protection, clock::now());
+        self.audit.set(protection);
+        self.users.set_audit_rows_max(protection.audit_rows_max);
+        let authentications = &settings.authentications;
+        self.authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _)| authentications.contains(known));
+        let backends: Vec<_> = settings
+            .authorizations
+            .iter()
+            .filter_map(|authorization| authorization.http.as_ref())
+            .collect();
+        self.acls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _)| backends.contains(&known));
+    }
+
+    /// Completes when users have changed, so that the clients that are connected can be looked at again. For one task.
+    pub async fn changed(&self) {
+        self.users.changed().await;
     }
 
     /// The local users.

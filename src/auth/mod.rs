@@ -30,9 +30,9 @@ use crate::policy::Principal;
 
 pub use access::Access;
 pub use acl::{Acl, Answer, Question, TopicAccess};
-pub use audit::{Audit, AuditEvent};
+pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;
-pub use guard::Guard;
+pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use users::Users;
 pub use x509::ClientTrust;
 

@@ -8,12 +8,14 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod import;
 mod output;
 mod reload;
 mod serve;
 mod status;
 mod store;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ Examples:
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
+  fieldgate user add press-1                  Make a user, whose password is asked for
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -72,6 +75,8 @@ enum Command {
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
+    User(user::Args),
+    Import(import::Args),
     Generate(generate::Args),
 }
 
@@ -91,6 +96,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
+        Command::User(args) => user::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -14,8 +14,8 @@ use super::syntax;
 use super::tree::Table;
 use super::{DEFAULT_TEXT, Loaded};
 
-/// Bytes of one file. A file for technicians is a hundred times smaller.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of one file: as many rules as there may be. A file for technicians is hundreds of times smaller.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Files in `conf.d`.
 const FOLDER_FILES_MAX: usize = 256;
@@ -38,6 +38,26 @@ pub(super) fn load(main: Option<&Path>) -> Result<Loaded, Report> {
         loaded.sources.clear();
     }
     Ok(loaded)
+}
+
+/// Loads a main file and what lies in `conf.d` beside it, with one file more that is there only as text.
+pub(super) fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    let mut reading = Reading::default();
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let mut files = reading.files_of(&folder);
+    if added != main {
+        files.push(added.to_owned());
+        files.sort();
+    }
+    files.insert(0, main.to_owned());
+    for path in files {
+        if path == added {
+            reading.add_text(&path, text);
+        } else {
+            reading.add_file(&path);
+        }
+    }
+    reading.finish()
 }
 
 /// Loads one text.
@@ -219,7 +239,7 @@ impl Unread {
 fn read_file(path: &Path) -> Result<String, Unread> {
     let bytes = read_bytes(path).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        let message = "the file is larger than 1 MiB, so it is not a configuration";
+        let message = "the file is larger than 4 MiB, so it is not a configuration";
         return Err(Unread::whole(FaultCode::Unreadable, message));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {

@@ -12,12 +12,15 @@ use tracing::warn;
 
 use super::denials::DenialLog;
 use super::faults::Faults;
+use super::identity::Identity;
+use crate::auth::Standing;
 use crate::broker::{
     Admission, Broker, ConnectionId, Denial, Effect, Inquiry, Outbox, PortPolicy, Refusal,
     Restored, Review, SessionId, Timestamp,
 };
 use crate::clock;
 use crate::limits::Limits;
+use crate::mqtt::ReasonCode;
 
 /// Sessions that are reviewed before others have their turn: about a millisecond.
 const SESSIONS_PER_REVIEW: usize = 128;
@@ -65,6 +68,8 @@ struct LinkState {
     waker: Option<Waker>,
     close: bool,
     paused: bool,
+    /// Who the client is; none before it is known, and after the connection is gone.
+    identity: Option<(ConnectionId, Box<Identity>)>,
     /// There are questions about topics of the client.
     asks: bool,
 }
@@ -84,6 +89,15 @@ pub(super) struct Turn {
     pub(super) again: bool,
     /// What somebody is to be asked about topics of the client.
     pub(super) inquiry: Option<Inquiry>,
+}
+
+/// What became of a client that was looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reviewed {
+    /// It is disconnected, for this reason.
+    Gone(&'static str),
+    /// It has other attributes, and what that has come to.
+    Changed(Review),
 }
 
 /// The core during the turn of one link.
@@ -207,6 +221,53 @@ impl Hub {
         state.carry_out(None);
         self.leave(state);
         admitted
+    }
+
+    /// Remembers who the client of a connection is.
+    pub fn identify(&self, id: ConnectionId, identity: Identity) {
+        let mut state = self.lock();
+        if state.broker.connection_principal(id).is_some()
+            && let Some(link) = state.links.get_mut(id.index())
+        {
+            link.identity = Some((id, Box::new(identity)));
+        }
+    }
+
+    /// Who the clients are now whose slots begin at `from`, at most `max` of them, and where to go on; `None` after the last
+    /// one. A look at all of them at once would keep every client waiting.
+    #[must_use]
+    pub fn identities(
+        &self,
+        from: usize,
+        max: usize,
+    ) -> Option<(Vec<(ConnectionId, Identity)>, usize)> {
+        let state = self.lock();
+        let rest = state.links.get(from..).filter(|rest| !rest.is_empty())?;
+        let links = rest.iter().take(max);
+        let known = links.filter_map(|link| link.identity.as_ref());
+        let known = known.map(|(id, identity)| (*id, (**identity).clone()));
+        Some((known.collect(), from + max))
+    }
+
+    /// Looks at a client again, because something has changed: one whose credential is good no more is disconnected, one
+    /// with other attributes keeps what it still may. Returns what became of it, if anything did.
+    pub fn review(&self, id: ConnectionId, identity: Identity) -> Option<Reviewed> {
+        match identity.review() {
+            Standing::Same => None,
+            Standing::Gone(sentence) => {
+                self.with(|broker, _| {
+                    broker.disconnect(id, ReasonCode::NotAuthorized, sentence);
+                });
+                Some(Reviewed::Gone(sentence))
+            }
+            Standing::Changed(principal) => {
+                let review = self.with(|broker, now| {
+                    broker.handle_principal_changed(id, Arc::clone(&principal), now)
+                });
+                self.identify(id, identity.with_principal(principal));
+                Some(Reviewed::Changed(review))
+            }
+        }
     }
 
     /// The connection is closed.

@@ -714,7 +714,7 @@ fn an_answer_lets_go_what_waits_for_it_and_nothing_behind() {
     );
     let questions = std::mem::take(&mut world.questions);
     let now = world.now;
-    let mut answer = |world: &mut World, topic: &str| {
+    let answer = |world: &mut World, topic: &str| {
         let (id, asked) = questions
             .iter()
             .find(|(_, asked)| &*asked.question.topic == topic)
