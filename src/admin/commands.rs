@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::Source;
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
+use super::{ExplainInput, Source};
 use crate::auth::users::{Actor, UserFault, UserRequest};
 
 /// Who may give a command.
@@ -51,7 +51,7 @@ impl Peer {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 5] {
+fn table<S: Source>() -> [Command<S>; 6] {
     [
         Command {
             name: "ping",
@@ -67,6 +67,11 @@ fn table<S: Source>() -> [Command<S>; 5] {
             name: "clients",
             role: Role::Viewer,
             handler: clients,
+        },
+        Command {
+            name: "authz_explain",
+            role: Role::Viewer,
+            handler: explain,
         },
         Command {
             name: "user",
@@ -139,6 +144,25 @@ fn clients<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
             let message = format!("the listing could not be made: {error}");
             Err(fault(FaultKind::Internal, message))
         })
+    })
+}
+
+fn explain<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let input: ExplainInput = serde_json::from_value(input).map_err(|error| {
+            let message = format!("not the input of this command: {error}");
+            fault(FaultKind::BadInput, message)
+        })?;
+        // All sessions are looked through.
+        let explained = spawn_blocking(move || source.explain(&input)).await;
+        match explained {
+            Ok(Ok(reports)) => render(&reports),
+            Ok(Err(message)) => Err(fault(FaultKind::BadInput, message)),
+            Err(error) => {
+                let message = format!("the question could not be answered: {error}");
+                Err(fault(FaultKind::Internal, message))
+            }
+        }
     })
 }
 

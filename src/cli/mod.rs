@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod authz;
 mod backup;
 mod check;
 mod clients;
@@ -36,6 +37,7 @@ Examples:
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
   fieldgate user add press-1                  Make a user, whose password is asked for
+  fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -71,6 +73,7 @@ enum Command {
     Config(config::Args),
     Status(status::Args),
     Clients(clients::Args),
+    Authz(authz::Args),
     Reload(reload::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
@@ -92,6 +95,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
