@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Acl, Audit, Authenticator, Guard, Users};
+use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
 };
@@ -103,5 +103,19 @@ impl Access {
         let made = Arc::new(Acl::new(settings));
         known.push((settings.clone(), Arc::clone(&made)));
         Some(made)
+    }
+
+    /// What the back ends of all ports have been asked.
+    #[must_use]
+    pub fn back_ends(&self) -> Vec<BackendReport> {
+        let known = self
+            .authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let methods = known.iter().flat_map(|(_, known)| known.back_ends());
+        let mut reports: Vec<_> = methods.collect();
+        let known = self.acls.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.extend(known.iter().map(|(_, known)| known.report()));
+        reports
     }
 }
