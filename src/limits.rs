@@ -299,3 +299,6 @@ pub(crate) const BACKEND_IDLE_CONNECTIONS_MAX: usize = 8;
 
 /// Time after which such a connection is closed. Servers commonly close theirs after one minute.
 pub(crate) const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Rules of all `[authorization.NAME]` together: twice what the largest known plant has, and about 20 MiB in memory.
+pub(crate) const AUTHORIZATION_RULES_MAX: usize = 20_000;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::backend::{Answered, BackendReport};
-use super::mosquitto::{self, Plugin};
+use super::mosquitto::{self, Plugin, Superusers};
 use crate::config::HttpSettings;
 use crate::policy::Principal;
 
@@ -60,8 +60,7 @@ impl From<Answered<bool>> for Answer {
 #[derive(Debug)]
 pub struct Acl {
     plugin: Plugin,
-    superusers: Vec<Box<str>>,
-    superuser_path: Option<Box<str>>,
+    superusers: Superusers,
     aclcheck_path: Option<Box<str>>,
     /// For how long an answer is good that nobody had to be asked for.
     own_time: Duration,
@@ -73,8 +72,7 @@ impl Acl {
     pub fn new(settings: &HttpSettings) -> Self {
         Self {
             plugin: Plugin::new("acl", settings),
-            superusers: settings.superusers.clone(),
-            superuser_path: settings.superuser_path.clone(),
+            superusers: Superusers::new(settings),
             aclcheck_path: settings.aclcheck_path.clone(),
             own_time: settings.backend.cache_time,
         }
@@ -86,13 +84,11 @@ impl Acl {
     /// topic, as the plug-ins do.
     pub async fn ask(&self, principal: &Principal, client_id: &str, question: &Question) -> Answer {
         let username = &*principal.username;
-        if username.is_empty() {
-            return self.own(false);
+        if username.is_empty() || principal.is_superuser {
+            return self.own(principal.is_superuser);
         }
-        if self.superusers.iter().any(|glob| matches(glob, username)) {
-            return self.own(true);
-        }
-        let superuser = self.is_superuser(username).await;
+        let superuser = self.superusers.ask(&self.plugin, username).await;
+        let superuser = superuser.map(Answer::from).ok();
         if let Some(answer) = superuser.filter(|answer| answer.allowed) {
             return answer;
         }
@@ -128,48 +124,11 @@ impl Acl {
         self.plugin.backend.report()
     }
 
-    /// `None` if nobody can tell.
-    async fn is_superuser(&self, username: &str) -> Option<Answer> {
-        let Some(path) = &self.superuser_path else {
-            return Some(self.own(false));
-        };
-        let question = mosquitto::Question::Superuser { username };
-        self.plugin.ask(path, question).await.ok().map(Answer::from)
-    }
-
     /// An answer of the settings.
     fn own(&self, allowed: bool) -> Answer {
         Answer {
             allowed,
             good_for: self.own_time,
-        }
-    }
-}
-
-/// Whether a text is what a pattern with `*` and `?` describes.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    // Where to go on if what follows the last `*` does not fit: it takes one character more then.
-    let mut star = None;
-    loop {
-        let here = text.clone();
-        match (pattern.next(), text.next()) {
-            (None, None) => return true,
-            (Some('*'), _) => {
-                star = Some((pattern.clone(), here.clone()));
-                text = here;
-            }
-            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {}
-            _ => {
-                let Some((after, mut taken)) = star.take() else {
-                    return false;
-                };
-                if taken.next().is_none() {
-                    return false;
-                }
-                (pattern, text) = (after.clone(), taken.clone());
-                star = Some((after, taken));
-            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The method `http`: an HTTP server that says whether a user has a password, asked as the plug-ins of mosquitto ask it.
 
+use std::collections::BTreeMap;
+
 use super::backend::BackendReport;
-use super::mosquitto::{Plugin, Question};
+use super::mosquitto::{Plugin, Question, Superusers};
 use super::{Credentials, Outcome, Refused};
 use crate::config::{HttpSettings, WhenUnavailable};
 use crate::mqtt::ReasonCode;
@@ -12,6 +14,7 @@ use crate::policy::Principal;
 pub(super) struct HttpUsers {
     plugin: Plugin,
     getuser_path: Box<str>,
+    superusers: Superusers,
     when_unavailable: WhenUnavailable,
 }
 
@@ -20,6 +23,7 @@ impl HttpUsers {
         Self {
             plugin: Plugin::new("http", settings),
             getuser_path: settings.getuser_path.clone().unwrap_or_default(),
+            superusers: Superusers::new(settings),
             when_unavailable: settings.backend.when_unavailable,
         }
     }
@@ -42,15 +46,23 @@ impl HttpUsers {
             password,
             client_id: credentials.client_id,
         };
-        match self.plugin.ask(&self.getuser_path, question).await {
-            Ok(answered) if answered.verdict => Outcome::Accepted(
+        let judged = match self.plugin.ask(&self.getuser_path, question).await {
+            Ok(answered) if !answered.verdict => {
+                return bad("the server does not know the user with this password");
+            }
+            Ok(_) => self.superusers.ask(&self.plugin, username).await,
+            Err(fault) => Err(fault),
+        };
+        match judged {
+            Ok(superuser) => Outcome::Accepted(
                 Principal {
                     username: username.into(),
-                    ..Principal::default()
+                    attributes: BTreeMap::new(),
+                    is_superuser: superuser.verdict,
                 }
                 .into(),
             ),
-            Ok(_) => bad("the server does not know the user with this password"),
+            // One that may do everything must not be let in to be refused everything.
             Err(fault) => Outcome::Unavailable(fault.into()),
         }
     }

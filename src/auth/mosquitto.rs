@@ -1,5 +1,7 @@
 //! What HTTP servers were written for: the questions of mosquitto-auth-plug and mosquitto-go-auth.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use hyper::Method;
@@ -178,7 +180,10 @@ fn go_auth(
         let query = String::from_utf8_lossy(&text);
         return Ok(Request {
             method,
-            path: format!("{path}?{query}"),
+            path: format!(
+                "{path}{}{query}",
+                if path.contains('?') { '&' } else { '?' }
+            ),
             headers,
             body: Bytes::new(),
         });
@@ -285,6 +290,69 @@ fn judge(protocol: HttpProtocol, reply: &Reply) -> Result<bool, Fault> {
         } => serde_json::from_slice::<Verdict>(&reply.body)
             .map(|verdict| verdict.ok)
             .map_err(|_| Fault::Answer("something that is not the JSON of mosquitto-go-auth")),
+    }
+}
+
+/// Users that may do everything: by the settings, or because the server says so.
+#[derive(Debug)]
+pub(super) struct Superusers {
+    globs: Vec<Box<str>>,
+    path: Option<Box<str>>,
+    /// For how long an answer is good that nobody had to be asked for.
+    own_time: Duration,
+}
+
+impl Superusers {
+    pub(super) fn new(settings: &HttpSettings) -> Self {
+        Self {
+            globs: settings.superusers.clone(),
+            path: settings.superuser_path.clone(),
+            own_time: settings.backend.cache_time,
+        }
+    }
+
+    /// Whether a user is one of them.
+    pub(super) async fn ask(
+        &self,
+        plugin: &Plugin,
+        username: &str,
+    ) -> Result<Answered<bool>, Fault> {
+        let is_listed = self.globs.iter().any(|glob| matches(glob, username));
+        match &self.path {
+            Some(path) if !is_listed => plugin.ask(path, Question::Superuser { username }).await,
+            _ => Ok(Answered {
+                verdict: is_listed,
+                good_for: self.own_time,
+            }),
+        }
+    }
+}
+
+/// Whether a text is what a pattern with `*` and `?` describes.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    // Where to go on if what follows the last `*` does not fit: it takes one character more then.
+    let mut star = None;
+    loop {
+        let here = text.clone();
+        match (pattern.next(), text.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                star = Some((pattern.clone(), here.clone()));
+                text = here;
+            }
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {}
+            _ => {
+                let Some((after, mut taken)) = star.take() else {
+                    return false;
+                };
+                if taken.next().is_none() {
+                    return false;
+                }
+                (pattern, text) = (after.clone(), taken.clone());
+                star = Some((after, taken));
+            }
+        }
     }
 }
 

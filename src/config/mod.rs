@@ -5,10 +5,16 @@
 //!
 //! A file passes through two forms. The first is what was typed, with the place of each key and value (`tree`, `syntax`,
 //! `merge`); the second is what the gateway runs on (`settings`), made from it by `resolve`. What a file may hold is said
-//! once, in `schema` and `limit_keys`; the reader, the hints and the reference manual all follow these.
+//! once, in `schema` and the `…_keys` modules; the reader, the hints and the reference manual all follow these.
 
 mod access;
+mod access_conflicts;
 mod address;
+mod authentication;
+mod authentication_keys;
+mod authorization;
+mod authorization_keys;
+mod backend;
 mod conflicts;
 mod explain;
 mod faults;
@@ -19,17 +25,23 @@ mod manual;
 mod merge;
 mod names;
 mod nearest;
+mod network;
+mod port_keys;
+mod protection;
 mod reader;
 mod report;
 mod resolve;
 mod schema;
+mod secrets;
 mod settings;
 mod source;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 mod units;
+mod url;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -47,11 +59,13 @@ pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
     SocketName, WebSocketPath,
 };
+pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
     AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
     PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
+pub use url::UrlFault;
 
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");
