@@ -363,4 +363,4 @@ fn base(server: &HttpServer) -> Box<str> {
 
 #[cfg(test)]
 #[path = "mosquitto_tests.rs"]
-mod tests;
+pub(super) mod tests;
