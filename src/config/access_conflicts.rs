@@ -283,7 +283,7 @@ fn check_unused<T>(
     }
     for section in sections
         .iter()
-        .filter(|section| !named.contains(section.name))
+        .filter(|section| section.settings.is_some() && !named.contains(section.name))
     {
         let title = section.scope.title();
         faults.push(

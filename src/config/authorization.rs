@@ -66,26 +66,29 @@ fn section(
         backend::http(scope, faults)
     });
     let asks = scope.entry("http").is_some();
-    if scope.entry("rule").is_none() && (asks || scope.is_meant("http")) {
-        let name = name?;
-        return Some(AuthorizationSettings {
-            rules: Arc::new(RuleSet {
-                name: name.as_str().into(),
-                rules: Vec::new(),
-                denied_publish,
-                wide_subscription,
-                asks,
-            }),
-            name,
-            http,
-        });
-    }
+    let may_be_absent = asks || scope.is_meant("http");
+    let rules = match scope.entry("rule").is_none() && may_be_absent {
+        true => Vec::new(),
+        false => rules(scope, asks, rules_left, faults),
+    };
+    let name = name?;
+    Some(AuthorizationSettings {
+        rules: Arc::new(RuleSet {
+            name: name.as_str().into(),
+            rules,
+            denied_publish,
+            wide_subscription,
+            asks,
+        }),
+        name,
+        http,
+    })
+}
+
+/// The rules that are right, as many as may still be taken.
+fn rules(scope: &Scope<'_>, asks: bool, rules_left: &mut usize, faults: &mut Faults) -> Vec<Rule> {
     let scopes = tables(scope, "rule", &RULE, faults);
-    let too_many = scopes
-        .len()
-        .checked_sub(*rules_left)
-        .filter(|more| *more > 0);
-    if let (Some(_), Some(first)) = (too_many, scopes.get(*rules_left)) {
+    if let Some(first) = scopes.get(*rules_left) {
         let message = format!("the files hold more than {AUTHORIZATION_RULES_MAX} rules");
         faults.push(
             Draft::error(FaultCode::BadValue, first.place(), message)
@@ -100,22 +103,14 @@ fn section(
         .take(taken)
         .filter_map(|scope| rule(scope, faults))
         .collect();
-    let is_typed = |scope: &Scope<'_>| is_typed(scope, &["connect"]);
-    if rules.len() == scopes.len() && !scopes.is_empty() && !asks && !scopes.iter().any(is_typed) {
+    let opens = |(scope, rule): (&Scope<'_>, &Rule)| {
+        rule.effect == Effect::Allow && is_typed(scope, &["connect"])
+    };
+    let is_whole = rules.len() == scopes.len() && !scopes.is_empty();
+    if is_whole && !asks && !scopes.iter().zip(&rules).any(opens) {
         check_way_in(scope, faults);
     }
-    let name = name?;
-    Some(AuthorizationSettings {
-        rules: Arc::new(RuleSet {
-            name: name.as_str().into(),
-            rules,
-            denied_publish,
-            wide_subscription,
-            asks,
-        }),
-        name,
-        http,
-    })
+    rules
 }
 
 /// Warns where no client could ever connect.
