@@ -1,7 +1,7 @@
 //! The method `service_account_token`: tokens of Kubernetes service accounts, which the API server of the cluster judges.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -43,6 +43,13 @@ impl ServiceAccountToken {
     }
 
     fn with_server(settings: &ServiceAccountTokenSettings, server: Option<HttpServer>) -> Self {
+        let server = server.map(|server| match server.url.is_tls && server.ca.is_none() {
+            true => HttpServer {
+                ca: Some(Path::new(FOLDER).join("ca.crt")),
+                ..server
+            },
+            false => server,
+        });
         let own_token = settings.token_file.clone();
         let own_token = own_token.unwrap_or_else(|| Path::new(FOLDER).join("token"));
         let kind = "service_account_token";
@@ -170,7 +177,7 @@ fn in_cluster(host: Option<String>, port: Option<String>) -> Option<HttpServer> 
             port: port?.parse().ok()?,
             path: "/".into(),
         },
-        ca: Some(PathBuf::from(FOLDER).join("ca.crt")),
+        ca: None,
         client_certificate: None,
         headers: BTreeMap::new(),
     })

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod backends;
 mod check;
 mod cli;
 mod clients;
