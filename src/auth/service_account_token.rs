@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use super::backend::{Backend, BackendReport, Fault, HttpClient};
 use super::token_review::{Review, Reviewer};
@@ -130,7 +130,9 @@ impl Review {
         match self {
             Self::Refused(sentence) => refused(sentence),
             // The token may have ended since it was judged.
-            Self::Accepted { ends_at, .. } if ends_at.is_some_and(|end| end <= Instant::now()) => {
+            Self::Accepted { ends_at, .. }
+                if ends_at.is_some_and(|end| end <= time::Instant::now()) =>
+            {
                 refused("the token has expired")
             }
             Self::Accepted {

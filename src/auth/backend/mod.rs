@@ -34,7 +34,7 @@ use futures_util::future::{Shared, WeakShared};
 use hashbrown::HashMap;
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{self, Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use self::breaker::{Breaker, Change};
@@ -229,7 +229,7 @@ impl<T: Verdict> Backend<T> {
         let Some(key) = key else {
             return self.0.carry_out(question).await;
         };
-        if let Some(answered) = lock(&self.0.cache).find(&key, Instant::now()) {
+        if let Some(answered) = lock(&self.0.cache).find(&key, time::Instant::now()) {
             self.0.counters.note_cache_hit();
             return Ok(answered);
         }
@@ -257,7 +257,7 @@ impl<T: Verdict> Backend<T> {
         let asked: Asked<T> = Box::pin(async move {
             let answered = entry.inner.carry_out(question).await;
             if let Ok(answered) = &answered {
-                lock(&entry.inner.cache).remember(entry.key, answered, Instant::now());
+                lock(&entry.inner.cache).remember(entry.key, answered, time::Instant::now());
             }
             answered
         });
@@ -273,7 +273,7 @@ impl<T: Verdict> Backend<T> {
         BackendReport {
             kind: self.0.kind,
             server: self.0.server.clone(),
-            is_resting: self.0.breaker.is_open(Instant::now()),
+            is_resting: self.0.breaker.is_open(time::Instant::now()),
             statistics: self.0.counters.read(),
         }
     }
@@ -305,26 +305,26 @@ impl<T: Verdict> Inner<T> {
         Q: Fn() -> F,
         F: Future<Output = Result<T, Fault>>,
     {
-        let begin = Instant::now();
+        let begin = time::Instant::now();
         let end = begin + self.settings.timeout;
         if self.breaker.is_open(begin) {
             self.counters.note_rested();
             return Err(Fault::Resting);
         }
         let permit = timeout_at(end, self.permits.acquire()).await;
-        let (Ok(Ok(_permit)), true) = (permit, Instant::now() < end) else {
+        let (Ok(Ok(_permit)), true) = (permit, time::Instant::now() < end) else {
             self.counters.note_error();
             return Err(Fault::Busy);
         };
         // Those that were asked before this one may have found out meanwhile.
-        let Some(pass) = self.breaker.pass(Instant::now()) else {
+        let Some(pass) = self.breaker.pass(time::Instant::now()) else {
             self.counters.note_rested();
             return Err(Fault::Resting);
         };
         self.counters.note_asked();
         let result = timeout_at(end, self.try_often(question)).await;
         let result = result.unwrap_or(Err(Fault::Timeout));
-        let now = Instant::now();
+        let now = time::Instant::now();
         self.counters.note_latency(now.duration_since(begin));
         match result {
             Ok(verdict) => {

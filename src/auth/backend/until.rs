@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use crate::clock;
 
@@ -33,7 +33,7 @@ impl Until {
         match left {
             Duration::ZERO => Self::Past,
             left if left > HORIZON => Self::Never,
-            left => Self::At(Instant::now() + left),
+            left => Self::At(time::Instant::now() + left),
         }
     }
 }
@@ -51,7 +51,7 @@ mod tests {
         let Until::At(instant) = Until::unix_seconds(now + 100) else {
             panic!("in 100 seconds");
         };
-        let left = instant.duration_since(Instant::now());
+        let left = instant.duration_since(time::Instant::now());
         assert!((98..=100).contains(&left.as_secs()), "{left:?}");
         for seconds in [now + 101 * 365 * 24 * 3600, i64::MAX] {
             assert_eq!(Until::unix_seconds(seconds), Until::Never);
