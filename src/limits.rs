@@ -302,3 +302,25 @@ pub(crate) const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Rules of all `[authorization.NAME]` together: twice what the largest known plant has, and about 20 MiB in memory.
 pub(crate) const AUTHORIZATION_RULES_MAX: usize = 20_000;
+
+/// Topics of a connection whose publishing rights are remembered: a device publishes to a few.
+pub(crate) const DECISION_CACHE_SLOTS: u64 = 8;
+
+/// Answers of an ACL back end that a connection remembers. The back end's own cache has the rest.
+pub(crate) const ACL_ANSWERS_MAX: usize = 256;
+
+/// Longest time that a connection remembers such an answer, whatever the cache time of the back end.
+pub(crate) const ACL_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Questions about messages for one client that are open at one time. Further messages wait behind those.
+pub(crate) const ACL_QUESTIONS_MAX: usize = 32;
+
+/// QoS 0 messages that one client may have waiting for an answer; those beyond are dropped and counted. QoS 1 and 2 messages
+/// wait in the queue of the session.
+pub(crate) const HELD_MESSAGES_MAX: usize = 1000;
+
+/// Bytes of the same.
+pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Denials that are written down for the journal between two looks of the shell; those beyond are counted only.
+pub(crate) const DENIALS_NOTED_MAX: usize = 64;

@@ -236,6 +236,27 @@ const ROWS: &[Row] = &[
         },
     ),
     row(
+        "port_logins_total",
+        Kind::Counter,
+        &["listener", "port", "method", "outcome"],
+        "Logins by the method that decided and by outcome: `accepted`, `refused`, `unavailable` or `banned`.",
+        |status, samples| {
+            each_port(status, |port, _| {
+                for login in &port.logins {
+                    samples.add_count(
+                        &[
+                            &port.listener,
+                            &port.endpoint,
+                            &login.method,
+                            &login.outcome,
+                        ],
+                        login.count,
+                    );
+                }
+            });
+        },
+    ),
+    row(
         "port_handshakes_failed_total",
         Kind::Counter,
         &["listener", "port", "reason"],
@@ -496,7 +517,7 @@ mod tests {
     use super::*;
     use crate::admin::{
         AdminReport, AdminState, Alarm, BrokerReport, CertificateReport, ConfigurationReport,
-        ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
+        LoginReport, ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
     };
     use crate::metrics;
 
@@ -548,6 +569,11 @@ mod tests {
         let port = PortReport {
             state: "listening".to_owned(),
             refused: [("port_full".to_owned(), 3)].into(),
+            logins: vec![LoginReport {
+                method: "password".to_owned(),
+                outcome: "refused".to_owned(),
+                count: 4,
+            }],
             certificate: Some(certificate),
             ..PortReport::default()
         };

@@ -260,12 +260,26 @@ pub struct PortReport {
     pub accepted: u64,
     /// Connections not taken because a bound was reached, by the bound.
     pub refused: BTreeMap<String, u64>,
+    /// What became of logins.
+    #[serde(default)]
+    pub logins: Vec<LoginReport>,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
     /// Handshakes that took too long.
     pub handshakes_timed_out: u64,
     /// Times that the system gave no connection although one was waiting.
     pub accept_errors: u64,
+}
+
+/// Logins of a port that had the same outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginReport {
+    /// The method that decided, as the configuration has it; `none` where no method was asked or none knew the credentials.
+    pub method: String,
+    /// `accepted`, `refused`, `unavailable` or `banned`.
+    pub outcome: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// The certificate of a port.

@@ -9,25 +9,7 @@ use super::mosquitto::{self, Plugin, Superusers};
 use crate::config::HttpSettings;
 use crate::policy::Principal;
 
-/// What a client wants to do with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TopicAccess {
-    /// Get a message of the topic.
-    Read,
-    /// Publish to the topic.
-    Write,
-    /// Subscribe to the topic filter.
-    Subscribe,
-}
-
-/// A question about a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// What for.
-    pub access: TopicAccess,
-    /// The topic name or topic filter.
-    pub topic: Box<str>,
-}
+pub use crate::policy::{Question, TopicAccess};
 
 /// What the back end says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

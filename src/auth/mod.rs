@@ -36,10 +36,10 @@ use again::Again;
 
 pub use access::Access;
 pub use acl::{Acl, Answer, Question, TopicAccess};
-pub use audit::{Audit, AuditEvent};
+pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;
 pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
-pub use guard::Guard;
+pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use users::Users;
 pub use x509::ClientTrust;
 

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod authz;
 mod backup;
 mod check;
 mod clients;
@@ -8,12 +9,14 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod import;
 mod output;
 mod reload;
 mod serve;
 mod status;
 mod store;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +36,8 @@ Examples:
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
+  fieldgate user add press-1                  Make a user, whose password is asked for
+  fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -68,10 +73,13 @@ enum Command {
     Config(config::Args),
     Status(status::Args),
     Clients(clients::Args),
+    Authz(authz::Args),
     Reload(reload::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
+    User(user::Args),
+    Import(import::Args),
     Generate(generate::Args),
 }
 
@@ -87,10 +95,13 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
+        Command::User(args) => user::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

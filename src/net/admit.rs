@@ -4,24 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::Peer;
+use super::access_counters::LoginOutcome;
 use super::exchange::{Denial, Reauthentication, authenticate};
 use super::hub::{Hub, random};
+use super::identity::Identity;
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
-use crate::auth::Acceptance;
-use crate::broker::{Admission, Refusal};
+use crate::auth::{Acceptance, AuditEvent, AuditKind, Ban};
+use crate::broker::{Admission, ConnectionId, Refusal, RefusalCause};
 use crate::clock;
+use crate::config::ClientIdBinding;
 use crate::limits::CONNECT_BYTES_MAX;
 use crate::mqtt::encode;
 use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
     Violation,
 };
+use crate::policy::{Decision, Question, TopicAccess};
 
 /// Time for the last words to a client that is not served.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,88 +33,229 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Takes a client in. `None` if it is not served; it has been told why then, as far as its version allows.
 pub(super) async fn admit(
     stream: &mut Stream,
-    port: &PortContext,
+    port: &Arc<PortContext>,
     peer: &Peer,
     hub: &Hub,
 ) -> Option<Admitted> {
     let terms = port.terms();
-    let admitted = tokio::select! {
-        admitted = timeout(terms.limits.connect_timeout, admit_on(stream, port, &terms, peer, hub)) => admitted,
-        _ = port.ended() => return None,
+    let admitting = Admitting {
+        port,
+        terms: &terms,
+        peer,
+        hub,
     };
-    if admitted.is_err() {
-        log_violation(port, peer, hub, Violation::ConnectTimeout);
+    tokio::select! {
+        admitted = admitting.admit(stream) => admitted,
+        _ = port.ended() => None,
     }
-    admitted.ok().flatten()
 }
 
-async fn admit_on(
-    stream: &mut Stream,
-    port: &PortContext,
-    terms: &PortTerms,
-    peer: &Peer,
-    hub: &Hub,
-) -> Option<Admitted> {
-    let max_packet_size = terms.limits.max_packet_size;
-    let connect_max = max_packet_size.min(CONNECT_BYTES_MAX);
-    let mut input = Vec::new();
-    let used = match read_connect(stream, &mut input, connect_max).await {
-        Ok(used) => used,
-        Err(ConnectError::Closed) => return None,
-        Err(ConnectError::Fault(fault)) => {
-            let answer = fault.version.zip(fault.connack_reason());
-            refuse(stream, answer, Some(fault.violation.sentence())).await;
-            log_violation(port, peer, hub, fault.violation);
+/// What a client is admitted by.
+struct Admitting<'a> {
+    port: &'a Arc<PortContext>,
+    terms: &'a PortTerms,
+    peer: &'a Peer,
+    hub: &'a Hub,
+}
+
+impl Admitting<'_> {
+    async fn admit(&self, stream: &mut Stream) -> Option<Admitted> {
+        let limits = &self.terms.limits;
+        let connect_max = limits.max_packet_size.min(CONNECT_BYTES_MAX);
+        let mut input = Vec::new();
+        let read = read_connect(stream, &mut input, connect_max);
+        let used = match timeout(limits.connect_timeout, read).await {
+            Ok(Ok(used)) => used,
+            Ok(Err(ConnectError::Closed)) => return None,
+            Ok(Err(ConnectError::Fault(fault))) => {
+                let answer = fault.version.zip(fault.connack_reason());
+                refuse(stream, answer, Some(fault.violation.sentence())).await;
+                self.log_violation(fault.violation);
+                return None;
+            }
+            Err(_) => {
+                self.log_violation(Violation::ConnectTimeout);
+                return None;
+            }
+        };
+        let mut left_over = input.split_off(used);
+        let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
+            return None;
+        };
+        let options = DecodeOptions {
+            version: connect.version,
+            max_packet_size: limits.max_packet_size,
+            sender: Role::Client,
+        };
+        let reviews = self.terms.access.reviews();
+        let acceptance = match self
+            .log_in(stream, &mut left_over, &connect, &options)
+            .await
+        {
+            Ok(acceptance) => acceptance,
+            Err(denial) => {
+                let answer = denial.reason().map(|reason| (connect.version, reason));
+                refuse(stream, answer, None).await;
+                return None;
+            }
+        };
+        match self.connect_to_core(&connect, &acceptance, stream).await {
+            Ok(id) => {
+                self.catch_up(id, &acceptance, reviews);
+                Some(Admitted {
+                    id,
+                    options,
+                    packet_timeout: limits.packet_timeout,
+                    send_timeout: limits.send_timeout,
+                    left_over,
+                    reauthentication: Reauthentication::new(
+                        &self.terms.authenticator,
+                        &connect,
+                        &acceptance.principal,
+                        self.peer,
+                    ),
+                })
+            }
+            Err(refusal) => {
+                let answer = Some((connect.version, refusal.reason));
+                let wanted = connect.properties.request_problem_information;
+                refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
+                self.log_refusal(&connect, &acceptance, &refusal);
+                None
+            }
+        }
+    }
+
+    /// Asks who the client is. What comes of it is counted and written down, and a failure has its consequences.
+    async fn log_in(
+        &self,
+        stream: &mut Stream,
+        left_over: &mut Vec<u8>,
+        connect: &Connect<'_>,
+        options: &DecodeOptions,
+    ) -> Result<Acceptance, Denial> {
+        let guard = self.terms.access.guard();
+        let address = self.peer.address.map(|address| address.ip());
+        let checked = guard.check(address, connect.username, clock::now());
+        let result = match checked {
+            Err(ban) => Err(Denial::Banned(ban)),
+            Ok(()) => {
+                let authenticated = authenticate(
+                    stream,
+                    left_over,
+                    connect,
+                    &self.terms.authenticator,
+                    self.peer,
+                    options,
+                    self.terms.limits.connect_timeout,
+                );
+                authenticated.await
+            }
+        };
+        let result = result.and_then(|acceptance| {
+            let username = Some(&*acceptance.principal.username);
+            match guard.note_success(address, username, clock::now()) {
+                Ok(()) => Ok(acceptance),
+                Err(ban) => Err(Denial::Banned(ban)),
+            }
+        });
+        self.count(&result);
+        match &result {
+            Ok(acceptance) => self.note_accepted(connect, acceptance),
+            Err(denial) => {
+                self.note_denial(connect, denial);
+                if denial.is_failed_login() {
+                    let failed = guard.note_failure(address, connect.username, clock::now());
+                    self.note_bans(connect, &failed.bans);
+                    sleep(failed.delay).await;
+                }
+            }
+        }
+        result
+    }
+
+    fn count(&self, result: &Result<Acceptance, Denial>) {
+        let (method, outcome) = match result {
+            Ok(acceptance) => (acceptance.method, LoginOutcome::Accepted),
+            Err(Denial::Refused(refused)) => (refused.method, LoginOutcome::Refused),
+            Err(Denial::Unavailable(fault)) => (fault.method, LoginOutcome::Unavailable),
+            Err(Denial::Banned(_)) => ("", LoginOutcome::Banned),
+            Err(Denial::Violation(_) | Denial::Gone) => return,
+        };
+        self.port.counters().logins().note(method, outcome);
+    }
+
+    async fn connect_to_core(
+        &self,
+        connect: &Connect<'_>,
+        acceptance: &Acceptance,
+        stream: &Stream,
+    ) -> Result<ConnectionId, Refusal> {
+        let assigned = match connect.client_id {
+            "" => self.assigned_client_id(&acceptance.principal.username),
+            _ => String::new(),
+        };
+        let client_id = match connect.client_id {
+            "" => &assigned,
+            client_id => client_id,
+        };
+        let will_answer = self.ask_about_will(connect, acceptance, client_id).await;
+        self.hub.connect(&Admission {
+            connect,
+            assigned_client_id: &assigned,
+            principal: Arc::clone(&acceptance.principal),
+            will_answer,
+            expires_at: self.hub.timestamp(acceptance.expires_at),
+            authentication_data: acceptance.data.as_deref(),
+            port: Arc::clone(&self.terms.policy),
+            peer: &self.peer.to_string(),
+            transport: stream.transport().as_str(),
+        })
+    }
+
+    /// What the back end of the port says about the topic of a will, where no rule decides.
+    async fn ask_about_will(
+        &self,
+        connect: &Connect<'_>,
+        acceptance: &Acceptance,
+        client_id: &str,
+    ) -> Option<bool> {
+        let (will, acl) = (connect.will.as_ref()?, self.terms.acl.as_ref()?);
+        let principal = &acceptance.principal;
+        let authorization = &self.terms.policy.authorization;
+        let rights = authorization.rights(principal, client_id)?;
+        let verdict = rights.publish(will.topic, will.qos, will.retain);
+        if verdict.decision != Decision::Ask {
             return None;
         }
-    };
-    let mut left_over = input.split_off(used);
-    let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
-        return None;
-    };
-    let options = DecodeOptions {
-        version: connect.version,
-        max_packet_size,
-        sender: Role::Client,
-    };
-    let authenticator = &terms.authenticator;
-    let authenticated = authenticate(
-        stream,
-        &mut left_over,
-        &connect,
-        authenticator,
-        peer,
-        &options,
-    );
-    let acceptance = match authenticated.await {
-        Ok(acceptance) => acceptance,
-        Err(denial) => {
-            let answer = denial.reason().map(|reason| (connect.version, reason));
-            refuse(stream, answer, None).await;
-            log_denial(port, peer, hub, &connect, denial);
-            return None;
+        let question = Question {
+            access: TopicAccess::Write,
+            topic: will.topic.into(),
+        };
+        Some(acl.ask(principal, client_id, &question).await.allowed)
+    }
+
+    /// Catches up with what has changed since the client began to log in: it was not there to be looked at.
+    fn catch_up(&self, id: ConnectionId, acceptance: &Acceptance, reviews: u64) {
+        let identity = Identity::new(self.port, acceptance);
+        self.hub.identify(id, identity.clone());
+        let newest = self.port.terms().policy.clone();
+        if !Arc::ptr_eq(&newest, &self.terms.policy) {
+            self.hub
+                .with(|broker, now| broker.handle_policy_outdated(id, &newest, now));
         }
-    };
-    match connect_to_core(&connect, &acceptance, terms, peer, stream, hub) {
-        Ok(id) => Some(Admitted {
-            id,
-            options,
-            packet_timeout: terms.limits.packet_timeout,
-            send_timeout: terms.limits.send_timeout,
-            left_over,
-            reauthentication: Reauthentication::new(
-                authenticator,
-                &connect,
-                &acceptance.principal,
-                peer,
-            ),
-        }),
-        Err(refusal) => {
-            let answer = Some((connect.version, refusal.reason));
-            let wanted = connect.properties.request_problem_information;
-            refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
-            log_refusal(port, peer, hub, &connect, &refusal);
-            None
+        if self.terms.access.reviews() != reviews {
+            self.hub.review(id, identity);
+        }
+    }
+
+    /// The identifier of a client that sent none.
+    fn assigned_client_id(&self, username: &str) -> String {
+        let unique = || format!("{:016x}{:016x}", random(), random());
+        match self.terms.authenticator.client_id_binding() {
+            ClientIdBinding::Username => username.to_owned(),
+            ClientIdBinding::UsernamePrefix => format!("{username}-{}", unique()),
+            ClientIdBinding::Any => format!("auto-{}", unique()),
         }
     }
 }
@@ -140,30 +285,6 @@ pub(super) async fn read_connect(
     }
 }
 
-fn connect_to_core(
-    connect: &Connect<'_>,
-    acceptance: &Acceptance,
-    terms: &PortTerms,
-    peer: &Peer,
-    stream: &Stream,
-    hub: &Hub,
-) -> Result<crate::broker::ConnectionId, Refusal> {
-    let assigned = match connect.client_id {
-        "" => format!("auto-{:016x}{:016x}", random(), random()),
-        _ => String::new(),
-    };
-    hub.connect(&Admission {
-        connect,
-        assigned_client_id: &assigned,
-        principal: Arc::clone(&acceptance.principal),
-        expires_at: hub.timestamp(acceptance.expires_at),
-        authentication_data: acceptance.data.as_deref(),
-        port: Arc::clone(&terms.policy),
-        peer: &peer.to_string(),
-        transport: stream.transport().as_str(),
-    })
-}
-
 /// Answers with a CONNACK that refuses, if there is one for the version.
 pub(super) async fn refuse(
     stream: &mut Stream,
@@ -187,64 +308,106 @@ pub(super) async fn refuse(
     let _ = timeout(ANSWER_TIMEOUT, stream.write_all(&out)).await;
 }
 
-fn log_violation(port: &PortContext, peer: &Peer, hub: &Hub, violation: Violation) {
-    let Some(unlogged) = hub.faults().note(violation, peer.address, clock::now()) else {
-        return;
-    };
-    info!(
-        port = port.endpoint(),
-        %peer,
-        clause = violation.clause(),
-        reason = %violation.reason(),
-        unlogged,
-        "Client refused: {}",
-        violation.sentence()
-    );
-}
-
-fn log_refusal(
-    port: &PortContext,
-    peer: &Peer,
-    hub: &Hub,
-    connect: &Connect<'_>,
-    refusal: &Refusal,
-) {
-    if let Some(violation) = refusal.violation {
-        return log_violation(port, peer, hub, violation);
+impl Admitting<'_> {
+    fn log_violation(&self, violation: Violation) {
+        let (port, peer) = (self.port.endpoint(), self.peer);
+        let noted = self
+            .hub
+            .faults()
+            .note(violation, peer.address, clock::now());
+        let Some(unlogged) = noted else {
+            return;
+        };
+        info!(
+            port,
+            %peer,
+            clause = violation.clause(),
+            reason = %violation.reason(),
+            unlogged,
+            "Client refused: {}",
+            violation.sentence()
+        );
     }
-    info!(
-        port = port.endpoint(),
-        %peer,
-        client_id = connect.client_id,
-        reason = %refusal.reason,
-        "Client refused: {}",
-        refusal.sentence
-    );
+
+    fn log_refusal(&self, connect: &Connect<'_>, acceptance: &Acceptance, refusal: &Refusal) {
+        if let Some(violation) = refusal.violation {
+            return self.log_violation(violation);
+        }
+        match refusal.cause {
+            // Written down with the rule that says so.
+            RefusalCause::NotAllowed => {}
+            RefusalCause::SessionOfAnother => {
+                let username = &acceptance.principal.username;
+                let event = self.event(AuditKind::TakeoverRefused, username, connect);
+                self.terms.access.audit().note(event.actor(username));
+            }
+            RefusalCause::Violation | RefusalCause::NoRoom => info!(
+                port = self.port.endpoint(),
+                peer = %self.peer,
+                client_id = connect.client_id,
+                reason = %refusal.reason,
+                "Client refused: {}",
+                refusal.sentence
+            ),
+        }
+    }
+
+    fn note_accepted(&self, connect: &Connect<'_>, acceptance: &Acceptance) {
+        // Whoever opens a port to everybody does not want to be told who comes.
+        if acceptance.method.is_empty() {
+            return;
+        }
+        let username = &acceptance.principal.username;
+        let event = self.event(AuditKind::LoginAccepted, username, connect);
+        let event = event.actor(username).detail(acceptance.method);
+        self.terms.access.audit().note(event);
+    }
+
+    fn note_denial(&self, connect: &Connect<'_>, denial: &Denial) {
+        let (kind, detail) = match denial {
+            Denial::Violation(violation) => return self.log_violation(*violation),
+            Denial::Gone => return,
+            Denial::Refused(refused) => {
+                let detail = told(&refused.sentence, refused.method, refused.reason);
+                (AuditKind::LoginRefused, detail)
+            }
+            Denial::Unavailable(fault) => {
+                let reason = ReasonCode::ServerUnavailable;
+                let detail = told(&fault.sentence, fault.method, reason);
+                (AuditKind::LoginUnavailable, detail)
+            }
+            Denial::Banned(ban) => {
+                let detail = told(
+                    &format!("{} is banned", ban.subject),
+                    "",
+                    ReasonCode::Banned,
+                );
+                (AuditKind::LoginRefused, detail)
+            }
+        };
+        let event = self.event(kind, connect.username.unwrap_or_default(), connect);
+        self.terms.access.audit().note(event.detail(&detail));
+    }
+
+    fn note_bans(&self, connect: &Connect<'_>, bans: &[Ban]) {
+        for ban in bans {
+            let left = ban.until.saturating_duration_since(clock::now());
+            let event = self.event(AuditKind::Ban, &ban.subject.to_string(), connect);
+            let event = event.detail(&format!("for {} s", left.as_secs()));
+            self.terms.access.audit().note(event);
+        }
+    }
+
+    fn event(&self, kind: AuditKind, subject: &str, connect: &Connect<'_>) -> AuditEvent {
+        let address = self.peer.address.map(|address| address.ip());
+        AuditEvent::new(kind, subject).client(self.port.endpoint(), address, connect.client_id)
+    }
 }
 
-fn log_denial(port: &PortContext, peer: &Peer, hub: &Hub, connect: &Connect<'_>, denial: Denial) {
-    match denial {
-        Denial::Violation(violation) => log_violation(port, peer, hub, violation),
-        Denial::Refused(refused) => info!(
-            port = port.endpoint(),
-            %peer,
-            client_id = connect.client_id,
-            username = connect.username,
-            method = refused.method,
-            reason = %refused.reason,
-            "Client refused: {}",
-            refused.sentence
-        ),
-        Denial::Unavailable(fault) => info!(
-            port = port.endpoint(),
-            %peer,
-            client_id = connect.client_id,
-            username = connect.username,
-            method = fault.method,
-            reason = %ReasonCode::ServerUnavailable,
-            "Client refused: {}",
-            fault.sentence
-        ),
-        Denial::Gone => {}
+/// What the audit is told about a refusal.
+fn told(sentence: &str, method: &str, reason: ReasonCode) -> String {
+    match method {
+        "" => format!("{sentence} ({reason})"),
+        method => format!("{sentence} ({method}, {reason})"),
     }
 }

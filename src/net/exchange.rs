@@ -4,13 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::Peer;
 use super::stream::Stream;
 use crate::auth::{
-    Acceptance, Authenticator, Credentials, Exchange, Outcome, Refused, Unavailable,
+    Acceptance, Authenticator, Ban, Credentials, Exchange, Outcome, Refused, Unavailable,
 };
 use crate::mqtt::encode;
 use crate::mqtt::{
@@ -25,6 +27,8 @@ pub(super) enum Denial {
     Refused(Refused),
     /// Nobody can tell.
     Unavailable(Unavailable),
+    /// Logins from its address or with its user name failed too often.
+    Banned(Ban),
     /// It broke a rule of the exchange.
     Violation(Violation),
     /// It went away, or said that it goes.
@@ -38,14 +42,28 @@ impl Denial {
             Self::Refused(refused) => Some(refused.reason),
             // A device that hears this tries again; one that hears that it is not authorized may give up.
             Self::Unavailable(_) => Some(ReasonCode::ServerUnavailable),
+            Self::Banned(_) => Some(ReasonCode::Banned),
             Self::Violation(violation) => Some(violation.reason()),
             Self::Gone => None,
         }
     }
 }
 
+impl Denial {
+    /// Whether somebody has tried to be who it is not. A client that brought nothing, or the wrong kind of thing, has not.
+    pub(super) fn is_failed_login(&self) -> bool {
+        match self {
+            Self::Refused(refused) => {
+                !refused.method.is_empty() && refused.reason != ReasonCode::ClientIdentifierNotValid
+            }
+            Self::Unavailable(_) | Self::Banned(_) | Self::Violation(_) | Self::Gone => false,
+        }
+    }
+}
+
 /// Asks who the client of a CONNECT is, and passes challenges and answers on until that is known. `input` holds what came
-/// after the CONNECT.
+/// after the CONNECT; the client has `answer_timeout` for each answer. How long an authenticator may take is its own
+/// business: a slow one is no fault of the client.
 pub(super) async fn authenticate(
     stream: &mut Stream,
     input: &mut Vec<u8>,
@@ -53,6 +71,7 @@ pub(super) async fn authenticate(
     authenticator: &Authenticator,
     peer: &Peer,
     options: &DecodeOptions,
+    answer_timeout: Duration,
 ) -> Result<Acceptance, Denial> {
     let properties = &connect.properties;
     let credentials = Credentials {
@@ -80,7 +99,10 @@ pub(super) async fn authenticate(
         if stream.write_all(&out).await.is_err() {
             return Err(Denial::Gone);
         }
-        let answer = read_answer(stream, input, method, options).await?;
+        let answer = read_answer(stream, input, method, options);
+        let answer = timeout(answer_timeout, answer)
+            .await
+            .unwrap_or(Err(Denial::Violation(Violation::ConnectTimeout)))?;
         outcome = authenticator.resume(exchange, answer.as_deref()).await;
     }
 }

@@ -10,12 +10,16 @@
 //! * [`stream`]: one type for every transport, so that a link does not know which one it serves.
 //! * [`port`]: what the links of one port share: bounds, authenticator, counters, and the signal that the port ends.
 
+mod access_counters;
 mod admission;
 mod admit;
+mod asking;
+mod denials;
 mod exchange;
 mod faults;
 mod handshake;
 pub mod hub;
+mod identity;
 mod journal;
 pub mod link;
 mod listener;
@@ -35,8 +39,10 @@ pub mod websocket;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use access_counters::{LoginCounters, LoginOutcome};
 pub use faults::Faults;
-pub use hub::{Hub, StoreLink};
+pub use hub::{Hub, Reviewed, StoreLink};
+pub use identity::Identity;
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
 pub use ports::{PortStatus, Ports};

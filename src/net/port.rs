@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 
+use super::access_counters::LoginCounters;
 use crate::auth::{Access, Acl, Authenticator};
 use crate::broker::PortPolicy;
 use crate::config::{self, ListenerName, PortSettings, Protocol};
@@ -30,6 +31,8 @@ pub struct PortContext {
 pub struct PortTerms {
     /// Bounds of the port.
     pub limits: Arc<PortLimits>,
+    /// The means of everything that says who may do what.
+    pub access: Arc<Access>,
     /// Who says who a client is.
     pub authenticator: Arc<Authenticator>,
     /// Who is asked about topics that no rule decides.
@@ -40,10 +43,11 @@ pub struct PortTerms {
 
 impl PortTerms {
     /// The terms that the settings of a port ask for.
-    pub fn new(settings: &PortSettings, access: &Access) -> Self {
+    pub fn new(settings: &PortSettings, access: &Arc<Access>) -> Self {
         let limits = Arc::new(settings.limits.clone());
         let mount_point = settings.mount_point.as_ref();
         Self {
+            access: Arc::clone(access),
             authenticator: access.authenticator(&settings.authentication),
             acl: access.acl(&settings.authorization),
             policy: Arc::new(PortPolicy {
@@ -53,7 +57,7 @@ impl PortTerms {
                 authorization: match &settings.authorization {
                     config::Authorization::None => policy::Authorization::None,
                     config::Authorization::Named(named) => {
-                        policy::Authorization::Rules(Arc::clone(&named.rules))
+                        policy::Authorization::Rules(access.rules(&named.rules))
                     }
                 },
             }),
@@ -64,7 +68,7 @@ impl PortTerms {
 
 impl PortContext {
     /// A port that has served nobody yet.
-    pub fn new(settings: &PortSettings, access: &Access) -> Self {
+    pub fn new(settings: &PortSettings, access: &Arc<Access>) -> Self {
         Self {
             endpoint: settings.endpoint.to_string().into(),
             listener: settings.listener.clone(),
@@ -149,15 +153,18 @@ pub enum Refusal {
     AddressFull,
     /// `connection_rate_per_address_max` of the port.
     AddressRate,
+    /// The address is banned because logins from it failed too often.
+    AddressBanned,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::GatewayFull,
         Self::PortFull,
         Self::AddressFull,
         Self::AddressRate,
+        Self::AddressBanned,
     ];
 
     /// The word used in logs, metrics and status.
@@ -167,6 +174,7 @@ impl Refusal {
             Self::PortFull => "port_full",
             Self::AddressFull => "address_full",
             Self::AddressRate => "address_rate",
+            Self::AddressBanned => "address_banned",
         }
     }
 }
@@ -186,9 +194,15 @@ pub struct PortCounters {
     handshakes_failed: AtomicU64,
     handshakes_timed_out: AtomicU64,
     accept_errors: AtomicU64,
+    logins: LoginCounters,
 }
 
 impl PortCounters {
+    /// What became of logins.
+    pub fn logins(&self) -> &LoginCounters {
+        &self.logins
+    }
+
     /// Connections served now, those in their handshake included.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
@@ -245,12 +259,19 @@ impl PortCounters {
     }
 
     fn refused_cell(&self, reason: Refusal) -> &AtomicU64 {
-        let [gateway_full, port_full, address_full, address_rate] = &self.refused;
+        let [
+            gateway_full,
+            port_full,
+            address_full,
+            address_rate,
+            address_banned,
+        ] = &self.refused;
         match reason {
             Refusal::GatewayFull => gateway_full,
             Refusal::PortFull => port_full,
             Refusal::AddressFull => address_full,
             Refusal::AddressRate => address_rate,
+            Refusal::AddressBanned => address_banned,
         }
     }
 }

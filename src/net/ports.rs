@@ -11,12 +11,14 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::info;
 
+use super::access_counters::LoginOutcome;
 use super::admission::{Admission, Gate};
 use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
 use super::tls::{CertificateStore, CertificateSummary};
 use crate::auth::Access;
+use crate::broker::PortPolicy;
 use crate::config::{ListenerName, PortSettings, Protocol, Settings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
@@ -63,6 +65,8 @@ pub struct PortStatus {
     pub accepted: u64,
     /// Connections not taken because a bound was reached, by the bound.
     pub refused: [(Refusal, u64); Refusal::ALL.len()],
+    /// Logins by method and outcome.
+    pub logins: Vec<(&'static str, LoginOutcome, u64)>,
     /// Handshakes that failed.
     pub handshakes_failed: u64,
     /// Handshakes that took too long.
@@ -127,6 +131,15 @@ impl<S: Serve> Ports<S> {
     /// Every port in the order of the configuration.
     pub fn status(&self) -> Vec<PortStatus> {
         self.lock().iter().map(Port::status).collect()
+    }
+
+    /// What the core goes by on each port.
+    pub fn policies(&self) -> Vec<Arc<PortPolicy>> {
+        let ports = self.lock();
+        let policies = ports.iter().map(|port| &port.context);
+        policies
+            .map(|context| Arc::clone(&context.terms().policy))
+            .collect()
     }
 
     /// Connections served now, on all ports and those that are closing.
@@ -243,7 +256,7 @@ impl Port {
             && now.listener == settings.listener
     }
 
-    fn change(&self, settings: &PortSettings, access: &Access) {
+    fn change(&self, settings: &PortSettings, access: &Arc<Access>) {
         if **self.settings.borrow() == *settings {
             return;
         }
@@ -268,6 +281,7 @@ impl Port {
             connections: counters.connections(),
             accepted: counters.accepted(),
             refused: Refusal::ALL.map(|reason| (reason, counters.refused(reason))),
+            logins: counters.logins().counts(),
             handshakes_failed: counters.handshakes_failed(),
             handshakes_timed_out: counters.handshakes_timed_out(),
             accept_errors: counters.accept_errors(),

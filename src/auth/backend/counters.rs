@@ -29,6 +29,22 @@ pub struct BackendStatistics {
     pub latency_total: Duration,
 }
 
+impl BackendStatistics {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.errors += other.errors;
+        self.rested += other.rested;
+        self.cache_hits += other.cache_hits;
+        self.shared += other.shared;
+        for (sum, more) in self.latencies.iter_mut().zip(other.latencies) {
+            *sum += more;
+        }
+        self.latency_total += other.latency_total;
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     asked: AtomicU64,

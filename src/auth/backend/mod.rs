@@ -23,6 +23,8 @@ pub(super) mod testing;
 mod tls;
 mod until;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -65,6 +67,26 @@ pub struct BackendReport {
     pub is_resting: bool,
     /// What became of the questions.
     pub statistics: BackendStatistics,
+}
+
+impl BackendReport {
+    /// One report for each kind and server, in their order.
+    pub(super) fn add_up(reports: Vec<Self>) -> Vec<Self> {
+        let mut sums = BTreeMap::<_, Self>::new();
+        for report in reports {
+            match sums.entry((report.kind, report.server.clone())) {
+                Entry::Vacant(entry) => {
+                    entry.insert(report);
+                }
+                Entry::Occupied(mut entry) => {
+                    let sum = entry.get_mut();
+                    sum.is_resting |= report.is_resting;
+                    sum.statistics.add(&report.statistics);
+                }
+            }
+        }
+        sums.into_values().collect()
+    }
 }
 
 /// What a back end decides.
@@ -249,7 +271,7 @@ impl<T: Verdict> Backend<T> {
         }
         under_way.last += 1;
         let number = under_way.last;
-        let entry = Entry {
+        let entry = Registered {
             inner: Arc::clone(&self.0),
             key,
             number,
@@ -280,13 +302,13 @@ impl<T: Verdict> Backend<T> {
 }
 
 /// The entry of a question under way, removed when there is an answer or nobody waits for it any more.
-struct Entry<T: Verdict> {
+struct Registered<T: Verdict> {
     inner: Arc<Inner<T>>,
     key: Key,
     number: u64,
 }
 
-impl<T: Verdict> Drop for Entry<T> {
+impl<T: Verdict> Drop for Registered<T> {
     fn drop(&mut self) {
         let mut under_way = lock(&self.inner.under_way);
         // The key may have been taken by the same question, asked again meanwhile.

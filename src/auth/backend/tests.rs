@@ -243,3 +243,24 @@ async fn who_asked_first_may_go_away() {
     let free = backend.0.permits.available_permits();
     assert_eq!(free, 10, "nobody holds a place");
 }
+
+#[test]
+fn reports_about_one_server_are_added_up() {
+    let report = |server: &str, asked, is_resting| BackendReport {
+        kind: "acl",
+        server: server.into(),
+        is_resting,
+        statistics: BackendStatistics {
+            asked,
+            latencies: [asked; LATENCY_BOUNDS_MS.len() + 1],
+            ..BackendStatistics::default()
+        },
+    };
+    let reports = vec![
+        report("b", 1, false),
+        report("a", 2, false),
+        report("b", 3, true),
+    ];
+    let sums = BackendReport::add_up(reports);
+    assert_eq!(sums, [report("a", 2, false), report("b", 4, true)]);
+}

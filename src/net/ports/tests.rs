@@ -77,7 +77,7 @@ impl World {
                 Echo,
                 Handle::current(),
                 PassedSockets::default(),
-                Arc::new(crate::auth::Access::for_tests()),
+                crate::auth::Access::for_tests(),
             ),
             settings: Settings::default(),
         }

@@ -8,6 +8,7 @@ pub(crate) mod hex;
 pub(crate) mod packet;
 pub(crate) mod properties;
 pub(crate) mod reader;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 
 pub(crate) use bystander::Bystander;

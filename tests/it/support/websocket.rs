@@ -1,7 +1,6 @@
 //! A WebSocket client of a few lines, so that a test decides what is in which frame.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use super::client::Transport;
@@ -14,7 +13,7 @@ pub(crate) const PONG: u8 = 0xA;
 
 /// A connection that was upgraded. As a [`Transport`] it writes one binary frame for each write.
 pub(crate) struct WebSocket {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     /// Bytes of the stream that are not yet a whole frame.
     raw: Vec<u8>,
     /// Payload of data frames, not yet read.
@@ -24,10 +23,8 @@ pub(crate) struct WebSocket {
 }
 
 /// Status line and headers of the answer to an upgrade request, in small letters.
-pub(crate) fn request(stream: &mut TcpStream, path: &str, headers: &str) -> String {
-    stream
-        .set_read_timeout(Some(super::client::DEADLINE))
-        .expect("set a timeout");
+pub(crate) fn request(stream: &mut dyn Transport, path: &str, headers: &str) -> String {
+    stream.read_timeout(super::client::DEADLINE);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
@@ -46,7 +43,7 @@ pub(crate) fn request(stream: &mut TcpStream, path: &str, headers: &str) -> Stri
 impl WebSocket {
     /// Upgrades with the subprotocol `mqtt`.
     #[track_caller]
-    pub(crate) fn upgrade(mut stream: TcpStream) -> Self {
+    pub(crate) fn upgrade(mut stream: impl Transport + 'static) -> Self {
         let answer = request(&mut stream, "/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n");
         assert!(answer.starts_with("http/1.1 101"), "{answer}");
         assert!(
@@ -58,7 +55,7 @@ impl WebSocket {
             "{answer}"
         );
         Self {
-            stream,
+            stream: Box::new(stream),
             raw: Vec::new(),
             data: Vec::new(),
             control: Vec::new(),
@@ -175,7 +172,7 @@ impl Write for WebSocket {
 
 impl Transport for WebSocket {
     fn read_timeout(&mut self, timeout: Duration) {
-        Transport::read_timeout(&mut self.stream, timeout);
+        self.stream.read_timeout(timeout);
     }
 
     fn shut(&mut self) {
