@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Acl, Audit, Authenticator, Guard, Users};
+use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
 use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
@@ -161,5 +161,20 @@ impl Access {
         let made = Arc::new(Acl::new(settings));
         known.push((settings.clone(), Arc::clone(&made)));
         Some(made)
+    }
+
+    /// What the back ends of all ports have been asked, those that ask the same server for the same added up.
+    #[must_use]
+    pub fn back_ends(&self) -> Vec<BackendReport> {
+        let known = self
+            .authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut reports: Vec<_> = known.iter().flat_map(|(_, it)| it.back_ends()).collect();
+        drop(known);
+        let known = self.acls.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.extend(known.iter().map(|(_, known)| known.report()));
+        drop(known);
+        BackendReport::add_up(reports)
     }
 }

@@ -8,6 +8,7 @@
 mod access;
 mod admin;
 mod audit;
+mod backends;
 mod check;
 mod cli;
 mod clients;
