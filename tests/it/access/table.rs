@@ -234,10 +234,7 @@ impl Site {
             Kind::Tcp => TestClient::new(plain(), version),
             Kind::Web => TestClient::new(WebSocket::upgrade(plain()), version),
             Kind::Tls => TestClient::new(secure()?, version),
-            Kind::SecureWeb if credential == Credential::ForeignCertificate => {
-                TestClient::new(secure()?, version)
-            }
-            Kind::SecureWeb => TestClient::new(WebSocket::upgrade(secure()?), version),
+            Kind::SecureWeb => TestClient::new(WebSocket::upgrade_or_end(secure()?)?, version),
         })
     }
 
@@ -452,6 +449,10 @@ fn every_port_goes_by_its_own_rules() {
                 } else if qos == 2 {
                     client.send(crate::support::packet::ack(0x62, 7));
                     client.pubcomp();
+                }
+                if retain && allowed {
+                    // Nothing is left for the subscriptions of the next client.
+                    client.publish(&Publish::new(topic, "").qos(1, 8).retain());
                 }
             }
         }
