@@ -23,3 +23,4 @@ mod setup;
 mod store;
 mod support;
 mod systemd;
+mod users;
