@@ -284,7 +284,7 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// a twentieth of its time.
 pub(crate) const PAUSE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rules of all `[authorization.NAME]` together: twice what the largest known plant has, and about 20 MiB in memory.
+/// Rules of all `[authorization.NAME]` together: two for each connection, at about 1 KiB each.
 pub(crate) const AUTHORIZATION_RULES_MAX: usize = 20_000;
 
 /// Topics of a connection whose publishing rights are remembered: a device publishes to a few.

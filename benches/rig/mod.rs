@@ -55,6 +55,7 @@ impl Rig {
             connect: &connect,
             assigned_client_id: client_id,
             principal: Arc::default(),
+            will_answer: None,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),

@@ -113,6 +113,7 @@ impl World {
             connect: &connect,
             assigned_client_id: &format!("auto{index}"),
             principal: Arc::clone(&self.principal),
+            will_answer: None,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),

@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::address::SocketPath;
 use super::audit::UnbanInput;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
-use super::{AuditQuery, AuditRow, BanReport, ClientReport, ReloadReport, Status};
+use super::{
+    AuditQuery, AuditRow, BanReport, ClientReport, ExplainInput, ExplainReport, ReloadReport,
+    Status,
+};
 use crate::auth::users::{UserReply, UserRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
@@ -95,6 +98,12 @@ impl ControlClient {
     /// Loads the configuration again and waits for what came of it.
     pub fn reload(&mut self) -> Result<ReloadReport, ClientFault> {
         self.ask("reload", Value::Null)
+    }
+
+    /// Why a client may do something, or may not.
+    pub fn explain(&mut self, input: &ExplainInput) -> Result<Vec<ExplainReport>, ClientFault> {
+        let input = serde_json::to_value(input).map_err(ClientFault::Foreign)?;
+        self.ask("authz_explain", input)
     }
 
     /// Does something with the local users.

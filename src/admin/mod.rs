@@ -7,6 +7,7 @@ mod audit;
 pub mod client;
 mod commands;
 pub mod control;
+mod explain;
 pub mod http;
 pub mod metrics;
 mod protocol;
@@ -16,6 +17,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
+pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;
 
@@ -29,6 +31,10 @@ pub trait Source: Send + Sync + 'static {
 
     /// Every client that has a session and whose client identifier begins with `prefix`, in order.
     fn clients(&self, prefix: &str) -> Vec<ClientReport>;
+
+    /// Why the clients with an identifier may do something, or may not: one on each mount point. None is there whose rights
+    /// are not known before it connects again. On a question that makes no sense, what is wrong with it.
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String>;
 
     /// Whether the gateway is up, and what it waits for.
     fn readiness(&self) -> ReadinessReport;

@@ -34,7 +34,7 @@ pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use users::Users;
-pub use x509::ClientTrust;
+pub use x509::{ClientTrust, RevocationListSummary, TrustSummary, UnfitCertificate, UnfitReason};
 
 /// What a client says about itself.
 #[derive(Clone, Copy, Default)]

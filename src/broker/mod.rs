@@ -102,6 +102,7 @@ pub use connect::{Refusal, RefusalCause};
 pub use connection::{Admission, EndedBy, PortPolicy};
 pub use denial::{Denial, DeniedAction};
 pub use effect::{Effect, Next};
+pub use listing::Explained;
 pub use message::Message;
 pub use outbox::Outbox;
 pub use pending::StoreCondition;

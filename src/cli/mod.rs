@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
 mod audit;
+mod authz;
 mod backup;
 mod check;
 mod clients;
@@ -41,6 +42,7 @@ Examples:
   fieldgate user add press-1                  Make a user, whose password is asked for
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -77,6 +79,7 @@ enum Command {
     Config(config::Args),
     Status(status::Args),
     Clients(clients::Args),
+    Authz(authz::Args),
     Reload(reload::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
@@ -100,6 +103,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),

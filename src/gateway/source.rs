@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
-    StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
+    ReloadReport, Source, Status, StoreReport,
 };
 use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
@@ -75,6 +75,10 @@ impl Source for Gateway {
 
     fn clients(&self, prefix: &str) -> Vec<ClientReport> {
         self.serving.clients(prefix)
+    }
+
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        self.serving.explain(input)
     }
 
     fn readiness(&self) -> ReadinessReport {

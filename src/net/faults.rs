@@ -140,10 +140,10 @@ mod tests {
         for last in 0..2000 {
             faults.note(Violation::PacketTooLarge, address(last), now);
         }
-        assert!(faults.lock().addresses.len() <= ADDRESSES_MAX + 1);
+        assert!(faults.lock().addresses.0.len() <= ADDRESSES_MAX + 1);
         assert_eq!(faults.counts(), [(Violation::PacketTooLarge, 2000)]);
         let later = now + WINDOW;
         faults.note(Violation::PacketTooLarge, address(5000), later);
-        assert_eq!(faults.lock().addresses.len(), 1);
+        assert_eq!(faults.lock().addresses.0.len(), 1);
     }
 }

@@ -34,6 +34,8 @@ mod principal;
 mod rights;
 mod rule;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod authorization;
 mod backlog;
 mod delivery;
 mod disk;

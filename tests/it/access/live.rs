@@ -97,7 +97,7 @@ fn attribute_that_is_taken_away_takes_the_subscription_and_leaves_the_connection
         assert_eq!(client.subscribe("floor/1/#", 1), 1);
         assert_eq!(client.subscribe("open/#", 1), 1);
     }
-    user(&gateway, &["attr", "anna", "floor="]);
+    user(&gateway, &["set", "anna", "--no-attr", "floor"]);
     gateway.await_status(|_| gateway.log().contains("floor/1/#").then_some(()));
     bert.publish(&Publish::new("open/x", "both").qos(1, 1));
     assert_eq!(anna.take().payload_text(), "both");
