@@ -1,7 +1,5 @@
 //! `[authentication.NAME.http]`
 
-use std::net::TcpStream;
-
 use serde_json::json;
 
 use super::*;

@@ -8,8 +8,10 @@ mod service_account_token;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -170,6 +172,9 @@ authorization = "none"
 [admin]
 http = "127.0.0.1:0"
 
+[protection]
+never_banned = ["127.0.0.0/8"]
+
 {more}
 "#
     )
@@ -178,7 +183,25 @@ http = "127.0.0.1:0"
 /// What a client is answered: the code of CONNACK. A client that is accepted goes again.
 #[track_caller]
 fn code(gateway: &TestGateway, connect: &Connect, version: Version) -> u8 {
-    gateway.open(version).connect(connect).code
+    TestClient::new(from_elsewhere(gateway), version)
+        .connect(connect)
+        .code
+}
+
+/// A connection from an address of its own, because answers to those who have failed before are held back.
+#[track_caller]
+fn from_elsewhere(gateway: &TestGateway) -> TcpStream {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let own = SocketAddr::from(([127, 0, 1, number], 0));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&own.into()).expect("an address of its own");
+    let address = gateway.address();
+    socket
+        .connect(&address.into())
+        .expect("connect to the broker");
+    socket.into()
 }
 
 /// An AUTH packet of a client.
