@@ -13,7 +13,8 @@ use fieldgate::mqtt::{
 /// A broker and the settings that all its clients share.
 pub(crate) struct Rig {
     broker: Broker,
-    port: Arc<PortPolicy>,
+    /// The settings of the port, for those who connect from here on.
+    pub(crate) port: Arc<PortPolicy>,
     version: ProtocolVersion,
     now: Timestamp,
 }

@@ -111,3 +111,83 @@ impl Waiting {
         (asked, answering)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::policy::TopicAccess;
+
+    fn question(topic: &str) -> Question {
+        Question {
+            access: TopicAccess::Read,
+            topic: topic.into(),
+        }
+    }
+
+    fn ask(asking: &mut Asking, topic: &str, is_for_packet: bool) -> oneshot::Sender<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        let asked = Asked {
+            question: question(topic),
+            is_for_packet,
+        };
+        let answering: Answering = Box::pin(async { receiver.await.unwrap() });
+        asking.under_way.push((asked, answering));
+        sender
+    }
+
+    #[test]
+    fn a_packet_waits_for_all_of_its_answers_and_messages_for_none_but_theirs() {
+        let yes = Answer {
+            allowed: true,
+            good_for: Duration::from_secs(9),
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut asking = Asking::default();
+        let one = ask(&mut asking, "one", true);
+        let two = ask(&mut asking, "two", true);
+        let message = ask(&mut asking, "message", false);
+        assert!(asking.poll(&mut cx).is_empty());
+        two.send(yes).unwrap();
+        message.send(Answer::UNKNOWN).unwrap();
+        let come = asking.poll(&mut cx);
+        assert_eq!(come, [(question("message"), Answer::UNKNOWN)]);
+        assert!(asking.awaits_answers());
+        one.send(yes).unwrap();
+        assert!(asking.poll(&mut cx).is_empty());
+        assert!(!asking.awaits_answers());
+        let answers = asking.take_answers();
+        assert_eq!(answers, [(question("two"), yes), (question("one"), yes)]);
+    }
+
+    #[test]
+    fn only_so_many_questions_are_with_the_back_end() {
+        let mut asking = Asking::default();
+        let senders: Vec<_> = (0..UNDER_WAY_MAX)
+            .map(|number| ask(&mut asking, &number.to_string(), false))
+            .collect();
+        asking.waiting.push_back(Waiting {
+            acl: None,
+            principal: Arc::default(),
+            client_id: "c".into(),
+            asked: Asked {
+                question: question("later"),
+                is_for_packet: true,
+            },
+        });
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(asking.poll(&mut cx).is_empty());
+        assert!(asking.awaits_answers());
+        for sender in senders {
+            sender.send(Answer::UNKNOWN).unwrap();
+        }
+        assert_eq!(asking.poll(&mut cx).len(), UNDER_WAY_MAX);
+        assert!(
+            !asking.awaits_answers(),
+            "nobody is there to ask, and says so at once"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::power::stored_world;
 use super::world::{Opening, Received, World, packet_id, world};
-use crate::broker::{ConnectionId, DeniedAction, Next, RefusalCause};
+use crate::broker::{Asked, ConnectionId, DeniedAction, Next, RefusalCause};
 use crate::mqtt::{AckKind, QoS, ReasonCode, Violation, Will};
 use crate::policy::testing::{principal, rule_set};
 use crate::policy::{DeniedPublish, RuleSet, TopicAccess, WideSubscription};
@@ -712,17 +712,14 @@ fn an_answer_lets_go_what_waits_for_it_and_nothing_behind() {
         publisher,
         &[("t/a", "1", 0), ("t/b", "2", 1), ("t/a", "3", 0)],
     );
-    let questions = std::mem::take(&mut world.questions);
-    let now = world.now;
     let answer = |world: &mut World, topic: &str| {
-        let (id, asked) = questions
-            .iter()
-            .find(|(_, asked)| &*asked.question.topic == topic)
-            .unwrap();
-        let good_for = Duration::from_secs(60);
+        let asked = |(_, asked): &(_, Asked)| &*asked.question.topic == topic;
+        let at = world.questions.iter().position(asked).unwrap();
+        let (id, asked) = world.questions.remove(at);
+        let (good_for, now) = (Duration::from_secs(60), world.now);
         world
             .broker
-            .handle_acl_answer(*id, &asked.question, true, good_for, now);
+            .handle_acl_answer(id, &asked.question, true, good_for, now);
         world.run();
         world.payloads(reader)
     };

@@ -6,6 +6,7 @@
 )]
 
 mod authorization;
+mod authorized;
 mod backlog;
 mod delivery;
 mod disk;

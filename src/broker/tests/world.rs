@@ -219,6 +219,11 @@ impl World {
         self.questions.extend(questions.map(|asked| (id, asked)));
     }
 
+    /// Whether a packet of a client waits for answers.
+    pub(super) fn is_asking(&self, id: ConnectionId) -> bool {
+        self.asking.contains_key(&id)
+    }
+
     /// The back end answers everything that it has been asked so far.
     pub(super) fn answer(&mut self, good_for: u64, allows: impl Fn(&Question) -> bool) {
         let good_for = Duration::from_secs(good_for);
@@ -363,6 +368,8 @@ impl World {
     /// All network connections are gone, with the process that had them.
     pub(super) fn forget_links(&mut self) {
         self.links.clear();
+        self.questions.clear();
+        self.asking.clear();
         self.stuck.clear();
         self.paused.clear();
     }
@@ -400,6 +407,19 @@ impl World {
         };
         self.received(id)
             .into_iter()
+            .filter_map(publishes)
+            .collect()
+    }
+
+    /// The messages that a client has received and that nobody has looked at.
+    pub(super) fn peek_messages(&self, id: ConnectionId) -> Vec<Message> {
+        let publishes = |received: &Received| match received {
+            Received::Publish(message) => Some(message.clone()),
+            _ => None,
+        };
+        self.links[&id]
+            .received
+            .iter()
             .filter_map(publishes)
             .collect()
     }
