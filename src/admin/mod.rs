@@ -2,6 +2,7 @@
 //!
 //! Both show what a [`Source`] knows; the composition root is the only one.
 
+mod access_report;
 mod address;
 mod audit;
 pub mod client;
@@ -16,6 +17,7 @@ mod report;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use access_report::{AccessReport, BackEndReport, TrustReport};
 pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
 pub use protocol::{CommandFault, FaultKind};

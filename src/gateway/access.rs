@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::Gateway;
-use crate::auth::{Audit, AuditEvent, AuditKind};
+use crate::admin::{AccessReport, BackEndReport};
+use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport};
 use crate::broker::{ConnectionId, Review};
+use crate::clock;
 use crate::config::Settings;
 use crate::net::{Hub, Identity, Reviewed};
 
@@ -45,6 +47,56 @@ impl Gateway {
             warn!(%error, "the clients could not be looked at again");
         }
     }
+}
+
+impl Gateway {
+    /// What there is to say about who may connect, and who tries.
+    pub(super) fn access_report(&self) -> AccessReport {
+        let access = self.serving.access();
+        let guard = access.guard().statistics(clock::now());
+        let audit = access.audit().statistics();
+        AccessReport {
+            users: count(access.users().len()),
+            login_failures: guard.failures,
+            refusals_delayed: guard.delayed,
+            addresses_banned: count(guard.banned_addresses),
+            usernames_banned: count(guard.banned_usernames),
+            address_bans: guard.address_bans,
+            username_bans: guard.username_bans,
+            audit_events: audit.events,
+            audit_events_lost: audit.dropped,
+            back_ends: access
+                .back_ends()
+                .into_iter()
+                .map(back_end_report)
+                .collect(),
+            trust: Vec::new(),
+        }
+    }
+}
+
+fn back_end_report(report: BackendReport) -> BackEndReport {
+    let BackendReport {
+        kind,
+        server,
+        is_resting,
+        statistics,
+    } = report;
+    BackEndReport {
+        kind: kind.to_owned(),
+        server: server.into(),
+        is_resting,
+        asked: statistics.asked,
+        allowed: statistics.allowed,
+        denied: statistics.denied,
+        errors: statistics.errors + statistics.rested,
+        cache_hits: statistics.cache_hits + statistics.shared,
+        latency_seconds: statistics.latency_total.as_secs_f64(),
+    }
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn review_all(hub: &Hub, audit: &Audit) {

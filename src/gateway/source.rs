@@ -44,7 +44,9 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let access = self.access_report();
         let alarms = alarms(&Facts {
+            access: &access,
             ports: &ports,
             admin: &admin,
             refused: refused.as_ref(),
@@ -67,6 +69,7 @@ impl Source for Gateway {
             admin,
             ports,
             broker,
+            access,
             store,
             rates,
             process,
