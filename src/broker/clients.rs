@@ -99,12 +99,12 @@ impl Clients {
             }
             return self.enqueue(target, publication, group);
         };
-        let clearance = self
-            .connections
-            .get(id)
-            .and_then(|connection| connection.clearance.as_ref());
-        if clearance.is_some_and(|clearance| target.is_narrowed || clearance.is_holding()) {
-            return self.deliver_cleared(target, publication, group, id);
+        if session.rights.is_some() {
+            let connection = self.connections.get(id);
+            let clearance = connection.and_then(|connection| connection.clearance.as_ref());
+            if clearance.is_some_and(|clearance| target.is_narrowed || clearance.is_holding()) {
+                return self.deliver_cleared(target, publication, group, id);
+            }
         }
         self.deliver_online(target, publication, group, id)
     }

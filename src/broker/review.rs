@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::clearance::Clearance;
 use super::connection::PortPolicy;
 use super::denial::DeniedAction;
 use super::persist::{Change, SubscriptionRecord};
@@ -63,34 +62,22 @@ impl Broker {
         if places.start >= self.clients.sessions.slots() {
             return None;
         }
-        let is_concerned = |port: &PortPolicy| {
-            *port.endpoint == *endpoint && port.authorization != policy.authorization
-        };
         let sessions = self.clients.sessions.iter_in(places);
-        let concerned: Vec<SessionId> = sessions
-            .filter(|(_, session)| is_concerned(&session.port))
-            .map(|(id, _)| id)
-            .collect();
+        let of_port = sessions.filter(|(_, session)| *session.port.endpoint == *endpoint);
+        let mut concerned: Vec<(SessionId, Arc<PortPolicy>)> = Vec::new();
+        // Clients that came together share their policy. Rules are long, and are compared once.
+        let mut known: Option<(&Arc<PortPolicy>, Option<Arc<PortPolicy>>)> = None;
+        for (id, session) in of_port {
+            let port = &session.port;
+            let same = known.take().filter(|(old, _)| Arc::ptr_eq(old, port));
+            let (_, new) = known.insert(same.unwrap_or_else(|| (port, changed(port, policy))));
+            concerned.extend(new.as_ref().map(|new| (id, Arc::clone(new))));
+        }
         let mut review = Review::default();
-        let mut last: Option<(Arc<PortPolicy>, Arc<PortPolicy>)> = None;
-        for id in concerned {
-            let Some(session) = self.clients.sessions.get(id) else {
-                continue;
-            };
-            // Clients that came together share their policy, and share the new one.
-            let known = last
-                .take()
-                .filter(|(old, _)| Arc::ptr_eq(old, &session.port));
-            let (old, port) = known.unwrap_or_else(|| {
-                let port = PortPolicy {
-                    authorization: policy.authorization.clone(),
-                    ..PortPolicy::clone(&session.port)
-                };
-                (Arc::clone(&session.port), Arc::new(port))
-            });
-            let principal = session.principal.clone();
-            self.review(id, Arc::clone(&port), principal, &mut review, now);
-            last = Some((old, port));
+        for (id, port) in concerned {
+            let session = self.clients.sessions.get(id);
+            let principal = session.and_then(|session| session.principal.clone());
+            self.review(id, port, principal, &mut review, now);
         }
         Some(review)
     }
@@ -110,13 +97,9 @@ impl Broker {
         let Some(entry) = self.clients.sessions.get(session) else {
             return review;
         };
-        if entry.port.authorization != policy.authorization {
-            let port = PortPolicy {
-                authorization: policy.authorization.clone(),
-                ..PortPolicy::clone(&entry.port)
-            };
+        if let Some(port) = changed(&entry.port, policy) {
             let principal = entry.principal.clone();
-            self.review(session, Arc::new(port), principal, &mut review, now);
+            self.review(session, port, principal, &mut review, now);
         }
         review
     }
@@ -207,7 +190,8 @@ impl Broker {
             connection.port = port;
             match &mut connection.clearance {
                 Some(clearance) => clearance.forget(),
-                None => connection.clearance = Some(Box::new(Clearance::default())),
+                None if may_connect.is_some() => connection.clearance = Some(Box::default()),
+                None => {}
             }
         }
         if self.review_will(session_id) {
@@ -343,4 +327,21 @@ impl Broker {
             self.clients.pending.add(change, &mut self.clients.effects);
         }
     }
+}
+
+/// What a client that came by `old` is served on when its port has `new` rules; none if they are the same.
+fn changed(old: &PortPolicy, new: &Arc<PortPolicy>) -> Option<Arc<PortPolicy>> {
+    if old.authorization == new.authorization {
+        return None;
+    }
+    let port = PortPolicy {
+        authorization: new.authorization.clone(),
+        ..PortPolicy::clone(old)
+    };
+    let is_whole = port.limits == new.limits && port.mount_point == new.mount_point;
+    Some(if is_whole {
+        Arc::clone(new)
+    } else {
+        Arc::new(port)
+    })
 }

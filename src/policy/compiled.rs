@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client_ids::ClientIds;
 use super::filters::{Filters, FiltersBuilder, Grants};
-use super::principal::Who;
+use super::principal::{Attributes, Who};
 use super::rule::{Effect, Principals, Rule, RuleSet};
 
 /// Rules with an index: a connection costs a few look-ups, a decision a walk along the levels of its topic, however many
@@ -37,13 +37,13 @@ pub(super) struct Class {
 /// Sets of attributes that rules name, found by their rarest attribute.
 #[derive(Debug, Default)]
 struct AttributeSets {
-    sets: Vec<(BTreeMap<Box<str>, Box<str>>, usize)>,
+    sets: Vec<(Attributes, usize)>,
     by_pair: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<usize>>>,
 }
 
 impl PartialEq for CompiledRules {
     fn eq(&self, other: &Self) -> bool {
-        self.set == other.set
+        Arc::ptr_eq(&self.set, &other.set) || self.set == other.set
     }
 }
 
@@ -120,7 +120,7 @@ impl CompiledRules {
 }
 
 impl AttributeSets {
-    fn new(sets: Vec<(BTreeMap<Box<str>, Box<str>>, usize)>) -> Self {
+    fn new(sets: Vec<(Attributes, usize)>) -> Self {
         let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for (name, value) in sets.iter().flat_map(|(set, _)| set) {
             *counts.entry((name, value)).or_default() += 1;
@@ -138,7 +138,7 @@ impl AttributeSets {
         Self { sets, by_pair }
     }
 
-    fn collect(&self, attributes: &BTreeMap<Box<str>, Box<str>>, classes: &mut Vec<usize>) {
+    fn collect(&self, attributes: &Attributes, classes: &mut Vec<usize>) {
         for (name, value) in attributes {
             let values = self.by_pair.get(name);
             let found = values.and_then(|values| values.get(value));
@@ -147,9 +147,8 @@ impl AttributeSets {
                 .flatten()
                 .filter_map(|at| self.sets.get(*at))
             {
-                let has =
-                    |(name, value): (&Box<str>, &Box<str>)| attributes.get(name) == Some(value);
-                if set.iter().all(has) {
+                let mut pairs = set.iter();
+                if pairs.all(|(name, value)| attributes.get(name) == Some(value)) {
                     classes.push(*class);
                 }
             }
@@ -163,7 +162,7 @@ struct Named<'a> {
     everyone: Vec<u32>,
     usernames: BTreeMap<&'a str, Vec<u32>>,
     client_ids: BTreeMap<&'a str, Vec<u32>>,
-    attributes: BTreeMap<&'a BTreeMap<Box<str>, Box<str>>, Vec<u32>>,
+    attributes: BTreeMap<&'a Attributes, Vec<u32>>,
 }
 
 impl<'a> Named<'a> {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::pattern::Token;
 
+/// What is known of a principal besides its name.
+pub(super) type Attributes = BTreeMap<Box<str>, Box<str>>;
+
 /// Who was authenticated on a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
