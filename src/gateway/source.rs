@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
-    StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
+    ReloadReport, Source, Status, StoreReport,
 };
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::clock;
 use crate::store::StoreError;
@@ -76,6 +77,10 @@ impl Source for Gateway {
         self.serving.clients(prefix)
     }
 
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        self.serving.explain(input)
+    }
+
     fn readiness(&self) -> ReadinessReport {
         let mut awaiting: Vec<String> = self
             .readiness
@@ -97,6 +102,10 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
     }
 
     async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
