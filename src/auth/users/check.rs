@@ -200,9 +200,7 @@ impl Users {
         secret: &Secret,
         turn: OwnedSemaphorePermit,
     ) {
-        if entry.record().enabled {
-            entry.prove(&self.key, secret.expose());
-        }
+        entry.prove(&self.key, secret.expose());
         if hash.is_own() {
             return;
         }
