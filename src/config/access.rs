@@ -333,7 +333,7 @@ pub enum HttpMethod {
     /// POST
     #[default]
     Post,
-    /// GET, the question in the query.
+    /// GET, with JSON in the body as the plug-in sends it, and a form in the query.
     Get,
     /// PUT
     Put,
