@@ -91,6 +91,7 @@ impl Gateway {
         let mut report = self.configuration().replace(main, loaded);
         process::raise_descriptors(settings.limits.connections_max);
         self.serving.apply(&settings).await;
+        self.review_settings(&settings).await;
         self.storing.set(&settings.store);
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http

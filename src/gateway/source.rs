@@ -1,16 +1,19 @@
 //! What the gateway tells about itself.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
-    StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
+    ReloadReport, Source, Status, StoreReport,
 };
+use crate::auth::Access;
+use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::clock;
+use crate::store::StoreError;
 
 impl Source for Gateway {
     fn status(&self) -> Status {
@@ -74,6 +77,10 @@ impl Source for Gateway {
         self.serving.clients(prefix)
     }
 
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        self.serving.explain(input)
+    }
+
     fn readiness(&self) -> ReadinessReport {
         let mut awaiting: Vec<String> = self
             .readiness
@@ -95,6 +102,19 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
+    }
+
+    async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
+        let users = Arc::clone(self.serving.access().users());
+        let applied = tokio::task::spawn_blocking(move || users.apply(&request, &actor));
+        applied.await.unwrap_or_else(|_| {
+            let path = self.options.state_dir.clone();
+            Err(StoreError::Closed { path }.into())
+        })
     }
 
     async fn reload(&self) -> ReloadReport {

@@ -1,6 +1,5 @@
 //! The first part of a link: the CONNECT packet, who the client is, and the answer.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use super::identity::Identity;
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
-use crate::auth::Acceptance;
-use crate::broker::{Admission, ConnectionId, Refusal};
+use crate::auth::{Acceptance, AuditEvent, AuditKind, Ban};
+use crate::broker::{Admission, ConnectionId, Refusal, RefusalCause};
 use crate::clock;
 use crate::config::ClientIdBinding;
 use crate::limits::CONNECT_BYTES_MAX;
@@ -26,6 +25,7 @@ use crate::mqtt::{
     self, ConnAck, ConnAckProperties, Connect, DecodeOptions, ProtocolVersion, ReasonCode, Role,
     Violation,
 };
+use crate::policy::{Decision, Question, TopicAccess};
 
 /// Time for the last words to a client that is not served.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,6 +87,7 @@ impl Admitting<'_> {
             max_packet_size: limits.max_packet_size,
             sender: Role::Client,
         };
+        let reviews = self.terms.access.reviews();
         let acceptance = match self
             .log_in(stream, &mut left_over, &connect, &options)
             .await
@@ -98,25 +99,28 @@ impl Admitting<'_> {
                 return None;
             }
         };
-        match self.connect_to_core(&connect, &acceptance, stream) {
-            Ok(id) => Some(Admitted {
-                id,
-                options,
-                packet_timeout: limits.packet_timeout,
-                send_timeout: limits.send_timeout,
-                left_over,
-                reauthentication: Reauthentication::new(
-                    &self.terms.authenticator,
-                    &connect,
-                    &acceptance.principal,
-                    self.peer,
-                ),
-            }),
+        match self.connect_to_core(&connect, &acceptance, stream).await {
+            Ok(id) => {
+                self.catch_up(id, &acceptance, reviews);
+                Some(Admitted {
+                    id,
+                    options,
+                    packet_timeout: limits.packet_timeout,
+                    send_timeout: limits.send_timeout,
+                    left_over,
+                    reauthentication: Reauthentication::new(
+                        &self.terms.authenticator,
+                        &connect,
+                        &acceptance.principal,
+                        self.peer,
+                    ),
+                })
+            }
             Err(refusal) => {
                 let answer = Some((connect.version, refusal.reason));
                 let wanted = connect.properties.request_problem_information;
                 refuse(stream, answer, wanted.then_some(refusal.sentence)).await;
-                self.log_refusal(&connect, &refusal);
+                self.log_refusal(&connect, &acceptance, &refusal);
                 None
             }
         }
@@ -156,11 +160,15 @@ impl Admitting<'_> {
             }
         });
         self.count(&result);
-        if let Err(denial) = &result {
-            self.log_denial(connect, denial);
-            if denial.is_failed_login() {
-                let failed = guard.note_failure(address, connect.username, clock::now());
-                sleep(failed.delay).await;
+        match &result {
+            Ok(acceptance) => self.note_accepted(connect, acceptance),
+            Err(denial) => {
+                self.note_denial(connect, denial);
+                if denial.is_failed_login() {
+                    let failed = guard.note_failure(address, connect.username, clock::now());
+                    self.note_bans(connect, &failed.bans);
+                    sleep(failed.delay).await;
+                }
             }
         }
         result
@@ -177,7 +185,7 @@ impl Admitting<'_> {
         self.port.counters().logins().note(method, outcome);
     }
 
-    fn connect_to_core(
+    async fn connect_to_core(
         &self,
         connect: &Connect<'_>,
         acceptance: &Acceptance,
@@ -187,18 +195,58 @@ impl Admitting<'_> {
             "" => self.assigned_client_id(&acceptance.principal.username),
             _ => String::new(),
         };
-        let id = self.hub.connect(&Admission {
+        let client_id = match connect.client_id {
+            "" => &assigned,
+            client_id => client_id,
+        };
+        let will_answer = self.ask_about_will(connect, acceptance, client_id).await;
+        self.hub.connect(&Admission {
             connect,
             assigned_client_id: &assigned,
             principal: Arc::clone(&acceptance.principal),
+            will_answer,
             expires_at: self.hub.timestamp(acceptance.expires_at),
             authentication_data: acceptance.data.as_deref(),
             port: Arc::clone(&self.terms.policy),
             peer: &self.peer.to_string(),
             transport: stream.transport().as_str(),
-        })?;
-        self.hub.identify(id, Identity::new(self.port, acceptance));
-        Ok(id)
+        })
+    }
+
+    /// What the back end of the port says about the topic of a will, where no rule decides.
+    async fn ask_about_will(
+        &self,
+        connect: &Connect<'_>,
+        acceptance: &Acceptance,
+        client_id: &str,
+    ) -> Option<bool> {
+        let (will, acl) = (connect.will.as_ref()?, self.terms.acl.as_ref()?);
+        let principal = &acceptance.principal;
+        let authorization = &self.terms.policy.authorization;
+        let rights = authorization.rights(principal, client_id)?;
+        let verdict = rights.publish(will.topic, will.qos, will.retain);
+        if verdict.decision != Decision::Ask {
+            return None;
+        }
+        let question = Question {
+            access: TopicAccess::Write,
+            topic: will.topic.into(),
+        };
+        Some(acl.ask(principal, client_id, &question).await.allowed)
+    }
+
+    /// Catches up with what has changed since the client began to log in: it was not there to be looked at.
+    fn catch_up(&self, id: ConnectionId, acceptance: &Acceptance, reviews: u64) {
+        let identity = Identity::new(self.port, acceptance);
+        self.hub.identify(id, identity.clone());
+        let newest = self.port.terms().policy.clone();
+        if !Arc::ptr_eq(&newest, &self.terms.policy) {
+            self.hub
+                .with(|broker, now| broker.handle_policy_outdated(id, &newest, now));
+        }
+        if self.terms.access.reviews() != reviews {
+            self.hub.review(id, identity);
+        }
     }
 
     /// The identifier of a client that sent none.
@@ -281,42 +329,85 @@ impl Admitting<'_> {
         );
     }
 
-    fn log_refusal(&self, connect: &Connect<'_>, refusal: &Refusal) {
+    fn log_refusal(&self, connect: &Connect<'_>, acceptance: &Acceptance, refusal: &Refusal) {
         if let Some(violation) = refusal.violation {
             return self.log_violation(violation);
         }
-        info!(
-            port = self.port.endpoint(),
-            peer = %self.peer,
-            client_id = connect.client_id,
-            reason = %refusal.reason,
-            "Client refused: {}",
-            refusal.sentence
-        );
+        match refusal.cause {
+            // Written down with the rule that says so.
+            RefusalCause::NotAllowed => {}
+            RefusalCause::SessionOfAnother => {
+                let username = &acceptance.principal.username;
+                let event = self.event(AuditKind::TakeoverRefused, username, connect);
+                self.terms.access.audit().note(event.actor(username));
+            }
+            RefusalCause::Violation | RefusalCause::NoRoom => info!(
+                port = self.port.endpoint(),
+                peer = %self.peer,
+                client_id = connect.client_id,
+                reason = %refusal.reason,
+                "Client refused: {}",
+                refusal.sentence
+            ),
+        }
     }
 
-    fn log_denial(&self, connect: &Connect<'_>, denial: &Denial) {
-        let banned: Cow<'static, str>;
-        let (reason, method, sentence) = match denial {
+    fn note_accepted(&self, connect: &Connect<'_>, acceptance: &Acceptance) {
+        // Whoever opens a port to everybody does not want to be told who comes.
+        if acceptance.method.is_empty() {
+            return;
+        }
+        let username = &acceptance.principal.username;
+        let event = self.event(AuditKind::LoginAccepted, username, connect);
+        let event = event.actor(username).detail(acceptance.method);
+        self.terms.access.audit().note(event);
+    }
+
+    fn note_denial(&self, connect: &Connect<'_>, denial: &Denial) {
+        let (kind, detail) = match denial {
             Denial::Violation(violation) => return self.log_violation(*violation),
-            Denial::Refused(refused) => (refused.reason, refused.method, &refused.sentence),
+            Denial::Gone => return,
+            Denial::Refused(refused) => {
+                let detail = told(&refused.sentence, refused.method, refused.reason);
+                (AuditKind::LoginRefused, detail)
+            }
             Denial::Unavailable(fault) => {
-                (ReasonCode::ServerUnavailable, fault.method, &fault.sentence)
+                let reason = ReasonCode::ServerUnavailable;
+                let detail = told(&fault.sentence, fault.method, reason);
+                (AuditKind::LoginUnavailable, detail)
             }
             Denial::Banned(ban) => {
-                banned = format!("{} is banned", ban.subject).into();
-                (ReasonCode::Banned, "", &banned)
+                let detail = told(
+                    &format!("{} is banned", ban.subject),
+                    "",
+                    ReasonCode::Banned,
+                );
+                (AuditKind::LoginRefused, detail)
             }
-            Denial::Gone => return,
         };
-        info!(
-            port = self.port.endpoint(),
-            peer = %self.peer,
-            client_id = connect.client_id,
-            username = connect.username,
-            method,
-            %reason,
-            "Client refused: {sentence}"
-        );
+        let event = self.event(kind, connect.username.unwrap_or_default(), connect);
+        self.terms.access.audit().note(event.detail(&detail));
+    }
+
+    fn note_bans(&self, connect: &Connect<'_>, bans: &[Ban]) {
+        for ban in bans {
+            let left = ban.until.saturating_duration_since(clock::now());
+            let event = self.event(AuditKind::Ban, &ban.subject.to_string(), connect);
+            let event = event.detail(&format!("for {} s", left.as_secs()));
+            self.terms.access.audit().note(event);
+        }
+    }
+
+    fn event(&self, kind: AuditKind, subject: &str, connect: &Connect<'_>) -> AuditEvent {
+        let address = self.peer.address.map(|address| address.ip());
+        AuditEvent::new(kind, subject).client(self.port.endpoint(), address, connect.client_id)
+    }
+}
+
+/// What the audit is told about a refusal.
+fn told(sentence: &str, method: &str, reason: ReasonCode) -> String {
+    match method {
+        "" => format!("{sentence} ({reason})"),
+        method => format!("{sentence} ({method}, {reason})"),
     }
 }

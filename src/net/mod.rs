@@ -13,6 +13,8 @@
 mod access_counters;
 mod admission;
 mod admit;
+mod asking;
+mod denials;
 mod exchange;
 mod faults;
 mod handshake;
@@ -39,7 +41,7 @@ use std::net::SocketAddr;
 
 pub use access_counters::{LoginCounters, LoginOutcome};
 pub use faults::Faults;
-pub use hub::{Hub, StoreLink};
+pub use hub::{Hub, Reviewed, StoreLink};
 pub use identity::Identity;
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};

@@ -18,6 +18,7 @@ use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
 use super::tls::{CertificateStore, CertificateSummary};
 use crate::auth::Access;
+use crate::broker::PortPolicy;
 use crate::config::{ListenerName, PortSettings, Protocol, Settings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
@@ -130,6 +131,15 @@ impl<S: Serve> Ports<S> {
     /// Every port in the order of the configuration.
     pub fn status(&self) -> Vec<PortStatus> {
         self.lock().iter().map(Port::status).collect()
+    }
+
+    /// What the core goes by on each port.
+    pub fn policies(&self) -> Vec<Arc<PortPolicy>> {
+        let ports = self.lock();
+        let policies = ports.iter().map(|port| &port.context);
+        policies
+            .map(|context| Arc::clone(&context.terms().policy))
+            .collect()
     }
 
     /// Connections served now, on all ports and those that are closing.

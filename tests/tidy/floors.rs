@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("clock", 2),
     ("config", 2),
     ("auth", 3),
+    ("import", 3),
     ("logging", 3),
     ("metrics", 3),
     ("store", 3),

@@ -5,6 +5,8 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod authorization;
+mod authorized;
 mod backlog;
 mod delivery;
 mod disk;

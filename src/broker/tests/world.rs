@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::power::Store;
 use crate::broker::{
-    Admission, Broker, ConnectionId, Effect, Next, PortPolicy, Refusal, Timestamp,
+    Admission, Asked, Broker, ConnectionId, Denial, Effect, Next, PortPolicy, Refusal, Review,
+    Timestamp,
 };
 use crate::limits::{Limits, PortLimits};
 use crate::mqtt::encode::{self, PublishParts};
@@ -15,7 +16,8 @@ use crate::mqtt::{
     PacketId, ProtocolVersion, PublishProperties, QoS, ReasonCode, RetainHandling, Role,
     SubscriptionOptions, Violation, Will,
 };
-use crate::policy::Principal;
+use crate::policy::testing::{authorization, principal};
+use crate::policy::{Question, RuleSet};
 
 /// A packet that a simulated client has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct Opening {
     pub(super) properties: ConnectProperties<'static>,
     pub(super) will: Option<Will<'static>>,
     pub(super) principal: &'static str,
+    /// Such as `floor:1+kind:x`.
+    pub(super) attributes: &'static str,
 }
 
 impl Opening {
@@ -70,6 +74,7 @@ impl Opening {
             properties: ConnectProperties::default(),
             will: None,
             principal: "",
+            attributes: "",
         }
     }
 
@@ -78,6 +83,11 @@ impl Opening {
             version: ProtocolVersion::V3_1_1,
             ..Self::v5(client_id)
         }
+    }
+
+    pub(super) fn principal(mut self, username: &'static str) -> Self {
+        self.principal = username;
+        self
     }
 
     /// A session that outlives its connection.
@@ -122,6 +132,13 @@ pub(super) struct World {
     pub(super) reads: usize,
     /// So many effects are still carried out before the power is cut.
     pub(super) power: Option<u64>,
+    pub(super) denials: Vec<Denial>,
+    /// Questions that nobody has answered yet.
+    pub(super) questions: Vec<(ConnectionId, Asked)>,
+    /// Packets that wait for answers.
+    asking: BTreeMap<ConnectionId, Vec<u8>>,
+    /// What the back end says about wills.
+    pub(super) will_answer: Option<bool>,
 }
 
 struct Link {
@@ -162,7 +179,66 @@ impl World {
             paused: BTreeSet::new(),
             overflows: 0,
             trace: Vec::new(),
+            denials: Vec::new(),
+            questions: Vec::new(),
+            asking: BTreeMap::new(),
+            will_answer: None,
         }
+    }
+
+    /// Clients that connect from here on have these rules; those that are there keep theirs.
+    pub(super) fn set_rules(&mut self, rules: RuleSet) {
+        self.port = Arc::new(PortPolicy {
+            authorization: authorization(rules),
+            ..PortPolicy::clone(&self.port)
+        });
+    }
+
+    /// Everybody has these rules now.
+    pub(super) fn change_rules(&mut self, rules: RuleSet) -> Review {
+        self.set_rules(rules);
+        let mut review = Review::default();
+        for first in 0.. {
+            let port = Arc::clone(&self.port);
+            let places = first..first + 1;
+            let piece = self
+                .broker
+                .handle_policy_changed("test", &port, places, self.now);
+            match piece {
+                Some(piece) => review.add(piece),
+                None => break,
+            }
+        }
+        self.run();
+        review
+    }
+
+    fn take_questions(&mut self, id: ConnectionId) {
+        let inquiry = self.broker.take_questions(id);
+        let questions = inquiry.into_iter().flat_map(|inquiry| inquiry.questions);
+        self.questions.extend(questions.map(|asked| (id, asked)));
+    }
+
+    /// Whether a packet of a client waits for answers.
+    pub(super) fn is_asking(&self, id: ConnectionId) -> bool {
+        self.asking.contains_key(&id)
+    }
+
+    /// The back end answers everything that it has been asked so far.
+    pub(super) fn answer(&mut self, good_for: u64, allows: impl Fn(&Question) -> bool) {
+        let good_for = Duration::from_secs(good_for);
+        for (id, Asked { question, .. }) in std::mem::take(&mut self.questions) {
+            let is_allowed = allows(&question);
+            let now = self.now;
+            self.broker
+                .handle_acl_answer(id, &question, is_allowed, good_for, now);
+        }
+        for (id, bytes) in std::mem::take(&mut self.asking) {
+            if self.links.get(&id).is_some_and(|link| !link.closed) {
+                self.hand_over(id, &bytes).unwrap();
+            }
+        }
+        self.run();
     }
 
     /// Connects, and takes the CONNACK off.
@@ -187,10 +263,8 @@ impl World {
         let admission = Admission {
             connect: &connect,
             assigned_client_id: "assigned",
-            principal: Arc::new(Principal {
-                username: opening.principal.into(),
-                ..Principal::default()
-            }),
+            principal: principal(opening.principal, opening.attributes),
+            will_answer: self.will_answer,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),
@@ -259,6 +333,8 @@ impl World {
             Effect::Overflow(_) => self.overflows += 1,
             Effect::Load(session) => self.want_read(session),
             Effect::Store => {}
+            Effect::Denied => self.denials.extend(self.broker.take_denials().0),
+            Effect::Ask(id) => self.take_questions(id),
         }
     }
 
@@ -292,6 +368,8 @@ impl World {
     /// All network connections are gone, with the process that had them.
     pub(super) fn forget_links(&mut self) {
         self.links.clear();
+        self.questions.clear();
+        self.asking.clear();
         self.stuck.clear();
         self.paused.clear();
     }
@@ -333,6 +411,19 @@ impl World {
             .collect()
     }
 
+    /// The messages that a client has received and that nobody has looked at.
+    pub(super) fn peek_messages(&self, id: ConnectionId) -> Vec<Message> {
+        let publishes = |received: &Received| match received {
+            Received::Publish(message) => Some(message.clone()),
+            _ => None,
+        };
+        self.links[&id]
+            .received
+            .iter()
+            .filter_map(publishes)
+            .collect()
+    }
+
     pub(super) fn payloads(&mut self, id: ConnectionId) -> Vec<String> {
         let text = |message: Message| String::from_utf8(message.payload).unwrap();
         self.messages(id).into_iter().map(text).collect()
@@ -355,16 +446,24 @@ impl World {
         id: ConnectionId,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> Result<Next, Violation> {
-        let version = self.links[&id].version;
         let mut bytes = Vec::new();
-        write(&mut bytes, version);
+        write(&mut bytes, self.links[&id].version);
+        self.hand_over(id, &bytes)
+    }
+
+    fn hand_over(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<Next, Violation> {
+        let version = self.links[&id].version;
         let options = DecodeOptions {
             version,
             max_packet_size: u32::MAX,
             sender: Role::Client,
         };
-        let (packet, _) = mqtt::decode(&bytes, &options).unwrap().unwrap();
-        self.broker.handle_packet(id, &packet, self.now)
+        let (packet, _) = mqtt::decode(bytes, &options).unwrap().unwrap();
+        let next = self.broker.handle_packet(id, &packet, self.now);
+        if next == Ok(Next::Ask) {
+            self.asking.insert(id, bytes.to_vec());
+        }
+        next
     }
 
     pub(super) fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: u8) -> ReasonCode {

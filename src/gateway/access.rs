@@ -1,0 +1,93 @@
+//! Looking again at who is connected, after users, trust, methods or rules have changed.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::Gateway;
+use crate::auth::{Audit, AuditEvent, AuditKind};
+use crate::broker::{ConnectionId, Review};
+use crate::config::Settings;
+use crate::net::{Hub, Identity, Reviewed};
+
+/// Clients that are fetched at one time; others have their turn in between.
+const CLIENTS_PER_LOOK: usize = 500;
+
+impl Gateway {
+    /// Looks at all clients whenever users or trusted certificates have changed, until dropped.
+    pub(super) async fn review_on_change(&self) {
+        loop {
+            self.serving.access().changed().await;
+            self.review_clients().await;
+        }
+    }
+
+    /// Has the means of access go by changed settings. The ports have theirs already.
+    pub(super) async fn review_settings(&self, settings: &Settings) {
+        self.serving.access().set(settings);
+        for policy in self.serving.policies() {
+            let review = self.serving.hub().change_policy(&policy).await;
+            note(self.serving.access().audit(), &policy.endpoint, &review);
+        }
+        self.review_clients().await;
+    }
+
+    /// Looks at every client that is connected: one whose credential is good no more is disconnected.
+    async fn review_clients(&self) {
+        self.serving.access().note_review();
+        let (hub, audit) = (
+            Arc::clone(self.serving.hub()),
+            Arc::clone(self.serving.access().audit()),
+        );
+        // A certificate takes a while to judge, and there may be thousands.
+        let reviewed = tokio::task::spawn_blocking(move || review_all(&hub, &audit)).await;
+        if let Err(error) = reviewed {
+            warn!(%error, "the clients could not be looked at again");
+        }
+    }
+}
+
+fn review_all(hub: &Hub, audit: &Audit) {
+    let mut place = 0;
+    while let Some((clients, next)) = hub.identities(place, CLIENTS_PER_LOOK) {
+        place = next;
+        for (id, identity) in clients {
+            review_one(hub, audit, id, identity);
+        }
+    }
+}
+
+fn review_one(hub: &Hub, audit: &Audit, id: ConnectionId, identity: Identity) {
+    let port = identity.port().endpoint().to_owned();
+    let username = identity.principal().username.clone();
+    let client_id = hub.with(|broker, _| {
+        let client_id = broker.connection_client_id(id).unwrap_or_default();
+        client_id.to_owned()
+    });
+    match hub.review(id, identity) {
+        None => {}
+        Some(Reviewed::Gone(sentence)) => {
+            let event = AuditEvent::new(AuditKind::RightGone, &username);
+            audit.note(event.client(&port, None, &client_id).detail(sentence));
+        }
+        Some(Reviewed::Changed(review)) => note(audit, &port, &review),
+    }
+}
+
+/// Writes down who has lost what.
+fn note(audit: &Audit, port: &str, review: &Review) {
+    for client_id in &review.disconnected {
+        let event = AuditEvent::new(AuditKind::RightGone, client_id);
+        let event = event.client(port, None, client_id);
+        audit.note(event.detail("the rules do not let it connect any more"));
+    }
+    for (client_id, filter) in &review.unsubscribed {
+        let event = AuditEvent::new(AuditKind::SubscriptionRemoved, filter);
+        audit.note(event.client(port, None, client_id));
+    }
+    for client_id in &review.wills_removed {
+        let event = AuditEvent::new(AuditKind::SubscriptionRemoved, "will");
+        let event = event.client(port, None, client_id);
+        audit.note(event.detail("the rules do not allow the topic of its will any more"));
+    }
+}
