@@ -34,7 +34,7 @@ use crate::policy::Principal;
 
 use again::Again;
 
-pub use access::Access;
+pub use access::{Access, Changed};
 pub use acl::{Acl, Answer, Question, TopicAccess};
 pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;

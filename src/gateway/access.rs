@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::Gateway;
-use crate::admin::{AccessReport, BackEndReport};
-use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport};
+use super::serving::seconds;
+use crate::admin::{AccessReport, BackEndReport, TrustReport};
+use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport, Changed, TrustSummary};
 use crate::broker::{ConnectionId, Review};
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{ResourceName, Settings};
 use crate::net::{Hub, Identity, Reviewed};
 
 /// Clients that are fetched at one time; others have their turn in between.
@@ -19,8 +20,21 @@ impl Gateway {
     /// Looks at all clients whenever users or trusted certificates have changed, until dropped.
     pub(super) async fn review_on_change(&self) {
         loop {
-            self.serving.access().changed().await;
+            let access = self.serving.access();
+            if access.changed().await == Changed::Trust {
+                let event = AuditEvent::new(AuditKind::TrustChanged, "certificates of clients");
+                access.audit().note(event.actor("gateway"));
+            }
             self.review_clients().await;
+        }
+    }
+
+    /// Reads what the ports of changed settings will need.
+    pub(super) async fn prepare_access(&self, settings: &Settings) {
+        let (access, settings) = (Arc::clone(self.serving.access()), settings.clone());
+        let prepared = tokio::task::spawn_blocking(move || access.prepare(&settings)).await;
+        if let Err(error) = prepared {
+            warn!(%error, "the files of the authentication could not be read");
         }
     }
 
@@ -70,7 +84,7 @@ impl Gateway {
                 .into_iter()
                 .map(back_end_report)
                 .collect(),
-            trust: Vec::new(),
+            trust: access.trust().into_iter().map(trust_report).collect(),
         }
     }
 }
@@ -92,6 +106,16 @@ fn back_end_report(report: BackendReport) -> BackEndReport {
         errors: statistics.errors + statistics.rested,
         cache_hits: statistics.cache_hits + statistics.shared,
         latency_seconds: statistics.latency_total.as_secs_f64(),
+    }
+}
+
+fn trust_report((name, summary): (ResourceName, TrustSummary)) -> TrustReport {
+    TrustReport {
+        authentication: name.to_string(),
+        authorities: count(summary.authorities),
+        not_after_seconds: summary.not_after.map(seconds),
+        revocation_lists: count(summary.lists.len()),
+        faults: summary.faults,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Whom a port trusts to issue certificates of clients, as the newest files say.
 
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::anchors::{Anchors, CERTIFICATES, Path};
@@ -29,6 +29,8 @@ pub struct ClientTrust {
     files: Mutex<Files>,
     loaded: RwLock<Option<Arc<Loaded>>>,
     generation: watch::Sender<u64>,
+    /// Who is told of changes besides.
+    told: OnceLock<Arc<Notify>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl ClientTrust {
             files: Mutex::new(files),
             loaded: RwLock::default(),
             generation: watch::Sender::default(),
+            told: OnceLock::new(),
         }
     }
 
@@ -156,6 +159,9 @@ impl ClientTrust {
                 revocation_lists, "trust in certificates of clients taken into use"
             );
             self.generation.send_modify(|generation| *generation += 1);
+            if let Some(told) = self.told.get() {
+                told.notify_one();
+            }
         }
     }
 
@@ -163,6 +169,11 @@ impl ClientTrust {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// Has whoever waits there told of changes. The first one stays.
+    pub(in crate::auth) fn tell(&self, told: &Arc<Notify>) {
+        self.told.get_or_init(|| Arc::clone(told));
     }
 
     /// Whether the certificates of a client, its own first, lead to a trusted authority now.
