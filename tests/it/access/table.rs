@@ -414,47 +414,67 @@ fn every_port_goes_by_its_own_rules() {
                 continue;
             }
             assert_eq!(client.connect(&connect).code, 0, "{name} {kind:?}");
-            for (filter, allowed) in SUBSCRIPTIONS {
-                let allowed = allowed || *name == "none";
-                let refused = if version == V5 { 0x87 } else { 0x80 };
-                let wanted = if allowed { 1 } else { refused };
-                let what = format!("{name} {kind:?} {version:?} {filter}");
-                assert_eq!(client.subscribe(filter, 1), wanted, "{what}");
-                if allowed {
-                    client.unsubscribe(&[filter]);
-                }
-            }
-            for (topic, qos, retain, allowed) in PUBLICATIONS {
-                let allowed = allowed || *name == "none";
-                let what = format!("{name} {kind:?} {version:?} {topic} {qos} {retain}");
-                let mut publish = Publish::new(topic, "x").qos(qos, 7);
-                if retain {
-                    publish = publish.retain();
-                }
-                client.send(publish.encode(version));
-                if !allowed && version == V3_1_1 && *name == "closing" {
-                    client.expect_closed();
+            check_subscriptions(&mut client, name);
+            for publication in PUBLICATIONS {
+                let is_closed = check_publication(&mut client, name, publication);
+                if is_closed {
                     client = open();
                     assert_eq!(client.connect(&connect).code, 0);
-                    continue;
-                }
-                let reason = match client.receive() {
-                    Received::PubAck(ack) | Received::PubRec(ack) => ack.reason,
-                    other => panic!("{what}: {other:?}"),
-                };
-                let wanted = allowed || version == V3_1_1;
-                assert_eq!(reason < 0x80, wanted, "{what}: {reason:#04x}");
-                if !wanted {
-                    assert_eq!(reason, 0x87, "{what}");
-                } else if qos == 2 {
-                    client.send(crate::support::packet::ack(0x62, 7));
-                    client.pubcomp();
-                }
-                if retain && allowed {
-                    // Nothing is left for the subscriptions of the next client.
-                    client.publish(&Publish::new(topic, "").qos(1, 8).retain());
                 }
             }
         }
     }
+}
+
+/// `name` is that of the rules.
+#[track_caller]
+fn check_subscriptions(client: &mut TestClient, name: &str) {
+    let refused = if client.version == V5 { 0x87 } else { 0x80 };
+    for (filter, allowed) in SUBSCRIPTIONS {
+        let allowed = allowed || name == "none";
+        let wanted = if allowed { 1 } else { refused };
+        let what = format!("{name} {:?} {filter}", client.version);
+        assert_eq!(client.subscribe(filter, 1), wanted, "{what}");
+        if allowed {
+            client.unsubscribe(&[filter]);
+        }
+    }
+}
+
+/// Whether the connection is closed, which is what rules may ask for.
+#[track_caller]
+fn check_publication(
+    client: &mut TestClient,
+    name: &str,
+    (topic, qos, retain, allowed): (&str, u8, bool, bool),
+) -> bool {
+    let version = client.version;
+    let allowed = allowed || name == "none";
+    let what = format!("{name} {version:?} {topic} {qos} {retain}");
+    let mut publish = Publish::new(topic, "x").qos(qos, 7);
+    if retain {
+        publish = publish.retain();
+    }
+    client.send(publish.encode(version));
+    if !allowed && version == V3_1_1 && name == "closing" {
+        client.expect_closed();
+        return true;
+    }
+    let reason = match client.receive() {
+        Received::PubAck(ack) | Received::PubRec(ack) => ack.reason,
+        other => panic!("{what}: {other:?}"),
+    };
+    let wanted = allowed || version == V3_1_1;
+    assert_eq!(reason < 0x80, wanted, "{what}: {reason:#04x}");
+    if !wanted {
+        assert_eq!(reason, 0x87, "{what}");
+    } else if qos == 2 {
+        client.send(crate::support::packet::ack(0x62, 7));
+        client.pubcomp();
+    }
+    if retain && allowed {
+        // Nothing is left for the subscriptions of the next client.
+        client.publish(&Publish::new(topic, "").qos(1, 8).retain());
+    }
+    false
 }
