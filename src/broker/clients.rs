@@ -9,7 +9,6 @@ use super::message::{Delivery, QueueBudget};
 use super::outbox::{BufferPool, SHARED_PAYLOAD_MIN};
 use super::pending::Pending;
 use super::publication::{Images, Publication};
-use super::reading::Reading;
 use super::route::Target;
 use super::session::{Queued, Session};
 use super::shared::GroupId;
@@ -18,8 +17,7 @@ use super::time::Timestamp;
 use super::timers::Timers;
 use super::{ConnectionId, SessionId};
 use crate::limits::ENCODE_AHEAD_BYTES;
-use crate::mqtt::encode;
-use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode};
+use crate::mqtt::{PacketId, QoS};
 
 /// What became of a message for one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -446,7 +444,7 @@ impl Clients {
     }
 
     /// Encodes one kept message; false if the client does not take a packet that large.
-    fn write_delivery(
+    pub(super) fn write_delivery(
         &mut self,
         id: ConnectionId,
         delivery: &Delivery,
@@ -483,70 +481,6 @@ impl Clients {
         self.outbox_bytes += connection.outbox.len() - before;
         connection.announce(id, &mut self.effects);
         true
-    }
-
-    /// Sends again what was under way when the last connection ended, in its order (MQTT-4.4.0-1), and no more at a time
-    /// than the client takes now (MQTT-3.3.4-9).
-    pub(crate) fn resend(&mut self, id: ConnectionId, now: Timestamp) {
-        while let Some(connection) = self.connections.get(id).filter(|c| !c.closing)
-            && let is_checked = connection.clearance.is_some()
-            && let session = connection.session
-            && self
-                .sessions
-                .get(session)
-                .is_some_and(|s| s.outgoing.holds_back())
-        {
-            match is_checked.then(|| self.clear_again(id, now)) {
-                Some(Reading::Unknown) => return,
-                Some(Reading::No) => continue,
-                Some(Reading::Yes(_)) | None => {}
-            }
-            if !self.resend_next(id, now) {
-                return;
-            }
-        }
-    }
-
-    /// Sends the next one again; false if there is none, or the client takes no more now.
-    fn resend_next(&mut self, id: ConnectionId, now: Timestamp) -> bool {
-        if let Some(connection) = self.connections.get(id)
-            && let quota = usize::from(connection.send_quota)
-            && let session = connection.session
-            && let Some(entry) = self.sessions.get_mut(session)
-            && let Some(exchange) = entry.outgoing.next_again(quota)
-        {
-            let (packet_id, awaiting) = (exchange.packet_id, exchange.awaiting);
-            let delivery = exchange.delivery.as_deref().cloned();
-            match (awaiting, delivery) {
-                (Awaiting::PubComp, _) => self.send_pubrel(id, packet_id),
-                (Awaiting::PubAck | Awaiting::PubRec, Some(delivery)) => {
-                    if !self.write_delivery(id, &delivery, Some(packet_id), true, now) {
-                        self.end_exchange(session, packet_id, awaiting);
-                    }
-                }
-                (Awaiting::PubAck | Awaiting::PubRec, None) => {
-                    self.end_exchange(session, packet_id, awaiting);
-                }
-            }
-            return true;
-        }
-        false
-    }
-
-    pub(crate) fn send_pubrel(&mut self, id: ConnectionId, packet_id: PacketId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            let before = connection.outbox.len();
-            encode::ack(
-                connection.outbox.buffer(),
-                connection.version,
-                AckKind::PubRel,
-                packet_id,
-                ReasonCode::Success,
-                None,
-            );
-            self.outbox_bytes += connection.outbox.len() - before;
-            connection.announce(id, &mut self.effects);
-        }
     }
 
     /// Marks a connection as ending: the link writes what waits for it and closes.

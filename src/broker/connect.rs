@@ -133,12 +133,16 @@ impl Broker {
             session.outgoing.hold_back_all();
         }
         self.fill(id, now);
+        self.count_connection();
+        Ok(id)
+    }
+
+    fn count_connection(&mut self) {
         let statistics = &mut self.clients.statistics;
         statistics.connections_total += 1;
         statistics.packets_received += 1;
         let connections = u64::try_from(self.clients.connections.len()).unwrap_or(0);
         statistics.connections_peak = statistics.connections_peak.max(connections);
-        Ok(id)
     }
 
     /// Ends the connection that a session has, for another one (MQTT-3.1.4-3).

@@ -60,6 +60,7 @@ mod persist;
 mod publication;
 mod publish;
 mod reading;
+mod resending;
 mod restore;
 mod retained;
 mod review;

@@ -82,6 +82,19 @@ impl Broker {
             self.deny(id, DeniedAction::Subscribe, text, right.verdict.by);
             return ReasonCode::NotAuthorized;
         }
+        self.add_subscription((id, session_id), &filter, &right, options, identifier)
+    }
+
+    /// Adds a subscription that the client may have.
+    fn add_subscription(
+        &mut self,
+        (id, session_id): (ConnectionId, SessionId),
+        filter: &TopicFilter,
+        right: &SubscriptionVerdict,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
+        let text = filter.as_str();
         let Some(connection) = self.clients.connections.get(id) else {
             return ReasonCode::UnspecifiedError;
         };
@@ -312,19 +325,8 @@ impl Broker {
             let Some(session) = self.clients.sessions.get_mut(session_id) else {
                 return;
             };
-            // Stored messages that wait for their commit are on their way as well.
-            let is_queued = match &session.store {
-                Some(store) => {
-                    store.gap > 0 || session.outgoing.len() + session.queue.len() >= quota
-                }
-                None => !session.queue.is_empty(),
-            };
-            let no_quota =
-                session.outgoing.len() >= quota || session.outgoing.holds_back() || is_queued;
-            let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
-                && (session.outgoing.is_empty()
-                    || self.clients.budget.bytes() < self.limits.queue_bytes_max / 2);
-            let keeps = session.is_durable();
+            let held = self.clients.budget.bytes();
+            let takes_more = takes_more(session, quota, held, self.limits.queue_bytes_max);
             let Some(cursor) = session.retained.front_mut() else {
                 return;
             };
@@ -334,7 +336,7 @@ impl Broker {
                 return;
             }
             // What the client has to acknowledge first makes room for the rest.
-            if cursor.qos > QoS::AtMostOnce && (no_quota || (keeps && !has_room)) {
+            if cursor.qos > QoS::AtMostOnce && !takes_more {
                 return;
             }
             let message = match self.retained.next(cursor, &mut steps) {
@@ -376,6 +378,19 @@ impl Broker {
         let connection = self.clients.connections.get(id);
         connection.is_some_and(|connection| connection.is_walking)
     }
+}
+
+/// Whether a session may be given retained messages that its client has to acknowledge, when so many bytes are held for all.
+fn takes_more(session: &Session, quota: usize, held: u64, held_max: u64) -> bool {
+    // Stored messages that wait for their commit are on their way as well.
+    let is_queued = match &session.store {
+        Some(store) => store.gap > 0 || session.outgoing.len() + session.queue.len() >= quota,
+        None => !session.queue.is_empty(),
+    };
+    let no_quota = session.outgoing.len() >= quota || session.outgoing.holds_back() || is_queued;
+    let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
+        && (session.outgoing.is_empty() || held < held_max / 2);
+    !no_quota && (!session.is_durable() || has_room)
 }
 
 /// Puts a subscription into the index and into its session; false if it does not fit.

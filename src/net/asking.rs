@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use super::port::PortContext;
 use crate::auth::{Acl, Answer};
-use crate::broker::{Asked, Inquiry};
+use crate::broker::{Asked, Broker, ConnectionId, Inquiry, Timestamp};
 use crate::policy::{Principal, Question};
 
 /// Questions of one link that are with the back end at one time.
@@ -90,6 +90,19 @@ impl Asking {
     /// The answers for the packet that has waited.
     pub(super) fn take_answers(&mut self) -> Vec<(Question, Answer)> {
         std::mem::take(&mut self.answered)
+    }
+}
+
+/// Tells the core what was answered.
+pub(super) fn tell(
+    broker: &mut Broker,
+    id: ConnectionId,
+    answers: &[(Question, Answer)],
+    now: Timestamp,
+) {
+    for (question, answer) in answers {
+        let Answer { allowed, good_for } = *answer;
+        broker.handle_acl_answer(id, question, allowed, good_for, now);
     }
 }
 

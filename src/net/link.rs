@@ -15,17 +15,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::asking::Asking;
+use super::asking::{self, Asking};
 use super::exchange::{Reauthentication, Step};
 use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
 use super::stream::Stream;
 use super::{Peer, admit, journal};
-use crate::auth::Answer;
 use crate::broker::{ConnectionId, Next, Outbox};
 use crate::clock;
 use crate::mqtt::{self, Auth, DecodeOptions, Packet, ReasonCode, Violation};
-use crate::policy::Question;
 
 /// Bytes that one read takes at most. One buffer per thread, so that an idle connection has none.
 const READ_LEN: usize = 128 * 1024;
@@ -299,7 +297,11 @@ impl<'a> Link<'a> {
             let waits = link.awaits_authenticator() || link.awaits_answers();
             if !held.paused && !held.congested && !waits && !link.close {
                 link.paused = false;
-                link.hand_over_answers(held);
+                if let Some(asking) = &mut link.asking {
+                    // In one turn with the packet, or they may be good no more.
+                    let answers = asking.take_answers();
+                    asking::tell(held.broker, link.id, &answers, held.now);
+                }
                 let input = std::mem::take(&mut link.input);
                 link.decode_all(&input, held);
             }
@@ -332,30 +334,11 @@ impl<'a> Link<'a> {
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
         if let Some(asking) = &mut self.asking {
             let answers = asking.poll(cx);
-            self.tell_answers(&answers);
-        }
-    }
-
-    /// Tells the core what was answered about messages for the client.
-    fn tell_answers(&self, answers: &[(Question, Answer)]) {
-        if !answers.is_empty() {
-            self.hub.with(|broker, now| {
-                for (question, answer) in answers {
-                    let Answer { allowed, good_for } = *answer;
-                    broker.handle_acl_answer(self.id, question, allowed, good_for, now);
-                }
-            });
-        }
-    }
-
-    /// Tells the core what was answered about a packet, which is handed over right after.
-    fn hand_over_answers(&mut self, held: &mut Held<'_>) {
-        let Some(asking) = &mut self.asking else {
-            return;
-        };
-        for (question, Answer { allowed, good_for }) in asking.take_answers() {
-            let broker = &mut *held.broker;
-            broker.handle_acl_answer(self.id, &question, allowed, good_for, held.now);
+            if !answers.is_empty() {
+                let id = self.id;
+                self.hub
+                    .with(|broker, now| asking::tell(broker, id, &answers, now));
+            }
         }
     }
 

@@ -5,6 +5,7 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod asking;
 mod authorization;
 mod authorized;
 mod backlog;
@@ -16,6 +17,7 @@ mod operations;
 mod overload;
 mod power;
 mod restarting;
+mod rights;
 mod sessions;
 mod storing;
 mod world;

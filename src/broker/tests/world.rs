@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::power::Store;
 use crate::broker::{
-    Admission, Asked, Broker, ConnectionId, Denial, Effect, Next, PortPolicy, Refusal, Review,
-    Timestamp,
+    Admission, Asked, Broker, ConnectionId, Denial, Effect, Next, PortPolicy, Refusal, Timestamp,
 };
 use crate::limits::{Limits, PortLimits};
 use crate::mqtt::encode::{self, PublishParts};
@@ -16,8 +15,7 @@ use crate::mqtt::{
     PacketId, ProtocolVersion, PublishProperties, QoS, ReasonCode, RetainHandling, Role,
     SubscriptionOptions, Violation, Will,
 };
-use crate::policy::testing::{authorization, principal};
-use crate::policy::{Question, RuleSet};
+use crate::policy::testing::principal;
 
 /// A packet that a simulated client has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +118,7 @@ pub(super) struct World {
     pub(super) broker: Broker,
     pub(super) now: Timestamp,
     pub(super) port: Arc<PortPolicy>,
-    links: BTreeMap<ConnectionId, Link>,
+    pub(super) links: BTreeMap<ConnectionId, Link>,
     /// Clients whose link does not come for its output.
     pub(super) stuck: BTreeSet<&'static str>,
     pub(super) paused: BTreeSet<&'static str>,
@@ -136,17 +134,17 @@ pub(super) struct World {
     /// Questions that nobody has answered yet.
     pub(super) questions: Vec<(ConnectionId, Asked)>,
     /// Packets that wait for answers.
-    asking: BTreeMap<ConnectionId, Vec<u8>>,
+    pub(super) asking: BTreeMap<ConnectionId, Vec<u8>>,
     /// What the back end says about wills.
     pub(super) will_answer: Option<bool>,
 }
 
-struct Link {
+pub(super) struct Link {
     name: &'static str,
     version: ProtocolVersion,
     announced: bool,
-    received: Vec<Received>,
-    closed: bool,
+    pub(super) received: Vec<Received>,
+    pub(super) closed: bool,
 }
 
 pub(super) fn world() -> World {
@@ -184,61 +182,6 @@ impl World {
             asking: BTreeMap::new(),
             will_answer: None,
         }
-    }
-
-    /// Clients that connect from here on have these rules; those that are there keep theirs.
-    pub(super) fn set_rules(&mut self, rules: RuleSet) {
-        self.port = Arc::new(PortPolicy {
-            authorization: authorization(rules),
-            ..PortPolicy::clone(&self.port)
-        });
-    }
-
-    /// Everybody has these rules now.
-    pub(super) fn change_rules(&mut self, rules: RuleSet) -> Review {
-        self.set_rules(rules);
-        let mut review = Review::default();
-        for first in 0.. {
-            let port = Arc::clone(&self.port);
-            let places = first..first + 1;
-            let piece = self
-                .broker
-                .handle_policy_changed("test", &port, places, self.now);
-            match piece {
-                Some(piece) => review.add(piece),
-                None => break,
-            }
-        }
-        self.run();
-        review
-    }
-
-    fn take_questions(&mut self, id: ConnectionId) {
-        let inquiry = self.broker.take_questions(id);
-        let questions = inquiry.into_iter().flat_map(|inquiry| inquiry.questions);
-        self.questions.extend(questions.map(|asked| (id, asked)));
-    }
-
-    /// Whether a packet of a client waits for answers.
-    pub(super) fn is_asking(&self, id: ConnectionId) -> bool {
-        self.asking.contains_key(&id)
-    }
-
-    /// The back end answers everything that it has been asked so far.
-    pub(super) fn answer(&mut self, good_for: u64, allows: impl Fn(&Question) -> bool) {
-        let good_for = Duration::from_secs(good_for);
-        for (id, Asked { question, .. }) in std::mem::take(&mut self.questions) {
-            let is_allowed = allows(&question);
-            let now = self.now;
-            self.broker
-                .handle_acl_answer(id, &question, is_allowed, good_for, now);
-        }
-        for (id, bytes) in std::mem::take(&mut self.asking) {
-            if self.links.get(&id).is_some_and(|link| !link.closed) {
-                self.hand_over(id, &bytes).unwrap();
-            }
-        }
-        self.run();
     }
 
     /// Connects, and takes the CONNACK off.
@@ -411,19 +354,6 @@ impl World {
             .collect()
     }
 
-    /// The messages that a client has received and that nobody has looked at.
-    pub(super) fn peek_messages(&self, id: ConnectionId) -> Vec<Message> {
-        let publishes = |received: &Received| match received {
-            Received::Publish(message) => Some(message.clone()),
-            _ => None,
-        };
-        self.links[&id]
-            .received
-            .iter()
-            .filter_map(publishes)
-            .collect()
-    }
-
     pub(super) fn payloads(&mut self, id: ConnectionId) -> Vec<String> {
         let text = |message: Message| String::from_utf8(message.payload).unwrap();
         self.messages(id).into_iter().map(text).collect()
@@ -451,7 +381,7 @@ impl World {
         self.hand_over(id, &bytes)
     }
 
-    fn hand_over(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<Next, Violation> {
+    pub(super) fn hand_over(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<Next, Violation> {
         let version = self.links[&id].version;
         let options = DecodeOptions {
             version,
