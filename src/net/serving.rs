@@ -528,7 +528,7 @@ async fn run_handshake(
         handshake.proxy_protocol = false;
         *client = peer.address;
         if let Some(address) = peer.address
-            && let Err(reason) = permit.check_address(address.ip(), &terms, clock::now())
+            && let Err(reason) = permit.check_address(address.ip(), terms, clock::now())
         {
             return Ok(Shaken::Refused(Refused {
                 socket,
