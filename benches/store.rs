@@ -99,7 +99,6 @@ fn session(id: u64) -> Change {
         owner: "".into(),
         endpoint: "127.0.0.1:1883".into(),
         expiry_interval: u32::MAX,
-        will_answer: None,
         expires_at: None,
         sent_through: 0,
         window: 0,

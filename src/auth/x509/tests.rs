@@ -580,7 +580,7 @@ fn the_authority_of_the_gateway_is_found_below_the_state_folder() {
     site.write("ca/trust/middle.pem", &middle.pem());
     trust.refresh_at(day(2, 1));
     for leaf in &leaves {
-        assert_eq!(reason(&trust, &[leaf.clone()], day(2, 1)), None);
+        assert_eq!(reason(&trust, std::slice::from_ref(leaf), day(2, 1)), None);
     }
     site.write("ca/crl.pem", &root.list(1, &[&leaves[0]]));
     trust.refresh_at(day(2, 1));
