@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::power::stored_world;
-use super::world::{Opening, Received, World, packet_id, world};
-use crate::broker::{Asked, ConnectionId, DeniedAction, Next, RefusalCause};
-use crate::mqtt::{AckKind, QoS, ReasonCode, Violation, Will};
+use super::world::{Opening, Received, World, world};
+use crate::broker::{ConnectionId, DeniedAction, Next, RefusalCause};
+use crate::mqtt::{AckKind, QoS, ReasonCode, Will};
 use crate::policy::testing::{principal, rule_set};
-use crate::policy::{DeniedPublish, RuleSet, TopicAccess, WideSubscription};
+use crate::policy::{DeniedPublish, RuleSet, WideSubscription};
 
 fn world_of(rules: &[&str]) -> World {
     let mut world = world();
