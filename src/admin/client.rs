@@ -9,8 +9,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::address::SocketPath;
+use super::audit::UnbanInput;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
-use super::{ClientReport, ExplainInput, ExplainReport, ReloadReport, Status};
+use super::{
+    AuditQuery, AuditRow, BanReport, ClientReport, ExplainInput, ExplainReport, ReloadReport,
+    Status,
+};
 use crate::auth::users::{UserReply, UserRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
@@ -106,6 +110,26 @@ impl ControlClient {
     pub fn user(&mut self, request: &UserRequest) -> Result<UserReply, ClientFault> {
         let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
         self.ask("user", input)
+    }
+
+    /// Rows of the audit log, the newest first.
+    pub fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditRow>, ClientFault> {
+        let input = serde_json::to_value(query).map_err(ClientFault::Foreign)?;
+        self.ask("audit", input)
+    }
+
+    /// The bans in force.
+    pub fn bans(&mut self) -> Result<Vec<BanReport>, ClientFault> {
+        self.ask("bans", Value::Null)
+    }
+
+    /// Lifts the bans of an address or a user name and says which.
+    pub fn unban(&mut self, subject: &str) -> Result<Vec<BanReport>, ClientFault> {
+        let input = UnbanInput {
+            subject: subject.to_owned(),
+        };
+        let input = serde_json::to_value(input).map_err(ClientFault::Foreign)?;
+        self.ask("unban", input)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

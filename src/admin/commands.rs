@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
+use super::audit::{self, AuditQuery, UnbanInput};
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
 use super::{ExplainInput, Source};
 use crate::auth::users::{Actor, UserFault, UserRequest};
@@ -51,7 +52,7 @@ impl Peer {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 6] {
+fn table<S: Source>() -> [Command<S>; 9] {
     [
         Command {
             name: "ping",
@@ -77,6 +78,22 @@ fn table<S: Source>() -> [Command<S>; 6] {
             name: "user",
             role: Role::Operator,
             handler: user,
+        },
+        // It names users and addresses.
+        Command {
+            name: "audit",
+            role: Role::Operator,
+            handler: audit_log,
+        },
+        Command {
+            name: "bans",
+            role: Role::Operator,
+            handler: bans,
+        },
+        Command {
+            name: "unban",
+            role: Role::Operator,
+            handler: unban,
         },
         Command {
             name: "reload",
@@ -144,6 +161,27 @@ fn clients<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
             let message = format!("the listing could not be made: {error}");
             Err(fault(FaultKind::Internal, message))
         })
+    })
+}
+
+fn audit_log<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let query: AuditQuery = parse(input)?;
+        render(&audit::read(source.access(), &query).await?)
+    })
+}
+
+fn bans<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        render(&audit::bans(source.access()))
+    })
+}
+
+fn unban<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        let UnbanInput { subject } = parse(input)?;
+        render(&audit::unban(source.access(), &subject, &peer.actor()))
     })
 }
 

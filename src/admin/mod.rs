@@ -2,7 +2,9 @@
 //!
 //! Both show what a [`Source`] knows; the composition root is the only one.
 
+mod access_report;
 mod address;
+mod audit;
 pub mod client;
 mod commands;
 pub mod control;
@@ -13,11 +15,15 @@ mod protocol;
 mod report;
 
 use std::future::Future;
+use std::sync::Arc;
 
+pub use access_report::{AccessReport, BackEndReport, TrustReport};
+pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;
 
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 
 /// What probes, metrics and commands ask of the gateway.
@@ -37,6 +43,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// A round trip through the broker core; `false` when it did not answer in time.
     fn heartbeat(&self) -> impl Future<Output = bool> + Send;
+
+    /// Who may come in: the guard and the audit log are asked directly.
+    fn access(&self) -> &Arc<Access>;
 
     /// Does something with the local users, for whoever asks for it.
     fn user(

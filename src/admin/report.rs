@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::access_report::AccessReport;
+
 /// Everything about a gateway but its clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -34,6 +36,9 @@ pub struct Status {
     pub ports: Vec<PortReport>,
     /// What the broker core holds and has counted.
     pub broker: BrokerReport,
+    /// Who may connect, and who tries.
+    #[serde(default)]
+    pub access: AccessReport,
     /// How the store fares.
     #[serde(default)]
     pub store: StoreReport,

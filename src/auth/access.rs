@@ -4,13 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Acl, Audit, Authenticator, Guard, Users};
+use tokio::sync::Notify;
+
+use super::{Acl, Audit, Authenticator, BackendReport, Guard, TrustSummary, Users};
 use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
-    Settings,
+    ResourceName, Settings,
 };
 use crate::policy::{CompiledRules, RuleSet};
+
+/// What has changed for clients that are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Local users.
+    Users,
+    /// Trusted certificates, or revocation lists.
+    Trust,
+}
 
 /// The means of all authenticators, and the authenticators themselves: ports that refer to the same name share one, with
 /// its caches and its knowledge of what is down.
@@ -21,6 +32,7 @@ pub struct Access {
     guard: Arc<Guard>,
     audit: Arc<Audit>,
     reviews: AtomicU64,
+    trust_changed: Arc<Notify>,
     open: Arc<Authenticator>,
     authenticators: Mutex<Vec<(Arc<AuthenticationSettings>, Arc<Authenticator>)>>,
     acls: Mutex<Vec<(HttpSettings, Arc<Acl>)>>,
@@ -37,6 +49,7 @@ impl Access {
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
             reviews: AtomicU64::new(0),
+            trust_changed: Arc::default(),
             open: Arc::new(Authenticator::none()),
             authenticators: Mutex::default(),
             acls: Mutex::default(),
@@ -91,9 +104,38 @@ impl Access {
             .retain(|(known, _)| backends.contains(&known));
     }
 
-    /// Completes when users have changed, so that the clients that are connected can be looked at again. For one task.
-    pub async fn changed(&self) {
-        self.users.changed().await;
+    /// Makes what the ports of changed settings will need, and reads their files, so that nobody is judged by what is not there
+    /// yet. Not for a task of the runtime.
+    pub fn prepare(&self, settings: &Settings) {
+        for settings in &settings.authentications {
+            let authentication = Authentication::Named(Arc::clone(settings));
+            if let Some(trust) = self.authenticator(&authentication).client_trust() {
+                trust.refresh();
+            }
+        }
+    }
+
+    /// Completes when users or trusted certificates have changed, so that the clients that are connected can be looked at
+    /// again. For one task.
+    pub async fn changed(&self) -> Changed {
+        tokio::select! {
+            () = self.users.changed() => Changed::Users,
+            () = self.trust_changed.notified() => Changed::Trust,
+        }
+    }
+
+    /// Whom each authentication trusts that takes certificates, by its name.
+    #[must_use]
+    pub fn trust(&self) -> Vec<(ResourceName, TrustSummary)> {
+        let known = self
+            .authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let trusts = known.iter().filter_map(|(settings, authenticator)| {
+            let summary = authenticator.client_trust()?.summary(clock::wall());
+            Some((settings.name.clone(), summary))
+        });
+        trusts.collect()
     }
 
     /// The local users.
@@ -129,6 +171,9 @@ impl Access {
             return Arc::clone(found);
         }
         let made = Arc::new(Authenticator::new(settings, self));
+        if let Some(trust) = made.client_trust() {
+            trust.tell(&self.trust_changed);
+        }
         known.push((Arc::clone(settings), Arc::clone(&made)));
         made
     }
@@ -161,5 +206,20 @@ impl Access {
         let made = Arc::new(Acl::new(settings));
         known.push((settings.clone(), Arc::clone(&made)));
         Some(made)
+    }
+
+    /// What the back ends of all ports have been asked, those that ask the same server for the same added up.
+    #[must_use]
+    pub fn back_ends(&self) -> Vec<BackendReport> {
+        let known = self
+            .authenticators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut reports: Vec<_> = known.iter().flat_map(|(_, it)| it.back_ends()).collect();
+        drop(known);
+        let known = self.acls.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.extend(known.iter().map(|(_, known)| known.report()));
+        drop(known);
+        BackendReport::add_up(reports)
     }
 }

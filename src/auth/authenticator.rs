@@ -9,8 +9,8 @@ use super::password::Password;
 use super::service_account_token::ServiceAccountToken;
 use super::x509::{ClientTrust, X509};
 use super::{
-    Acceptance, Access, Challenge, Credential, Credentials, Exchange, Outcome, Refused, Standing,
-    State, Unavailable,
+    Acceptance, Access, BackendReport, Challenge, Credential, Credentials, Exchange, Outcome,
+    Refused, Standing, State, Unavailable,
 };
 use crate::config::{AuthenticationSettings, ClientIdBinding, MethodSettings, WhenUnavailable};
 use crate::mqtt::ReasonCode;
@@ -135,6 +135,18 @@ impl Authenticator {
         })
     }
 
+    /// What the back ends of the chain have been asked.
+    #[must_use]
+    pub fn back_ends(&self) -> Vec<BackendReport> {
+        let reports = self.methods.iter().filter_map(|method| match method {
+            Method::ServiceAccountToken(method) => Some(method.report()),
+            Method::Custom(method) => Some(method.report()),
+            Method::Http(method) => Some(method.report()),
+            _ => None,
+        });
+        reports.collect()
+    }
+
     /// How client identifiers are bound to identities.
     #[must_use]
     pub fn client_id_binding(&self) -> ClientIdBinding {
@@ -241,7 +253,10 @@ impl Method {
 
     async fn resume(&self, state: State, data: Option<&[u8]>) -> Outcome {
         match (self, state) {
-            (Self::Custom(method), State::Custom) => method.resume(data).await,
+            (Self::Custom(method), State::Again(again)) => method.resume(again, data).await,
+            (Self::ServiceAccountToken(method), State::Again(again)) => {
+                method.resume(again, data).await
+            }
             #[cfg(test)]
             (_, State::Scripted(progress)) => progress.resume(data),
             _ => Outcome::NotMine,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::Gateway;
-use crate::auth::{Audit, AuditEvent, AuditKind};
+use super::serving::seconds;
+use crate::admin::{AccessReport, BackEndReport, TrustReport};
+use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport, Changed, TrustSummary};
 use crate::broker::{ConnectionId, Review};
-use crate::config::Settings;
+use crate::clock;
+use crate::config::{ResourceName, Settings};
 use crate::net::{Hub, Identity, Reviewed};
 
 /// Clients that are fetched at one time; others have their turn in between.
@@ -17,8 +20,21 @@ impl Gateway {
     /// Looks at all clients whenever users or trusted certificates have changed, until dropped.
     pub(super) async fn review_on_change(&self) {
         loop {
-            self.serving.access().changed().await;
+            let access = self.serving.access();
+            if access.changed().await == Changed::Trust {
+                let event = AuditEvent::new(AuditKind::TrustChanged, "certificates of clients");
+                access.audit().note(event.actor("gateway"));
+            }
             self.review_clients().await;
+        }
+    }
+
+    /// Reads what the ports of changed settings will need.
+    pub(super) async fn prepare_access(&self, settings: &Settings) {
+        let (access, settings) = (Arc::clone(self.serving.access()), settings.clone());
+        let prepared = tokio::task::spawn_blocking(move || access.prepare(&settings)).await;
+        if let Err(error) = prepared {
+            warn!(%error, "the files of the authentication could not be read");
         }
     }
 
@@ -45,6 +61,66 @@ impl Gateway {
             warn!(%error, "the clients could not be looked at again");
         }
     }
+}
+
+impl Gateway {
+    /// What there is to say about who may connect, and who tries.
+    pub(super) fn access_report(&self) -> AccessReport {
+        let access = self.serving.access();
+        let guard = access.guard().statistics(clock::now());
+        let audit = access.audit().statistics();
+        AccessReport {
+            users: count(access.users().len()),
+            login_failures: guard.failures,
+            refusals_delayed: guard.delayed,
+            addresses_banned: count(guard.banned_addresses),
+            usernames_banned: count(guard.banned_usernames),
+            address_bans: guard.address_bans,
+            username_bans: guard.username_bans,
+            audit_events: audit.events,
+            audit_events_lost: audit.dropped,
+            back_ends: access
+                .back_ends()
+                .into_iter()
+                .map(back_end_report)
+                .collect(),
+            trust: access.trust().into_iter().map(trust_report).collect(),
+        }
+    }
+}
+
+fn back_end_report(report: BackendReport) -> BackEndReport {
+    let BackendReport {
+        kind,
+        server,
+        is_resting,
+        statistics,
+    } = report;
+    BackEndReport {
+        kind: kind.to_owned(),
+        server: server.into(),
+        is_resting,
+        asked: statistics.asked,
+        allowed: statistics.allowed,
+        denied: statistics.denied,
+        errors: statistics.errors + statistics.rested,
+        cache_hits: statistics.cache_hits + statistics.shared,
+        latency_seconds: statistics.latency_total.as_secs_f64(),
+    }
+}
+
+fn trust_report((name, summary): (ResourceName, TrustSummary)) -> TrustReport {
+    TrustReport {
+        authentication: name.to_string(),
+        authorities: count(summary.authorities),
+        not_after_seconds: summary.not_after.map(seconds),
+        revocation_lists: count(summary.lists.len()),
+        faults: summary.faults,
+    }
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn review_all(hub: &Hub, audit: &Audit) {

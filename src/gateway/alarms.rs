@@ -1,8 +1,8 @@
 //! What needs somebody's attention, worked out from what the gateway reports about itself.
 
 use crate::admin::{
-    AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates, ReloadReport,
-    StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates,
+    ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -25,6 +25,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) refused: Option<&'a ReloadReport>,
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
+    pub(crate) access: &'a AccessReport,
     pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
@@ -48,6 +49,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
             .control
             .map(|fault| alarm("control-waiting", "", fault.to_owned())),
     );
+    alarms.extend(access_alarms(facts.access));
     let near = bounds(facts)
         .into_iter()
         .filter(|(_, now, max)| is_near(*now, *max));
@@ -70,6 +72,23 @@ fn refused(report: &ReloadReport) -> Alarm {
     let summary = report.summary.as_deref().unwrap_or_default();
     let text = format!("the changed configuration is not in force: {summary}");
     alarm("configuration-refused", "", text)
+}
+
+/// Servers that do not answer, and certificates of authorities that are not as they should be.
+fn access_alarms(access: &AccessReport) -> impl Iterator<Item = Alarm> {
+    let resting = access.back_ends.iter().filter(|it| it.is_resting);
+    let resting = resting.map(|it| {
+        let text = format!(
+            "{} does not answer, which is asked for {}",
+            it.server, it.kind
+        );
+        alarm("back-end", &it.server, text)
+    });
+    let faults = access.trust.iter().flat_map(|trust| {
+        let alarm = |fault: &String| alarm("trust", &trust.authentication, fault.clone());
+        trust.faults.iter().map(alarm)
+    });
+    resting.chain(faults)
 }
 
 /// What a port waits for, and what is wrong with its certificate.
@@ -148,6 +167,7 @@ mod tests {
         port: PortReport,
         admin: AdminReport,
         broker: BrokerReport,
+        access: AccessReport,
         rates: Rates,
     }
 
@@ -168,6 +188,7 @@ mod tests {
                 port,
                 admin,
                 broker: BrokerReport::default(),
+                access: AccessReport::default(),
                 rates: Rates::default(),
             }
         }
@@ -179,6 +200,7 @@ mod tests {
                 refused: None,
                 control: None,
                 broker: &self.broker,
+                access: &self.access,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),

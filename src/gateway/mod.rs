@@ -211,6 +211,7 @@ impl Gateway {
         let audit = Arc::clone(self.serving.access().audit());
         tasks.spawn(async move { audit.run().await });
         tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
+        self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
         drop(ports);
 

@@ -13,6 +13,7 @@ use super::process;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
 use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
+use crate::auth::{AuditEvent, AuditKind};
 use crate::clock;
 use crate::config::{self, Loaded, Report};
 
@@ -55,7 +56,7 @@ impl Gateway {
             // Looks at the files before they are read, so that a change in between is not lost.
             let watched = self.configuration().watched();
             watcher = Watcher::start(watched).await.unwrap_or(watcher);
-            let report = self.reload_now().await;
+            let report = self.reload_now(why).await;
             said = status_line(&self.status());
             self.notifier.ready(&said).await;
             if let Some(reply) = reply {
@@ -65,7 +66,7 @@ impl Gateway {
         }
     }
 
-    async fn reload_now(&self) -> ReloadReport {
+    async fn reload_now(&self, why: &str) -> ReloadReport {
         self.notifier.reloading().await;
         let main = self.configuration().next_main();
         let path = main.clone();
@@ -82,7 +83,22 @@ impl Gateway {
             }
         };
         self.configuration().note(report.clone());
+        self.audit_reload(&report, why);
         report
+    }
+
+    /// Writes down what a reload has changed, for whoever asks later; no secret is in a configuration.
+    fn audit_reload(&self, report: &ReloadReport, why: &str) {
+        let audit = self.serving.access().audit();
+        let because = format!("because of {why}");
+        for change in &report.changes {
+            let event = AuditEvent::new(AuditKind::ConfigurationChanged, change);
+            audit.note(event.actor("gateway").detail(&because));
+        }
+        if let Some(summary) = &report.summary {
+            let event = AuditEvent::new(AuditKind::ConfigurationRefused, summary);
+            audit.note(event.actor("gateway").detail(&because));
+        }
     }
 
     /// Puts a configuration without faults into force.
@@ -90,6 +106,7 @@ impl Gateway {
         let settings = loaded.settings.clone();
         let mut report = self.configuration().replace(main, loaded);
         process::raise_descriptors(settings.limits.connections_max);
+        self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
         self.review_settings(&settings).await;
         self.storing.set(&settings.store);
@@ -103,9 +120,6 @@ impl Gateway {
             report
                 .warnings
                 .push("admin.control_socket takes effect at the next start".to_owned());
-        }
-        for change in &report.changes {
-            info!("configuration: {change}");
         }
         for warning in &report.warnings {
             warn!("configuration: {warning}");

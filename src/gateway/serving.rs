@@ -280,7 +280,7 @@ fn connection_report(connection: ConnectionInfo) -> ConnectionReport {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
 }

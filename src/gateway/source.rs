@@ -10,6 +10,7 @@ use crate::admin::{
     AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
     ReloadReport, Source, Status, StoreReport,
 };
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::clock;
 use crate::store::StoreError;
@@ -43,7 +44,9 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let access = self.access_report();
         let alarms = alarms(&Facts {
+            access: &access,
             ports: &ports,
             admin: &admin,
             refused: refused.as_ref(),
@@ -66,6 +69,7 @@ impl Source for Gateway {
             admin,
             ports,
             broker,
+            access,
             store,
             rates,
             process,
@@ -101,6 +105,10 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
     }
 
     async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {

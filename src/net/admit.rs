@@ -153,8 +153,7 @@ impl Admitting<'_> {
             }
         };
         let result = result.and_then(|acceptance| {
-            let username = Some(&*acceptance.principal.username);
-            match guard.note_success(address, username, clock::now()) {
+            match guard.note_success(address, connect.username, clock::now()) {
                 Ok(()) => Ok(acceptance),
                 Err(ban) => Err(Denial::Banned(ban)),
             }

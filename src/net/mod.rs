@@ -78,6 +78,7 @@ pub struct TlsPeer {
     pub cipher: &'static str,
     /// Whether the handshake resumed an earlier one.
     pub resumed: bool,
-    /// Certificates that the client presented, its own first, in DER. Empty while no port asks for any.
+    /// Certificates that the client presented, its own first, in DER. Empty if it has none, or was
+    /// not asked for any.
     pub certificates: Vec<Box<[u8]>>,
 }

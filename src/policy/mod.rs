@@ -26,6 +26,7 @@
 
 mod client_ids;
 mod compiled;
+mod distinguished_name;
 mod explain;
 mod filters;
 mod pattern;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use crate::mqtt::QoS;
 
 pub use compiled::CompiledRules;
+pub use distinguished_name::{COMMON_NAME, DistinguishedName, NameAttribute, NameFault, NameValue};
 pub use explain::Explanation;
 pub use pattern::{ClientIdPattern, FilterPattern, Level, PatternFault, Piece, Token};
 pub use principal::Principal;
