@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::Notify;
+
 use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
 use crate::clock;
 use crate::config::{
@@ -21,6 +23,7 @@ pub struct Access {
     guard: Arc<Guard>,
     audit: Arc<Audit>,
     reviews: AtomicU64,
+    trust_changed: Arc<Notify>,
     open: Arc<Authenticator>,
     authenticators: Mutex<Vec<(Arc<AuthenticationSettings>, Arc<Authenticator>)>>,
     acls: Mutex<Vec<(HttpSettings, Arc<Acl>)>>,
@@ -37,6 +40,7 @@ impl Access {
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
             reviews: AtomicU64::new(0),
+            trust_changed: Arc::default(),
             open: Arc::new(Authenticator::none()),
             authenticators: Mutex::default(),
             acls: Mutex::default(),
@@ -91,9 +95,18 @@ impl Access {
             .retain(|(known, _)| backends.contains(&known));
     }
 
-    /// Completes when users have changed, so that the clients that are connected can be looked at again. For one task.
+    /// Completes when users have changed, or trust in certificates, so that the clients that are connected can be looked at
+    /// again. For one task.
     pub async fn changed(&self) {
-        self.users.changed().await;
+        tokio::select! {
+            () = self.users.changed() => {}
+            () = self.trust_changed.notified() => {}
+        }
+    }
+
+    /// Told when somebody else is trusted to issue certificates, or another one is revoked.
+    pub(super) fn trust_changed(&self) -> &Arc<Notify> {
+        &self.trust_changed
     }
 
     /// The local users.

@@ -4,7 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::anchors::{Anchors, CERTIFICATES, Path};
@@ -29,6 +29,7 @@ pub struct ClientTrust {
     files: Mutex<Files>,
     loaded: RwLock<Option<Arc<Loaded>>>,
     generation: watch::Sender<u64>,
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -77,6 +78,15 @@ impl ClientTrust {
     /// Trust in what the settings name.
     #[must_use]
     pub fn new(settings: &X509Settings, state_dir: &FilePath) -> Self {
+        Self::notifying(settings, state_dir, Arc::default())
+    }
+
+    /// The same, and somebody else hears of changes as well.
+    pub(super) fn notifying(
+        settings: &X509Settings,
+        state_dir: &FilePath,
+        changed: Arc<Notify>,
+    ) -> Self {
         let mut files = Files {
             certificates: Vec::new(),
             lists: Vec::new(),
@@ -106,6 +116,7 @@ impl ClientTrust {
             files: Mutex::new(files),
             loaded: RwLock::default(),
             generation: watch::Sender::default(),
+            changed,
         }
     }
 
@@ -156,6 +167,7 @@ impl ClientTrust {
                 revocation_lists, "trust in certificates of clients taken into use"
             );
             self.generation.send_modify(|generation| *generation += 1);
+            self.changed.notify_one();
         }
     }
 
