@@ -124,6 +124,11 @@ impl Access {
         }
     }
 
+    /// Told when somebody else is trusted to issue certificates, or another one is revoked.
+    pub(super) fn trust_changed(&self) -> &Arc<Notify> {
+        &self.trust_changed
+    }
+
     /// Whom each authentication trusts that takes certificates, by its name.
     #[must_use]
     pub fn trust(&self) -> Vec<(ResourceName, TrustSummary)> {
@@ -171,9 +176,6 @@ impl Access {
             return Arc::clone(found);
         }
         let made = Arc::new(Authenticator::new(settings, self));
-        if let Some(trust) = made.client_trust() {
-            trust.tell(&self.trust_changed);
-        }
         known.push((Arc::clone(settings), Arc::clone(&made)));
         made
     }

@@ -55,7 +55,11 @@ impl X509 {
             })
         });
         Self {
-            trust: Arc::new(ClientTrust::new(settings, access.state_dir())),
+            trust: Arc::new(ClientTrust::notifying(
+                settings,
+                access.state_dir(),
+                Arc::clone(access.trust_changed()),
+            )),
             identity: settings.identity,
             attributes: attributes.collect(),
         }

@@ -1,7 +1,7 @@
 //! Whom a port trusts to issue certificates of clients, as the newest files say.
 
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::{Notify, watch};
@@ -29,8 +29,7 @@ pub struct ClientTrust {
     files: Mutex<Files>,
     loaded: RwLock<Option<Arc<Loaded>>>,
     generation: watch::Sender<u64>,
-    /// Who is told of changes besides.
-    told: OnceLock<Arc<Notify>>,
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -79,6 +78,15 @@ impl ClientTrust {
     /// Trust in what the settings name.
     #[must_use]
     pub fn new(settings: &X509Settings, state_dir: &FilePath) -> Self {
+        Self::notifying(settings, state_dir, Arc::default())
+    }
+
+    /// The same, and somebody else hears of changes as well.
+    pub(super) fn notifying(
+        settings: &X509Settings,
+        state_dir: &FilePath,
+        changed: Arc<Notify>,
+    ) -> Self {
         let mut files = Files {
             certificates: Vec::new(),
             lists: Vec::new(),
@@ -108,7 +116,7 @@ impl ClientTrust {
             files: Mutex::new(files),
             loaded: RwLock::default(),
             generation: watch::Sender::default(),
-            told: OnceLock::new(),
+            changed,
         }
     }
 
@@ -159,9 +167,7 @@ impl ClientTrust {
                 revocation_lists, "trust in certificates of clients taken into use"
             );
             self.generation.send_modify(|generation| *generation += 1);
-            if let Some(told) = self.told.get() {
-                told.notify_one();
-            }
+            self.changed.notify_one();
         }
     }
 
@@ -169,11 +175,6 @@ impl ClientTrust {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
-    }
-
-    /// Has whoever waits there told of changes. The first one stays.
-    pub(in crate::auth) fn tell(&self, told: &Arc<Notify>) {
-        self.told.get_or_init(|| Arc::clone(told));
     }
 
     /// Whether the certificates of a client, its own first, lead to a trusted authority now.
