@@ -164,7 +164,8 @@ impl Admitting<'_> {
             Err(denial) => {
                 self.note_denial(connect, denial);
                 if denial.is_failed_login() {
-                    let failed = guard.note_failure(address, connect.username, clock::now());
+                    let username = connect.username.filter(|_| denial.blames_username());
+                    let failed = guard.note_failure(address, username, clock::now());
                     self.note_bans(connect, &failed.bans);
                     sleep(failed.delay).await;
                 }

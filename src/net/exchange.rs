@@ -47,9 +47,12 @@ impl Denial {
             Self::Gone => None,
         }
     }
-}
 
-impl Denial {
+    /// Whether a failed login says something about the user name. All clients with tokens of a cluster share theirs.
+    pub(super) fn blames_username(&self) -> bool {
+        !matches!(self, Self::Refused(refused) if refused.method == "service_account_token")
+    }
+
     /// Whether somebody has tried to be who it is not. A client that brought nothing, or the wrong kind of thing, has not.
     pub(super) fn is_failed_login(&self) -> bool {
         match self {
