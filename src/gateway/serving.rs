@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use crate::admin::{
-    BrokerReport, CertificateReport, ClientReport, ConnectionReport, ExplainInput, ExplainReport,
-    LoginReport, PortReport, ViolationCount,
+    BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
+    ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
-use crate::auth::Access;
+use crate::auth::{Access, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
 use crate::clock;
 use crate::config::{Protocol, Settings};
@@ -217,6 +217,7 @@ fn port_report(port: PortStatus) -> PortReport {
         certificate: port
             .certificate
             .map(|certificate| certificate_report(&certificate, fault)),
+        client_trust: port.client_trust.map(client_trust_report),
         connections: port.connections.into(),
         accepted: port.accepted,
         refused: refused.collect(),
@@ -249,6 +250,22 @@ fn certificate_report(
         not_before_seconds: seconds(certificate.not_before),
         not_after_seconds: seconds(certificate.not_after),
         notes,
+    }
+}
+
+fn client_trust_report(trust: TrustSummary) -> ClientTrustReport {
+    let lists = trust.lists.into_iter().map(|list| RevocationListReport {
+        issuer: list.issuer,
+        this_update_seconds: seconds(list.this_update),
+        next_update_seconds: list.next_update.map(seconds),
+        stale: list.is_stale,
+        revoked: count(list.revoked),
+    });
+    ClientTrustReport {
+        authorities: count(trust.authorities),
+        not_after_seconds: trust.not_after.map(seconds),
+        revocation_lists: lists.collect(),
+        notes: trust.faults,
     }
 }
 
