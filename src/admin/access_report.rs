@@ -26,8 +26,6 @@ pub struct AccessReport {
     pub audit_events_lost: u64,
     /// Every server that is asked about clients or topics.
     pub back_ends: Vec<BackEndReport>,
-    /// Every set of trusted certificates.
-    pub trust: Vec<TrustReport>,
 }
 
 /// A server that is asked about clients or topics.
@@ -51,19 +49,4 @@ pub struct BackEndReport {
     pub cache_hits: u64,
     /// Seconds that all answers have taken together.
     pub latency_seconds: f64,
-}
-
-/// Certificates that an authentication trusts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrustReport {
-    /// The name of the authentication.
-    pub authentication: String,
-    /// Trusted certificates.
-    pub authorities: u64,
-    /// When the first of them ends, in seconds since 1970.
-    pub not_after_seconds: Option<u64>,
-    /// Revocation lists.
-    pub revocation_lists: u64,
-    /// What is wrong with the files, or will be soon; one sentence each.
-    pub faults: Vec<String>,
 }

@@ -17,7 +17,7 @@ mod report;
 use std::future::Future;
 use std::sync::Arc;
 
-pub use access_report::{AccessReport, BackEndReport, TrustReport};
+pub use access_report::{AccessReport, BackEndReport};
 pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
 pub use protocol::{CommandFault, FaultKind};

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::{Acl, Audit, Authenticator, BackendReport, Guard, TrustSummary, Users};
+use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
 use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
-    ResourceName, Settings,
+    Settings,
 };
 use crate::policy::{CompiledRules, RuleSet};
 
@@ -127,20 +127,6 @@ impl Access {
     /// Told when somebody else is trusted to issue certificates, or another one is revoked.
     pub(super) fn trust_changed(&self) -> &Arc<Notify> {
         &self.trust_changed
-    }
-
-    /// Whom each authentication trusts that takes certificates, by its name.
-    #[must_use]
-    pub fn trust(&self) -> Vec<(ResourceName, TrustSummary)> {
-        let known = self
-            .authenticators
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let trusts = known.iter().filter_map(|(settings, authenticator)| {
-            let summary = authenticator.client_trust()?.summary(clock::wall());
-            Some((settings.name.clone(), summary))
-        });
-        trusts.collect()
     }
 
     /// The local users.

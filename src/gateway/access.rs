@@ -5,12 +5,11 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::Gateway;
-use super::serving::seconds;
-use crate::admin::{AccessReport, BackEndReport, TrustReport};
-use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport, Changed, TrustSummary};
+use crate::admin::{AccessReport, BackEndReport};
+use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport, Changed};
 use crate::broker::{ConnectionId, Review};
 use crate::clock;
-use crate::config::{ResourceName, Settings};
+use crate::config::Settings;
 use crate::net::{Hub, Identity, Reviewed};
 
 /// Clients that are fetched at one time; others have their turn in between.
@@ -84,7 +83,6 @@ impl Gateway {
                 .into_iter()
                 .map(back_end_report)
                 .collect(),
-            trust: access.trust().into_iter().map(trust_report).collect(),
         }
     }
 }
@@ -106,16 +104,6 @@ fn back_end_report(report: BackendReport) -> BackEndReport {
         errors: statistics.errors + statistics.rested,
         cache_hits: statistics.cache_hits + statistics.shared,
         latency_seconds: statistics.latency_total.as_secs_f64(),
-    }
-}
-
-fn trust_report((name, summary): (ResourceName, TrustSummary)) -> TrustReport {
-    TrustReport {
-        authentication: name.to_string(),
-        authorities: count(summary.authorities),
-        not_after_seconds: summary.not_after.map(seconds),
-        revocation_lists: count(summary.lists.len()),
-        faults: summary.faults,
     }
 }
 

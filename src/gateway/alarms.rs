@@ -74,24 +74,19 @@ fn refused(report: &ReloadReport) -> Alarm {
     alarm("configuration-refused", "", text)
 }
 
-/// Servers that do not answer, and certificates of authorities that are not as they should be.
+/// Servers that do not answer.
 fn access_alarms(access: &AccessReport) -> impl Iterator<Item = Alarm> {
     let resting = access.back_ends.iter().filter(|it| it.is_resting);
-    let resting = resting.map(|it| {
+    resting.map(|it| {
         let text = format!(
             "{} does not answer, which is asked for {}",
             it.server, it.kind
         );
         alarm("back-end", &it.server, text)
-    });
-    let faults = access.trust.iter().flat_map(|trust| {
-        let alarm = |fault: &String| alarm("trust", &trust.authentication, fault.clone());
-        trust.faults.iter().map(alarm)
-    });
-    resting.chain(faults)
+    })
 }
 
-/// What a port waits for, and what is wrong with its certificate.
+/// What a port waits for, and what is wrong with its certificate and with those that its clients may present.
 fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
     let name = format!("{} of {}", port.endpoint, port.listener);
     let waiting = (port.state != LISTENING).then(|| {
@@ -107,8 +102,13 @@ fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
         .certificate
         .iter()
         .flat_map(|certificate| &certificate.notes);
-    let notes =
-        notes.map(move |note| alarm("certificate", &port.endpoint, format!("{name}: {note}")));
+    let of_clients = port.client_trust.iter().flat_map(|trust| &trust.notes);
+    let notes = notes.map(|note| ("certificate", note.clone()));
+    let of_clients =
+        of_clients.map(|note| ("client-trust", format!("certificates of clients: {note}")));
+    let notes = notes
+        .chain(of_clients)
+        .map(move |(word, note)| alarm(word, &port.endpoint, format!("{name}: {note}")));
     waiting.into_iter().chain(notes)
 }
 
@@ -161,6 +161,7 @@ fn is_near(now: u64, max: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::ClientTrustReport;
 
     /// A gateway with one port, where nothing is wrong.
     struct Given {
@@ -251,6 +252,21 @@ mod tests {
                 "port-waiting: *:8883 of plant is awaiting-certificate: no such file",
                 "admin-waiting: health and metrics are not served on 127.0.0.1:9600: address in use"
             ]
+        );
+    }
+
+    #[test]
+    fn faults_of_trust_in_clients_are_alarms() {
+        let mut given = Given::new();
+        given.port.client_trust = Some(ClientTrustReport {
+            authorities: 1,
+            not_after_seconds: None,
+            revocation_lists: Vec::new(),
+            notes: vec!["/etc/ca.pem is gone".to_owned()],
+        });
+        assert_eq!(
+            given.alarms(),
+            ["client-trust: *:8883 of plant: certificates of clients: /etc/ca.pem is gone"]
         );
     }
 

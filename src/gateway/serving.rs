@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use crate::admin::{
-    BrokerReport, CertificateReport, ClientReport, ConnectionReport, ExplainInput, ExplainReport,
-    LoginReport, PortReport, ViolationCount,
+    BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
+    ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
-use crate::auth::Access;
+use crate::auth::{Access, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
 use crate::clock;
 use crate::config::{Protocol, Settings};
@@ -217,6 +217,7 @@ fn port_report(port: PortStatus) -> PortReport {
         certificate: port
             .certificate
             .map(|certificate| certificate_report(&certificate, fault)),
+        client_trust: port.client_trust.map(client_trust_report),
         connections: port.connections.into(),
         accepted: port.accepted,
         refused: refused.collect(),
@@ -252,6 +253,22 @@ fn certificate_report(
     }
 }
 
+fn client_trust_report(trust: TrustSummary) -> ClientTrustReport {
+    let lists = trust.lists.into_iter().map(|list| RevocationListReport {
+        issuer: list.issuer,
+        this_update_seconds: seconds(list.this_update),
+        next_update_seconds: list.next_update.map(seconds),
+        stale: list.is_stale,
+        revoked: count(list.revoked),
+    });
+    ClientTrustReport {
+        authorities: count(trust.authorities),
+        not_after_seconds: trust.not_after.map(seconds),
+        revocation_lists: lists.collect(),
+        notes: trust.faults,
+    }
+}
+
 fn client_report(client: ClientInfo) -> ClientReport {
     ClientReport {
         client_id: client.client_id,
@@ -280,7 +297,7 @@ fn connection_report(connection: ConnectionInfo) -> ConnectionReport {
     }
 }
 
-pub(super) fn seconds(time: SystemTime) -> u64 {
+fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
 }

@@ -1,6 +1,6 @@
 //! Metrics of who may connect, and who tries.
 
-use super::{Row, row};
+use super::{PORT, Row, each_port, row};
 use crate::admin::{BackEndReport, Status};
 use crate::metrics::{Kind, Samples};
 
@@ -117,16 +117,17 @@ pub(super) const ROWS: &[Row] = &[
         "Time that all answers of a server have taken together."
     ),
     row(
-        "trust_not_after_timestamp_seconds",
+        "port_client_trust_not_after_timestamp_seconds",
         Kind::Gauge,
-        &["authentication"],
-        "When the first of the trusted certificates ends, in seconds since 1970.",
+        PORT,
+        "When the first of the authorities ends whose certificates clients may present, in seconds since 1970.",
         |status, samples| {
-            for trust in &status.access.trust {
-                if let Some(seconds) = trust.not_after_seconds {
-                    samples.add_count(&[&trust.authentication], seconds);
+            each_port(status, |port, labels| {
+                let trust = port.client_trust.as_ref();
+                if let Some(seconds) = trust.and_then(|trust| trust.not_after_seconds) {
+                    samples.add_count(labels, seconds);
                 }
-            }
+            });
         },
     ),
 ];

@@ -62,6 +62,12 @@ fn status() -> Status {
             count: 4,
         }],
         certificate: Some(certificate),
+        client_trust: Some(ClientTrustReport {
+            authorities: 1,
+            not_after_seconds: Some(1),
+            revocation_lists: Vec::new(),
+            notes: Vec::new(),
+        }),
         ..PortReport::default()
     };
     let alarm = Alarm {
@@ -95,10 +101,6 @@ fn status() -> Status {
         },
         access: AccessReport {
             back_ends: vec![BackEndReport::default()],
-            trust: vec![TrustReport {
-                not_after_seconds: Some(1),
-                ..TrustReport::default()
-            }],
             ..AccessReport::default()
         },
         store: StoreReport {
