@@ -204,10 +204,10 @@ fn explain<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     })
 }
 
-fn reload<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+fn reload<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
     Box::pin(async move {
         let NoInput {} = parse(input)?;
-        render(&source.reload().await)
+        render(&source.reload(peer.actor()).await)
     })
 }
 

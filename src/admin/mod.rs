@@ -54,6 +54,6 @@ pub trait Source: Send + Sync + 'static {
         actor: Actor,
     ) -> impl Future<Output = Result<UserReply, UserFault>> + Send;
 
-    /// Loads the configuration again and applies it, or refuses it whole.
-    fn reload(&self) -> impl Future<Output = ReloadReport> + Send;
+    /// Loads the configuration again and applies it, or refuses it whole. The actor is for the audit log.
+    fn reload(&self, actor: Actor) -> impl Future<Output = ReloadReport> + Send;
 }

@@ -37,9 +37,10 @@ use again::Again;
 pub use access::{Access, Changed};
 pub use acl::{Acl, Answer, Question, TopicAccess};
 pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, Proof};
 pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
+pub use service_account_token::TOKEN_USERNAME;
 pub use users::Users;
 pub use x509::{ClientTrust, RevocationListSummary, TrustSummary, UnfitCertificate, UnfitReason};
 

@@ -16,6 +16,9 @@ use crate::policy::Principal;
 /// The authentication method of MQTT 5, and the user name of clients of older versions.
 const METHOD: &str = "K8S-SAT";
 
+/// The user name of clients of version 3 whose password is a token.
+pub const TOKEN_USERNAME: &str = METHOD;
+
 /// Where every pod finds the means to ask the API server.
 const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

@@ -85,9 +85,12 @@ impl Broker {
         let rights = self.admit(admission, client_id)?;
         let key = session_key(&admission.port.mount_point, client_id);
         let known = self.sessions_by_key.get(&*key).copied();
-        if let Some(session) = known.and_then(|id| self.clients.sessions.get(id))
-            && *session.owner != *admission.principal.username
-        {
+        let owner = known.and_then(|id| Some(&*self.clients.sessions.get(id)?.owner));
+        let is_own = owner.is_none_or(|owner| *owner == *admission.principal.username);
+        // What nobody has opened gives way to somebody, who gets nothing of it: else an open port could keep devices out of the
+        // others, and whoever turns authentication on would keep out all that had come before.
+        let gives_way = owner.is_some_and(str::is_empty);
+        if !is_own && !gives_way {
             let sentence = "The session belongs to another principal";
             return Err(Refusal {
                 cause: RefusalCause::SessionOfAnother,
@@ -110,7 +113,7 @@ impl Broker {
         let was_stored = known_store.is_some();
         if let Some(session) = known {
             self.take_over(session, now);
-            if connect.clean_start {
+            if connect.clean_start || !is_own {
                 self.end_session(session, now);
             }
         }

@@ -202,7 +202,7 @@ impl Broker {
         {
             self.deny_session(session_id, DeniedAction::Connect, "", verdict.by);
             let text = "The client may not be connected any more";
-            self.disconnect(id, ReasonCode::NotAuthorized, text);
+            self.banish(id, ReasonCode::NotAuthorized, text);
             review.disconnected.push(client_id.clone());
         }
         for filter in self.review_subscriptions(session_id) {
@@ -210,6 +210,31 @@ impl Broker {
         }
         if let Some(id) = connection {
             self.fill(id, now);
+        }
+    }
+
+    /// Ends the connection of a client that is not to be trusted any more: as by [`Broker::disconnect`], and without its will.
+    pub fn banish(&mut self, id: ConnectionId, reason: ReasonCode, text: &'static str) {
+        if let Some(session) = self.clients.connections.get(id).map(|c| c.session) {
+            self.remove_will(session);
+        }
+        self.disconnect(id, reason, text);
+    }
+
+    /// Takes the will from a session.
+    fn remove_will(&mut self, session_id: SessionId) {
+        let Some(session) = self.clients.sessions.get_mut(session_id) else {
+            return;
+        };
+        let Some(will) = session.will.take() else {
+            return;
+        };
+        let is_stored = session.store.is_some();
+        if let Some(at) = will.due_at {
+            self.clients.timers.disarm(at, Timer::WillDelay(session_id));
+        }
+        if is_stored {
+            self.note_session(session_id);
         }
     }
 
@@ -228,12 +253,7 @@ impl Broker {
         if verdict.decision != Decision::Denied {
             return false;
         }
-        if let Some(at) = session.will.take().and_then(|will| will.due_at) {
-            self.clients.timers.disarm(at, Timer::WillDelay(session_id));
-        }
-        if session.store.is_some() {
-            self.note_session(session_id);
-        }
+        self.remove_will(session_id);
         self.deny_session(session_id, DeniedAction::Will, &topic, verdict.by);
         true
     }

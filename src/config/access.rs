@@ -383,7 +383,7 @@ pub struct ProtectionSettings {
     ///
     /// Default 1 h: a guess costs minutes from then on, and an address that was given to somebody else is free the same day.
     pub ban_time_max: Duration,
-    /// Networks whose addresses are never banned.
+    /// Networks whose addresses are never banned, and whose refusals are never held back.
     pub never_banned: Vec<Network>,
     /// Rows of the audit log in the database.
     ///

@@ -7,10 +7,10 @@ use tracing::warn;
 use super::Gateway;
 use crate::admin::{AccessReport, BackEndReport};
 use crate::auth::{Audit, AuditEvent, AuditKind, BackendReport, Changed};
-use crate::broker::{ConnectionId, Review};
+use crate::broker::ConnectionId;
 use crate::clock;
 use crate::config::Settings;
-use crate::net::{Hub, Identity, Reviewed};
+use crate::net::{Hub, Identity, Reviewed, note_review};
 
 /// Clients that are fetched at one time; others have their turn in between.
 const CLIENTS_PER_LOOK: usize = 500;
@@ -42,7 +42,7 @@ impl Gateway {
         self.serving.access().set(settings);
         for policy in self.serving.policies() {
             let review = self.serving.hub().change_policy(&policy).await;
-            note(self.serving.access().audit(), &policy.endpoint, &review);
+            note_review(self.serving.access().audit(), &policy.endpoint, &review);
         }
         self.review_clients().await;
     }
@@ -134,24 +134,6 @@ fn review_one(hub: &Hub, audit: &Audit, id: ConnectionId, identity: Identity) {
             let event = AuditEvent::new(AuditKind::RightGone, &username);
             audit.note(event.client(&port, None, &client_id).detail(sentence));
         }
-        Some(Reviewed::Changed(review)) => note(audit, &port, &review),
-    }
-}
-
-/// Writes down who has lost what.
-fn note(audit: &Audit, port: &str, review: &Review) {
-    for client_id in &review.disconnected {
-        let event = AuditEvent::new(AuditKind::RightGone, client_id);
-        let event = event.client(port, None, client_id);
-        audit.note(event.detail("the rules do not let it connect any more"));
-    }
-    for (client_id, filter) in &review.unsubscribed {
-        let event = AuditEvent::new(AuditKind::SubscriptionRemoved, filter);
-        audit.note(event.client(port, None, client_id));
-    }
-    for client_id in &review.wills_removed {
-        let event = AuditEvent::new(AuditKind::SubscriptionRemoved, "will");
-        let event = event.client(port, None, client_id);
-        audit.note(event.detail("the rules do not allow the topic of its will any more"));
+        Some(Reviewed::Changed(review)) => note_review(audit, &port, &review),
     }
 }

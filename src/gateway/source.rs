@@ -120,10 +120,10 @@ impl Source for Gateway {
         })
     }
 
-    async fn reload(&self) -> ReloadReport {
+    async fn reload(&self, actor: Actor) -> ReloadReport {
         let (reply, report) = oneshot::channel();
         // Whoever steers takes one request after the other; both ends are gone when the gateway stops.
-        let asked = self.reloads.send(reply).await.is_ok();
+        let asked = self.reloads.send((actor, reply)).await.is_ok();
         match report.await {
             Ok(report) if asked => report,
             Ok(_) | Err(_) => {

@@ -10,12 +10,12 @@ use tracing::info;
 use super::Peer;
 use super::access_counters::LoginOutcome;
 use super::exchange::{Denial, Reauthentication, authenticate};
-use super::hub::{Hub, random};
-use super::identity::Identity;
+use super::hub::{Hub, Reviewed, random};
+use super::identity::{Identity, note_review};
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
-use crate::auth::{Acceptance, AuditEvent, AuditKind, Ban};
+use crate::auth::{Acceptance, AuditEvent, AuditKind, Ban, TOKEN_USERNAME};
 use crate::broker::{Admission, ConnectionId, Refusal, RefusalCause};
 use crate::clock;
 use crate::config::ClientIdBinding;
@@ -37,49 +37,78 @@ pub(super) async fn admit(
     peer: &Peer,
     hub: &Hub,
 ) -> Option<Admitted> {
-    let terms = port.terms();
-    let admitting = Admitting {
+    tokio::select! {
+        admitted = admit_on(stream, port, peer, hub) => admitted,
+        _ = port.ended() => None,
+    }
+}
+
+async fn admit_on(
+    stream: &mut Stream,
+    port: &Arc<PortContext>,
+    peer: &Peer,
+    hub: &Hub,
+) -> Option<Admitted> {
+    let first = port.terms();
+    let mut admitting = Admitting {
         port,
-        terms: &terms,
+        terms: &first,
+        reviews: 0,
         peer,
         hub,
     };
-    tokio::select! {
-        admitted = admitting.admit(stream) => admitted,
-        _ = port.ended() => None,
-    }
+    let mut input = Vec::new();
+    let used = admitting.read(stream, &mut input).await?;
+    // A client may take its time for the CONNECT, and is judged by what holds when it comes. Reviews that begin from here on
+    // are caught up with.
+    let reviews = first.access.reviews();
+    let newest = port.terms();
+    admitting.reviews = reviews;
+    admitting.terms = &newest;
+    admitting.admit(stream, input, used).await
 }
 
 /// What a client is admitted by.
 struct Admitting<'a> {
     port: &'a Arc<PortContext>,
     terms: &'a PortTerms,
+    /// How often connections had been looked at again when the terms were taken.
+    reviews: u64,
     peer: &'a Peer,
     hub: &'a Hub,
 }
 
 impl Admitting<'_> {
-    async fn admit(&self, stream: &mut Stream) -> Option<Admitted> {
+    /// Reads the CONNECT, and returns its length.
+    async fn read(&self, stream: &mut Stream, input: &mut Vec<u8>) -> Option<usize> {
         let limits = &self.terms.limits;
         let connect_max = limits.max_packet_size.min(CONNECT_BYTES_MAX);
-        let mut input = Vec::new();
-        let read = read_connect(stream, &mut input, connect_max);
-        let used = match timeout(limits.connect_timeout, read).await {
-            Ok(Ok(used)) => used,
-            Ok(Err(ConnectError::Closed)) => return None,
+        let read = read_connect(stream, input, connect_max);
+        match timeout(limits.connect_timeout, read).await {
+            Ok(Ok(used)) => Some(used),
+            Ok(Err(ConnectError::Closed)) => None,
             Ok(Err(ConnectError::Fault(fault))) => {
                 let answer = fault.version.zip(fault.connack_reason());
                 refuse(stream, answer, Some(fault.violation.sentence())).await;
                 self.log_violation(fault.violation);
-                return None;
+                None
             }
             Err(_) => {
                 self.log_violation(Violation::ConnectTimeout);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    async fn admit(
+        &self,
+        stream: &mut Stream,
+        mut input: Vec<u8>,
+        used: usize,
+    ) -> Option<Admitted> {
+        let limits = &self.terms.limits;
         let mut left_over = input.split_off(used);
-        let Ok(Some((connect, _))) = mqtt::decode_connect(&input, connect_max) else {
+        let Ok(Some((connect, _))) = mqtt::decode_connect(&input, CONNECT_BYTES_MAX) else {
             return None;
         };
         let options = DecodeOptions {
@@ -87,7 +116,6 @@ impl Admitting<'_> {
             max_packet_size: limits.max_packet_size,
             sender: Role::Client,
         };
-        let reviews = self.terms.access.reviews();
         let acceptance = match self
             .log_in(stream, &mut left_over, &connect, &options)
             .await
@@ -101,7 +129,7 @@ impl Admitting<'_> {
         };
         match self.connect_to_core(&connect, &acceptance, stream).await {
             Ok(id) => {
-                self.catch_up(id, &acceptance, reviews);
+                self.catch_up(id, &connect, &acceptance);
                 Some(Admitted {
                     id,
                     options,
@@ -109,7 +137,7 @@ impl Admitting<'_> {
                     send_timeout: limits.send_timeout,
                     left_over,
                     reauthentication: Reauthentication::new(
-                        &self.terms.authenticator,
+                        self.port,
                         &connect,
                         &acceptance.principal,
                         self.peer,
@@ -136,7 +164,8 @@ impl Admitting<'_> {
     ) -> Result<Acceptance, Denial> {
         let guard = self.terms.access.guard();
         let address = self.peer.address.map(|address| address.ip());
-        let checked = guard.check(address, connect.username, clock::now());
+        let username = guarded_username(connect);
+        let checked = guard.check(address, username, clock::now());
         let result = match checked {
             Err(ban) => Err(Denial::Banned(ban)),
             Ok(()) => {
@@ -153,7 +182,9 @@ impl Admitting<'_> {
             }
         };
         let result = result.and_then(|acceptance| {
-            match guard.note_success(address, connect.username, clock::now()) {
+            // Only who has proven that it has this name makes its address known for it.
+            let proven = username.filter(|name| is_proven(name, &acceptance));
+            match guard.note_success(address, proven, clock::now()) {
                 Ok(()) => Ok(acceptance),
                 Err(ban) => Err(Denial::Banned(ban)),
             }
@@ -164,7 +195,6 @@ impl Admitting<'_> {
             Err(denial) => {
                 self.note_denial(connect, denial);
                 if denial.is_failed_login() {
-                    let username = connect.username.filter(|_| denial.blames_username());
                     let failed = guard.note_failure(address, username, clock::now());
                     self.note_bans(connect, &failed.bans);
                     sleep(failed.delay).await;
@@ -236,16 +266,22 @@ impl Admitting<'_> {
     }
 
     /// Catches up with what has changed since the client began to log in: it was not there to be looked at.
-    fn catch_up(&self, id: ConnectionId, acceptance: &Acceptance, reviews: u64) {
-        let identity = Identity::new(self.port, acceptance);
+    fn catch_up(&self, id: ConnectionId, connect: &Connect<'_>, acceptance: &Acceptance) {
+        let authenticator = &self.terms.authenticator;
+        let identity = Identity::new(self.port, authenticator, connect.client_id, acceptance);
         self.hub.identify(id, identity.clone());
+        let audit = self.terms.access.audit();
         let newest = self.port.terms().policy.clone();
         if !Arc::ptr_eq(&newest, &self.terms.policy) {
-            self.hub
+            let review = self
+                .hub
                 .with(|broker, now| broker.handle_policy_outdated(id, &newest, now));
+            note_review(audit, self.port.endpoint(), &review);
         }
-        if self.terms.access.reviews() != reviews {
-            self.hub.review(id, identity);
+        if self.terms.access.reviews() != self.reviews
+            && let Some(Reviewed::Changed(review)) = self.hub.review(id, identity)
+        {
+            note_review(audit, self.port.endpoint(), &review);
         }
     }
 
@@ -402,6 +438,16 @@ impl Admitting<'_> {
         let address = self.peer.address.map(|address| address.ip());
         AuditEvent::new(kind, subject).client(self.port.endpoint(), address, connect.client_id)
     }
+}
+
+/// The user name that failures are counted for. All clients with tokens of a cluster share theirs, which says nothing of any.
+fn guarded_username<'a>(connect: &Connect<'a>) -> Option<&'a str> {
+    connect.username.filter(|name| *name != TOKEN_USERNAME)
+}
+
+fn is_proven(username: &str, acceptance: &Acceptance) -> bool {
+    let is_anybodys = matches!(acceptance.method, "" | "anonymous");
+    !is_anybodys && *acceptance.principal.username == *username
 }
 
 /// What the audit is told about a refusal.

@@ -8,6 +8,9 @@ use tracing::info;
 use super::faults::Windows;
 use crate::broker::Denial;
 
+/// Bytes of a topic or a client identifier in a line.
+const TEXT_BYTES_MAX: usize = 256;
+
 /// Who has had how many lines.
 #[derive(Debug, Default)]
 pub(super) struct DenialLog(Mutex<Windows<Box<str>>>);
@@ -33,6 +36,12 @@ impl DenialLog {
     }
 }
 
+/// The beginning of a text that a client may have made as long as 64 KiB.
+fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX))
+        .unwrap_or(text)
+}
+
 fn write(denial: &Denial, unlogged: u64) {
     let principal = denial.principal.as_ref();
     let principal = principal.map(|principal| &*principal.username);
@@ -41,9 +50,9 @@ fn write(denial: &Denial, unlogged: u64) {
     info!(
         port = &*denial.port.endpoint,
         principal = principal.filter(|name| !name.is_empty()),
-        client_id = &*denial.client_id,
+        client_id = shown(&denial.client_id),
         action = denial.action.as_str(),
-        topic = &*denial.topic,
+        topic = shown(&denial.topic),
         rule,
         unlogged,
         "Denied"

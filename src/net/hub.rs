@@ -252,12 +252,17 @@ impl Hub {
     /// Looks at a client again, because something has changed: one whose credential is good no more is disconnected, one
     /// with other attributes keeps what it still may. Returns what became of it, if anything did.
     pub fn review(&self, id: ConnectionId, identity: Identity) -> Option<Reviewed> {
-        match identity.review() {
+        let standing = identity.review();
+        if !matches!(standing, Standing::Gone(_))
+            && let Some(end) = identity.end()
+        {
+            let end = self.timestamp(end);
+            self.with(|broker, _| broker.handle_reauthenticated(id, end));
+        }
+        match standing {
             Standing::Same => None,
             Standing::Gone(sentence) => {
-                self.with(|broker, _| {
-                    broker.disconnect(id, ReasonCode::NotAuthorized, sentence);
-                });
+                self.with(|broker, _| broker.banish(id, ReasonCode::NotAuthorized, sentence));
                 Some(Reviewed::Gone(sentence))
             }
             Standing::Changed(principal) => {

@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 pub use access_counters::{LoginCounters, LoginOutcome};
 pub use faults::Faults;
 pub use hub::{Hub, Reviewed, StoreLink};
-pub use identity::Identity;
+pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
 pub use ports::{PortStatus, Ports};

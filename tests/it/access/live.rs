@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::{PASSWORD, add_user, reload, with_password};
 use crate::support::command::run_on;
 use crate::support::packet::subscribe;
-use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5};
+use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, Will};
 
 const PORT: &str = r#"
 [[listener]]
@@ -143,6 +143,52 @@ fn method_that_a_port_takes_no_more_ends_the_connections_that_used_it() {
     anna.expect_disconnect(0x87);
     let (mut guest, _) = gateway.connect(&Connect::new(V5, "guest"));
     assert!(guest.ping().is_empty());
+}
+
+/// Whoever keeps a connection open and silent must not be judged by what held when it was opened.
+#[test]
+fn connection_that_was_opened_before_a_reload_logs_in_by_what_holds_now() {
+    let open = format!("{PORT}{RULES}").replace("\"password\"", "\"anonymous\"");
+    let Some(gateway) =
+        TestGateway::configured(&format!("{open}\n[admin]\nhttp = \"127.0.0.1:0\"\n"))
+    else {
+        return;
+    };
+    let mut early = gateway.open(V5);
+    gateway.connect(&Connect::new(V5, "guest")).0.disconnect();
+    gateway.write_config(&format!("{PORT}{RULES}\n[admin]\nhttp = \"127.0.0.1:0\"\n"));
+    reload(&gateway);
+    early.send(Connect::new(V5, "early").encode());
+    early.expect_refused(0x87);
+}
+
+#[test]
+fn user_whose_time_is_cut_short_is_disconnected_when_it_is_over() {
+    let Some(gateway) = gateway(&["anna", "bert"]) else {
+        return;
+    };
+    let mut anna = connect(&gateway, "anna");
+    let mut bert = connect(&gateway, "bert");
+    user(&gateway, &["set", "anna", "--expires", "2s"]);
+    assert!(anna.ping().is_empty(), "not before");
+    anna.expect_disconnect(0x87);
+    assert!(bert.ping().is_empty());
+}
+
+#[test]
+fn will_of_a_user_that_is_disabled_is_not_published() {
+    let Some(gateway) = gateway(&["anna", "bert"]) else {
+        return;
+    };
+    let mut bert = connect(&gateway, "bert");
+    assert_eq!(bert.subscribe("open/#", 1), 1);
+    let anna = Connect::new(V5, "anna").username("anna");
+    let anna = anna.password(PASSWORD.as_bytes());
+    let anna = anna.will(Will::new("open/will", "stop").qos(1));
+    let (mut anna, _) = gateway.connect(&anna);
+    user(&gateway, &["disable", "anna"]);
+    anna.expect_disconnect(0x87);
+    assert!(bert.ping().is_empty(), "nothing of anna");
 }
 
 #[test]
