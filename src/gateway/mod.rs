@@ -118,7 +118,11 @@ pub async fn run(
     let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
-    let users = Arc::new(Users::new(found.take_users(), found.jobs()));
+    let users = match found.take_users() {
+        Some(users) => Users::new(users, found.jobs()),
+        None => Users::unreadable(found.jobs()),
+    };
+    let users = Arc::new(users);
     let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
     access.audit().attach(found.jobs());
     access.set(settings);
@@ -212,6 +216,7 @@ impl Gateway {
         tasks.spawn(async move { audit.run().await });
         tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
         self.prepare_access(&settings).await;
+        self.remember_logins().await;
         self.serving.apply(&settings).await;
         drop(ports);
 
