@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::admin::{
     AccessReport, AdminReport, AdminState, Alarm, BackEndReport, BrokerReport, CertificateReport,
-    ConfigurationReport, LoginReport, ProcessReport, Rates, ReadinessReport, StoreReport,
-    TrustReport, ViolationCount,
+    ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates, ReadinessReport,
+    StoreReport, ViolationCount,
 };
 use crate::metrics;
 
