@@ -43,10 +43,8 @@ impl Asking {
         // Rules may have changed since the link began.
         let acl = port.terms().acl.clone();
         let client_id: Arc<str> = inquiry.client_id.into();
-        // Nobody waits any more for what was to be asked of others.
-        if let Some(newest) = inquiry.questions.last().map(|asked| asked.generation) {
-            self.waiting
-                .retain(|Waiting { asked, .. }| asked.is_for_packet || asked.generation == newest);
+        if let Some(newest) = inquiry.questions.last() {
+            self.forget_older(newest.generation);
         }
         for asked in inquiry.questions {
             self.waiting.push_back(Waiting {
@@ -56,6 +54,13 @@ impl Asking {
                 asked,
             });
         }
+    }
+
+    /// Does not ask for messages by rights of before any more. What a packet waits for is asked, or the link would not know
+    /// when to hand it over again.
+    fn forget_older(&mut self, generation: u64) {
+        self.waiting
+            .retain(|Waiting { asked, .. }| asked.is_for_packet || asked.generation == generation);
     }
 
     /// Whether a packet of the client waits for answers.
@@ -151,6 +156,15 @@ mod tests {
         }
     }
 
+    fn waiting(asked: Asked) -> Waiting {
+        Waiting {
+            acl: None,
+            principal: Arc::default(),
+            client_id: "c".into(),
+            asked,
+        }
+    }
+
     fn ask(asking: &mut Asking, topic: &str, is_for_packet: bool) -> oneshot::Sender<Answer> {
         let (sender, receiver) = oneshot::channel();
         let asked = asked(topic, is_for_packet);
@@ -187,17 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_asked_for_messages_by_rights_of_before() {
+        let newer = Asked {
+            generation: 1,
+            ..asked("message", false)
+        };
+        let mut asking = Asking::default();
+        for asked in [
+            asked("message", false),
+            asked("packet", true),
+            newer.clone(),
+        ] {
+            asking.waiting.push_back(waiting(asked));
+        }
+        asking.forget_older(1);
+        let left = asking.waiting.iter().map(|waiting| &waiting.asked);
+        assert!(left.eq([&asked("packet", true), &newer]));
+    }
+
+    #[test]
     fn only_so_many_questions_are_with_the_back_end() {
         let mut asking = Asking::default();
         let senders: Vec<_> = (0..UNDER_WAY_MAX)
             .map(|number| ask(&mut asking, &number.to_string(), false))
             .collect();
-        asking.waiting.push_back(Waiting {
-            acl: None,
-            principal: Arc::default(),
-            client_id: "c".into(),
-            asked: asked("later", true),
-        });
+        asking.waiting.push_back(waiting(asked("later", true)));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(asking.poll(&mut cx).is_empty());
         assert!(asking.awaits_answers());
