@@ -189,7 +189,13 @@ impl Broker {
         if let Some(connection) = connection.and_then(|id| self.clients.connections.get_mut(id)) {
             connection.port = port;
             match &mut connection.clearance {
-                Some(clearance) => clearance.forget(),
+                Some(clearance) => {
+                    if let Some(at) = clearance.forget()
+                        && let Some(id) = session.connection
+                    {
+                        self.clients.timers.disarm(at, Timer::AskAgain(id));
+                    }
+                }
                 None if may_connect.is_some() => connection.clearance = Some(Box::default()),
                 None => {}
             }
