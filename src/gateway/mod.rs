@@ -118,14 +118,7 @@ pub async fn run(
     let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
-    let users = match found.take_users() {
-        Some(users) => Users::new(users, found.jobs()),
-        None => Users::unreadable(found.jobs()),
-    };
-    let users = Arc::new(users);
-    let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
-    access.audit().attach(found.jobs());
-    access.set(settings);
+    let access = access_of(&mut found, &options, settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
@@ -167,6 +160,19 @@ pub async fn run(
     // Waits for the tasks, so that the control socket is gone when the process is.
     tasks.shutdown().await;
     outcome
+}
+
+/// Who may connect and what they may do, with the users that were found.
+fn access_of(found: &mut Found, options: &Options, settings: &Settings) -> Arc<Access> {
+    let users = match found.take_users() {
+        Some(users) => Users::new(users, found.jobs()),
+        None => Users::unreadable(found.jobs()),
+    };
+    let (users, protection) = (Arc::new(users), &settings.protection);
+    let access = Access::new(&options.state_dir, users, protection);
+    access.audit().attach(found.jobs());
+    access.set(settings);
+    Arc::new(access)
 }
 
 impl Gateway {
