@@ -4,7 +4,10 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{PASSWORD, add_user};
+use crate::backends::AuthServer;
 use crate::support::command::run_on;
 use crate::support::tls::{Authority, Identity, Tls};
 use crate::support::websocket::WebSocket;
@@ -39,12 +42,15 @@ impl Kind {
 }
 
 /// The chains of the configuration below, by name.
-const CHAINS: [(&str, &[&str]); 5] = [
+const CHAINS: [(&str, &[&str]); 7] = [
     ("people", &["password"]),
     ("machines", &["x509"]),
     ("devices", &["x509", "password"]),
     ("guests", &["anonymous"]),
     ("mixed", &["password", "anonymous"]),
+    ("servers", &["http"]),
+    // Nobody listens there.
+    ("gone", &["http that is down"]),
 ];
 
 const ACCESS: &str = r#"
@@ -65,6 +71,18 @@ trust = ["{dir}/ca.pem"]
 methods = ["anonymous"]
 [authentication.guests.anonymous]
 username = "guest"
+
+[authentication.servers]
+methods = ["http"]
+[authentication.servers.http]
+url = "http://127.0.0.1:SEED_PORT"
+getuser_path = "/auth"
+
+[authentication.gone]
+methods = ["http"]
+[authentication.gone.http]
+url = "http://127.0.0.1:1"
+getuser_path = "/auth"
 
 [authentication.mixed]
 methods = ["password", "anonymous"]
@@ -146,6 +164,20 @@ fn judge(method: &str, credential: Credential) -> Option<Answer> {
         ("password", WrongPassword | UnknownUser | DisabledUser | ExpiredUser) => {
             Some(Answer::Refused(0x86))
         }
+        ("http", Password | CertificateAndPassword) => Some(Answer::Accepted("press-1")),
+        ("http" | "http that is down", Username) => Some(Answer::Refused(0x86)),
+        ("http", WrongPassword | UnknownUser | DisabledUser | ExpiredUser) => {
+            Some(Answer::Refused(0x86))
+        }
+        (
+            "http that is down",
+            Password
+            | CertificateAndPassword
+            | WrongPassword
+            | UnknownUser
+            | DisabledUser
+            | ExpiredUser,
+        ) => Some(Answer::Refused(0x88)),
         ("x509", Certificate | CertificateAndPassword) => Some(Answer::Accepted("press-cert")),
         ("anonymous", Method) => None,
         ("anonymous", _) => Some(Answer::Accepted("guest")),
@@ -180,6 +212,7 @@ struct Site {
     authority: Authority,
     client: Identity,
     foreign: Identity,
+    _seed: AuthServer,
 }
 
 impl Site {
@@ -194,7 +227,11 @@ impl Site {
         config += access;
         config += "[protection]\nnever_banned = [\"127.0.0.0/8\"]\n";
         let authority = Authority::new("site");
-        let mut gateway = TestGateway::unstarted(&config)?;
+        let mut gateway = TestGateway::unstarted("")?;
+        let script = json!({"users": {"press-1": PASSWORD}});
+        let seed = AuthServer::start(&gateway.path(""), "seed_auth_server", &script, &[]);
+        config += "[admin]\nhttp = \"127.0.0.1:0\"\n";
+        gateway.write_config(&config.replace("SEED_PORT", &seed.port.to_string()));
         authority.prepare(&gateway.path(""));
         let state = gateway.path("state");
         add_user(&state, "expired", &["--expires", "1s"]);
@@ -212,6 +249,7 @@ impl Site {
             foreign: Authority::new("foreign").client("press-cert"),
             authority,
             gateway,
+            _seed: seed,
         })
     }
 

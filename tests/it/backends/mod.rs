@@ -24,10 +24,10 @@ const NOT_AUTHORIZED: u8 = 0x87;
 const BAD_PASSWORD: u8 = 0x86;
 
 /// A Python program that answers HTTP. Ends with the test.
-struct AuthServer {
+pub(crate) struct AuthServer {
     child: Child,
     _stdout: BufReader<ChildStdout>,
-    port: u16,
+    pub(crate) port: u16,
     name: &'static str,
     dir: PathBuf,
     arguments: Vec<String>,
@@ -35,7 +35,12 @@ struct AuthServer {
 
 impl AuthServer {
     /// Starts `tests/backends/NAME.py`, which answers as `script` says.
-    fn start(dir: &Path, name: &'static str, script: &Value, arguments: &[String]) -> Self {
+    pub(crate) fn start(
+        dir: &Path,
+        name: &'static str,
+        script: &Value,
+        arguments: &[String],
+    ) -> Self {
         put(&dir.join(format!("{name}.json")), &script.to_string());
         Self::run(dir.to_owned(), name, 0, arguments.to_vec())
     }
