@@ -102,6 +102,10 @@ fn print_stats(stats: &Stats, output: &mut Output) {
         bytes(stats.retained_bytes)
     ));
     output.line(format!(
+        "users              {}, {} entries of the audit log",
+        rows.users, rows.audit_rows
+    ));
+    output.line(format!(
         "database           {}, of which {} are free for new rows; format {}",
         bytes(stats.database_bytes),
         bytes(stats.unused_bytes),

@@ -7,6 +7,7 @@ mod alarms;
 mod configuration;
 mod heartbeat;
 mod lock;
+mod offline;
 mod process;
 mod rates;
 mod readiness;
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
+pub use offline::{Offline, OfflineFault};
 
 use crate::admin::Source;
 use crate::admin::control::ControlSocket;

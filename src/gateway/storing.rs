@@ -19,7 +19,10 @@ use crate::broker::{Batch, SessionId, StoreCondition, Timestamp};
 use crate::clock;
 use crate::config::StoreSettings;
 use crate::net::{Hub, StoreLink};
-use crate::store::{Condition, Level, Opened, Reader, Space, Store, StoreError, Writer};
+use crate::store::{
+    Condition, Job, JobQueue, Jobs, Level, Opened, Reader, Space, Store, StoreError, UserRecord,
+    Writer,
+};
 
 /// Longest time that the writer waits for more to store together, while more keeps coming.
 const GATHER_MAX: Duration = Duration::from_millis(5);
@@ -39,6 +42,9 @@ const SPACE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Changes that are stored together while commits fail: little enough for the room that the reserve leaves.
 const RETRY_CHANGES: usize = 256;
+
+/// Jobs of other parts that are done before the next batch gets its turn.
+const JOBS_PER_ROUND: usize = 16;
 
 /// First and longest time before a commit that failed is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -76,6 +82,9 @@ struct Shared {
 pub(crate) struct Found {
     opened: Option<(Opened, Reader, Space)>,
     report: StoreReport,
+    jobs: Jobs,
+    /// None where there is no store that could do anything.
+    queue: Option<JobQueue>,
 }
 
 impl Found {
@@ -85,6 +94,7 @@ impl Found {
             path: state_dir.to_owned(),
             ..StoreReport::default()
         };
+        let (jobs, queue) = Jobs::queue(state_dir);
         let opened = Store::open(state_dir, settings, Arc::new(clock::wall))
             .and_then(|opened| opened.readers.open().map(|reader| (opened, reader)));
         let (opened, reader) = match opened {
@@ -99,6 +109,8 @@ impl Found {
                 return Self {
                     opened: None,
                     report,
+                    jobs,
+                    queue: None,
                 };
             }
         };
@@ -114,7 +126,20 @@ impl Found {
         Self {
             opened: Some((opened, reader, space)),
             report,
+            jobs,
+            queue: Some(queue),
         }
+    }
+
+    /// Where jobs for the database are handed over. They are done from [`Storing::begin`] on.
+    pub(crate) fn jobs(&self) -> Jobs {
+        self.jobs.clone()
+    }
+
+    /// The local users as they were found; none where there is no store.
+    pub(crate) fn take_users(&mut self) -> Vec<UserRecord> {
+        let opened = self.opened.as_mut();
+        opened.map_or_else(Vec::new, |(opened, ..)| std::mem::take(&mut opened.users))
     }
 
     /// The time of the core at which it goes on.
@@ -138,20 +163,23 @@ impl Storing {
             shared,
             threads: Mutex::new(None),
         };
-        match found.opened {
-            Some((opened, reader, space)) => storing.spawn(opened, reader, space, hub),
-            None => hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing)),
+        match (found.opened, found.queue) {
+            (Some((opened, reader, space)), Some(jobs)) => {
+                storing.spawn(opened, reader, space, jobs, hub);
+            }
+            _ => hub.with(|broker, _| broker.set_store_condition(StoreCondition::Missing)),
         }
         storing
     }
 
-    fn spawn(&self, opened: Opened, reader: Reader, space: Space, hub: &Arc<Hub>) {
+    fn spawn(&self, opened: Opened, reader: Reader, space: Space, jobs: JobQueue, hub: &Arc<Hub>) {
         let (loads, requests) = mpsc::channel();
         let writing = Writing {
             hub: Arc::clone(hub),
             shared: Arc::clone(&self.shared),
             writer: opened.writer,
             space,
+            jobs,
             space_looked_at: None,
             stored_at: clock::now(),
         };
@@ -161,6 +189,7 @@ impl Storing {
             .spawn(move || {
                 // The core has to know everything before anything is taken from it.
                 if begin.recv().is_ok() {
+                    writing.jobs.attend(thread::current());
                     writing.run();
                 }
             });
@@ -226,6 +255,7 @@ struct Writing {
     shared: Arc<Shared>,
     writer: Writer,
     space: Space,
+    jobs: JobQueue,
     space_looked_at: Option<Instant>,
     stored_at: Instant,
 }
@@ -235,7 +265,9 @@ impl Writing {
         let mut is_sound = true;
         while !self.is_stopping() {
             self.look_at_space(SPACE_INTERVAL);
+            let is_done = self.do_jobs();
             match self.wait() {
+                Some(_) if !is_done => {}
                 Some(pause) => {
                     if pause > GATHER_STEP {
                         self.keep_house(true);
@@ -249,6 +281,7 @@ impl Writing {
                 }
             }
         }
+        self.do_jobs();
         // What comes later must not be stored without what came before.
         if is_sound {
             self.store_pending();
@@ -258,6 +291,37 @@ impl Writing {
             Ok(_) => info!("the database is closed"),
             Err(fault) => error!("{fault}"),
         }
+    }
+
+    /// Does what other parts of the gateway want to have done; false if there is more of it than for one round.
+    fn do_jobs(&mut self) -> bool {
+        for _ in 0..JOBS_PER_ROUND {
+            let Some(mut job) = self.jobs.take() else {
+                return true;
+            };
+            match self.do_job(&mut job) {
+                Ok(()) => self.keep_house(false),
+                Err(fault) => {
+                    if !fault.is_passing() {
+                        self.report_fault(&fault);
+                    }
+                    job.refuse(fault);
+                }
+            }
+        }
+        false
+    }
+
+    /// Does a job. Where there is no room it is tried again with what a checkpoint gives back, and then with the reserve.
+    fn do_job(&mut self, job: &mut Job) -> Result<(), StoreError> {
+        let mut done = job.attempt(&mut self.writer);
+        if matches!(done, Err(StoreError::Full { .. })) && self.writer.checkpoint().is_ok() {
+            done = job.attempt(&mut self.writer);
+        }
+        if matches!(done, Err(StoreError::Full { .. })) && self.space.release_reserve()? {
+            done = job.attempt(&mut self.writer);
+        }
+        done
     }
 
     /// How long there is nothing to do; `None` if there is something to store now.
@@ -328,6 +392,8 @@ impl Writing {
             if self.is_stopping() {
                 return false;
             }
+            // These may be small enough to work; whoever waits for them has to know.
+            self.do_jobs();
             thread::park_timeout(pause);
             pause = (pause * 2).min(RETRY_MAX);
         }
@@ -511,3 +577,6 @@ fn shortened(text: &str) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,7 @@ fn sound(file: &Path) -> Result<CheckReport, StoreError> {
 pub(super) fn copy(from: &Connection, to: &Path) -> Result<(), StoreError> {
     let operation = "write a copy to";
     files::remove_database(to).about(to, operation)?;
+    schema::make_file(to).about(to, operation)?;
     let mut target = Connection::open(to).about(to, operation)?;
     {
         // All pages in one step: that reads one state of the database, and no writer has to wait.

@@ -66,6 +66,18 @@ pub enum StoreError {
         /// What the system said.
         detail: String,
     },
+    /// There is no store that takes anything at the moment: it could not be opened, or it is closed.
+    #[error("the database `{}` is not open", path.display())]
+    Closed {
+        /// The database.
+        path: PathBuf,
+    },
+    /// More is waiting to be done than can be.
+    #[error("the database `{}` has too much to do", path.display())]
+    Overloaded {
+        /// The database.
+        path: PathBuf,
+    },
     /// Another process holds what is needed.
     #[error("cannot {operation} `{}`: it is in use", path.display())]
     Busy {
@@ -98,6 +110,10 @@ impl StoreError {
             }
             Self::Target { .. } => "name a file outside of the state folder",
             Self::Io { .. } => "look at the journal of the kernel for faults of the device",
+            Self::Closed { .. } => {
+                "`fieldgate status` and the journal say what is wrong with the store"
+            }
+            Self::Overloaded { .. } => "try again in a while",
             Self::Busy { .. } => "wait until the other process is done, or stop it",
         }
     }
@@ -107,7 +123,11 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::Full { .. } | Self::Busy { .. } | Self::Io { .. }
+            Self::Full { .. }
+                | Self::Busy { .. }
+                | Self::Io { .. }
+                | Self::Closed { .. }
+                | Self::Overloaded { .. }
         )
     }
 

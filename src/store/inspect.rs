@@ -91,8 +91,16 @@ pub(super) fn check_file(path: &Path) -> Result<CheckReport, StoreError> {
     Ok(report)
 }
 
-/// Name and key of a table, whether a row of it is whole, and how many are.
-type Table<'a> = (&'a str, &'a str, fn(&dyn Columns) -> bool, &'a mut u64);
+/// A table to be checked.
+struct Table<'a> {
+    name: &'static str,
+    key: &'static str,
+    /// The format since which there is such a table.
+    since: i64,
+    is_whole: fn(&dyn Columns) -> bool,
+    /// How many rows are whole.
+    count: &'a mut u64,
+}
 
 fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
@@ -115,64 +123,91 @@ fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Res
 }
 
 fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
-    let counts = &mut report.rows;
-    let faults = &mut report.faults;
+    let format = schema::version(connection)?;
     let mut other = [0, 0, 0];
-    let [meta, received, arrived] = &mut other;
-    let tables: [Table<'_>; 8] = [
-        ("meta", "key", |row| rows::meta(row).is_some(), meta),
-        (
+    for table in tables(&mut report.rows, &mut other) {
+        if format < table.since {
+            continue;
+        }
+        let name = table.name;
+        let damaged = check_table(connection, table)?;
+        if damaged > 0 {
+            let fault = format!("{damaged} rows of the table `{name}` are damaged");
+            report.faults.push(fault);
+        }
+    }
+    let [_, _, arrived] = other;
+    report.rows.deliveries += arrived;
+    Ok(())
+}
+
+/// Every table. What is not counted by itself is counted in `other`: `meta`, `received` and `arrival`.
+fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10] {
+    let [meta, received, arrived] = other;
+    let table = |name, key, is_whole, count| Table {
+        name,
+        key,
+        since: schema::since(name),
+        is_whole,
+        count,
+    };
+    [
+        table("meta", "key", |row| rows::meta(row).is_some(), meta),
+        table(
             "session",
             "id",
             |row| rows::session(row).is_some(),
             &mut counts.sessions,
         ),
-        (
+        table(
             "subscription",
             "session",
             |row| rows::subscription(row).is_some(),
             &mut counts.subscriptions,
         ),
-        (
+        table(
             "message",
             "id",
             |row| rows::message(row).is_some(),
             &mut counts.messages,
         ),
-        (
+        table(
             "delivery",
             "session",
             |row| rows::delivery(row).is_some(),
             &mut counts.deliveries,
         ),
-        (
+        table(
             "arrival",
             "place",
             |row| rows::arrival(row).is_some(),
             arrived,
         ),
-        (
+        table(
             "received",
             "session",
             |row| rows::received(row).is_some(),
             received,
         ),
-        (
+        table(
             "retained",
             "topic",
             |row| rows::retained(row).is_some(),
             &mut counts.retained,
         ),
-    ];
-    for (table, key, is_whole, count) in tables {
-        let damaged = check_table(connection, table, key, is_whole, count)?;
-        if damaged > 0 {
-            faults.push(format!("{damaged} rows of the table `{table}` are damaged"));
-        }
-    }
-    let arrived = *arrived;
-    report.rows.deliveries += arrived;
-    Ok(())
+        table(
+            "user",
+            "username",
+            |row| rows::user(row).is_some(),
+            &mut counts.users,
+        ),
+        table(
+            "audit",
+            "id",
+            |row| rows::audit(row).is_some(),
+            &mut counts.audit_rows,
+        ),
+    ]
 }
 
 /// Deliveries of both tables, in front of a query.
@@ -198,19 +233,15 @@ const RELATIONS: [(&str, &str); 3] = [
     ),
 ];
 
-fn check_table(
-    connection: &Connection,
-    table: &str,
-    key: &str,
-    is_whole: fn(&dyn Columns) -> bool,
-    whole: &mut u64,
-) -> rusqlite::Result<u64> {
-    let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {key}"))?;
+/// Counts the rows of a table; says how many are damaged.
+fn check_table(connection: &Connection, table: Table<'_>) -> rusqlite::Result<u64> {
+    let (name, key) = (table.name, table.key);
+    let mut statement = connection.prepare(&format!("SELECT * FROM {name} ORDER BY {key}"))?;
     let mut rows = statement.query([])?;
     let mut damaged = 0;
     while let Some(row) = rows.next()? {
-        if is_whole(row) {
-            *whole += 1;
+        if (table.is_whole)(row) {
+            *table.count += 1;
         } else {
             damaged += 1;
         }
@@ -254,7 +285,12 @@ fn count(connection: &Connection, stats: &mut Stats) -> rusqlite::Result<()> {
         retained: number("SELECT count(*) FROM retained")?,
         messages: number("SELECT count(*) FROM message")?,
         deliveries: number("SELECT count(*) FROM waiting")?,
+        ..Counts::default()
     };
+    if stats.format >= schema::ACCESS_SINCE {
+        stats.rows.users = number("SELECT count(*) FROM user")?;
+        stats.rows.audit_rows = number("SELECT count(*) FROM audit")?;
+    }
     stats.delivery_bytes = number("SELECT sum(bytes) FROM waiting")?;
     stats.retained_bytes = number("SELECT sum(length(payload)) FROM retained")?;
     stats.deliveries_of_one_max =

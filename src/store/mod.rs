@@ -5,10 +5,12 @@
 //! opens: what can be read is kept, and the [`Condition`] says what happened.
 
 mod arrivals;
+pub mod audit;
 mod backup;
 mod fault;
 mod files;
 mod inspect;
+mod jobs;
 mod pages;
 mod put;
 mod reader;
@@ -19,9 +21,12 @@ mod schema;
 mod seal;
 mod space;
 mod time;
+pub mod users;
 mod work;
 mod writer;
 
+#[cfg(test)]
+mod access_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
@@ -40,13 +45,16 @@ use fault::About;
 use restore::{Read, Unreadable};
 use time::Clock;
 
+pub use audit::{AuditFilter, AuditRecord, read_audit};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 pub use fault::StoreError;
 pub use inspect::{CheckReport, Stats, check, stats};
+pub use jobs::{Job, JobQueue, Jobs};
 pub use reader::{Reader, ReaderStatistics, Readers};
 pub use salvage::{Counts, Salvage};
 pub use space::{Level, Space};
 pub use time::WallClock;
+pub use users::UserRecord;
 pub use writer::{Writer, WriterStatistics};
 
 use crate::broker::Restored;
@@ -68,6 +76,8 @@ pub struct Opened {
     pub readers: Readers,
     /// What it held.
     pub restored: Restored,
+    /// The local users.
+    pub users: Vec<UserRecord>,
     /// Whether that is all that was ever committed.
     pub condition: Condition,
 }
@@ -144,6 +154,7 @@ fn open_database(
     check_structure(&connection, path)?;
     let read = restore::read(&connection, clock.millis())
         .map_err(|unreadable| damage(path, unreadable))?;
+    let users = users::load(&connection).map_err(|unreadable| damage(path, unreadable))?;
     let Read {
         restored,
         time,
@@ -167,6 +178,7 @@ fn open_database(
         writer,
         readers,
         restored,
+        users,
         condition: Condition::Sound,
     })
 }

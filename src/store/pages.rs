@@ -47,6 +47,12 @@ pub(super) struct Damage {
 pub(super) struct Visited(Vec<bool>);
 
 impl Visited {
+    /// Whether the page exists and nobody has been there.
+    pub(super) fn is_new(&self, page: u32) -> bool {
+        let seen = usize::try_from(page).ok().and_then(|at| self.0.get(at));
+        seen.is_some_and(|seen| page > 0 && !seen)
+    }
+
     /// Whether the page exists and nobody has been there; from now on somebody has.
     fn enter(&mut self, page: u32) -> bool {
         let seen = usize::try_from(page).ok().and_then(|at| self.0.get_mut(at));

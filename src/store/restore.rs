@@ -249,7 +249,8 @@ fn last_message(connection: &Connection) -> Result<(u64, u64), Unreadable> {
     Ok(last)
 }
 
-fn each<T>(
+/// Every row of a table; one that is damaged is an error.
+pub(super) fn each<T>(
     connection: &Connection,
     table: &'static str,
     sql: &str,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
+use super::audit::AuditRecord;
 use super::seal::Seal;
+use super::users::UserRecord;
 use crate::broker::{Message, SessionRecord, StoreId, SubscriptionRecord, Timestamp, WillRecord};
 use crate::mqtt::{PacketId, QoS};
 
@@ -379,4 +381,72 @@ pub(super) fn received(row: &dyn Columns) -> Option<(u64, PacketId)> {
     let session = row.number(0)?;
     let packet_id = PacketId::new(u16::try_from(row.integer(1)?).ok()?)?;
     (row.integer(2)? == received_seal(session, packet_id)).then_some((session, packet_id))
+}
+
+/// When the user was last seen is no part of it, because that changes.
+pub(super) fn user_seal(record: &UserRecord, attributes: &str) -> i64 {
+    Seal::new(b'u')
+        .bytes(record.username.as_bytes())
+        .bytes(record.hash.as_bytes())
+        .number(kept(record.generation))
+        .bytes(attributes.as_bytes())
+        .number(record.enabled.into())
+        .maybe(record.expires_at.map(kept))
+        .bytes(record.note.as_bytes())
+        .number(kept(record.created_at))
+        .long()
+}
+
+/// Columns `username, hash, generation, attributes, enabled, expires_at, note, created_at, last_seen_at, seal`.
+pub(super) fn user(row: &dyn Columns) -> Option<UserRecord> {
+    let attributes = row.text(3)?;
+    let record = UserRecord {
+        username: row.text(0)?.into(),
+        hash: row.text(1)?.into(),
+        generation: row.number(2)?,
+        attributes: serde_json::from_str(attributes).ok()?,
+        enabled: match row.integer(4)? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+        expires_at: row.maybe(5)?,
+        note: row.text(6)?.into(),
+        created_at: row.number(7)?,
+        last_seen_at: row.maybe(8)?,
+    };
+    (row.integer(9)? == user_seal(&record, attributes)).then_some(record)
+}
+
+pub(super) fn audit_seal(record: &AuditRecord) -> i64 {
+    let texts = [
+        &record.kind,
+        &record.actor,
+        &record.subject,
+        &record.port,
+        &record.peer,
+        &record.detail,
+    ];
+    let seal = Seal::new(b'a')
+        .number(kept(record.id))
+        .number(kept(record.at));
+    let sealed = texts
+        .into_iter()
+        .fold(seal, |seal, text| seal.bytes(text.as_bytes()));
+    sealed.long()
+}
+
+/// Columns `id, at, kind, actor, subject, port, peer, detail, seal`.
+pub(super) fn audit(row: &dyn Columns) -> Option<AuditRecord> {
+    let record = AuditRecord {
+        id: row.number(0)?,
+        at: row.number(1)?,
+        kind: row.text(2)?.into(),
+        actor: row.text(3)?.into(),
+        subject: row.text(4)?.into(),
+        port: row.text(5)?.into(),
+        peer: row.text(6)?.into(),
+        detail: row.text(7)?.into(),
+    };
+    (row.integer(8)? == audit_seal(&record)).then_some(record)
 }

@@ -12,7 +12,7 @@ use super::fault::{About, StoreError};
 use super::pages::{Damage, Pages, Visited};
 use super::rows::{self, Columns, DeliveryRow, Values, int};
 use super::schema::{self, beside};
-use super::{files, put};
+use super::{audit, files, put, users};
 
 /// What became of a damaged database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,10 @@ pub struct Counts {
     pub messages: u64,
     /// Messages on their way to a session, counted for each session.
     pub deliveries: u64,
+    /// Local users.
+    pub users: u64,
+    /// Entries of the audit log.
+    pub audit_rows: u64,
 }
 
 /// Makes a new database of what can be read of the damaged one at `path`, and moves the damaged files away.
@@ -87,8 +91,9 @@ fn close(connection: Connection, path: &Path) -> Result<(), StoreError> {
         .map_err(|(_, error)| StoreError::sqlite(path, "close", &error))
 }
 
-/// The tables, with the first page of each in every database that was ever made.
-const TABLES: [(&str, u32); 8] = [
+/// The tables, with the first page of each: the first eight in every database that was ever made, the others in one that
+/// did not begin without them.
+const TABLES: [(&str, u32); 10] = [
     ("meta", 2),
     ("session", 3),
     ("subscription", 4),
@@ -97,6 +102,8 @@ const TABLES: [(&str, u32); 8] = [
     ("received", 7),
     ("retained", 8),
     ("arrival", 9),
+    ("user", 10),
+    ("audit", 11),
 ];
 
 /// A damaged database, of which is known where its tables are.
@@ -116,15 +123,29 @@ impl<'a> Source<'a> {
             roots,
             stray: Vec::new(),
         };
-        for (table, _) in TABLES {
+        for (table, root) in TABLES {
+            // The page of a table that came later belongs to another one in an older database.
+            if schema::since(table) > 1 && !source.place_later(table, root, &visited) {
+                continue;
+            }
             source.walk(table, &mut visited, damage, &mut |values| {
                 is_whole(table, values)
             });
         }
-        if damage.pages > 0 {
+        // Where it is stood in a row that could not be read.
+        let is_lost = damage.rows > 0 && source.roots.len() < TABLES.len();
+        if damage.pages > 0 || is_lost {
             source.stray = pages.unvisited(&visited).unwrap_or_default();
         }
         source
+    }
+
+    /// Lets a table begin where it does in a new database, if that page is nobody else's. Says whether it has a place.
+    fn place_later(&mut self, table: &'static str, root: u32, visited: &Visited) -> bool {
+        if !self.roots.contains_key(table) && visited.is_new(root) {
+            self.roots.insert(table, root);
+        }
+        self.roots.contains_key(table)
     }
 
     /// Every row of a table that is whole.
@@ -200,7 +221,7 @@ fn roots(pages: &Pages, visited: &mut Visited, damage: &mut Damage) -> HashMap<&
         .filter_map(|(table, _)| roots.get(table).copied())
         .collect();
     for (table, root) in TABLES {
-        if !taken.contains(&root) {
+        if !taken.contains(&root) && schema::since(table) == 1 {
             roots.entry(table).or_insert(root);
         }
     }
@@ -217,6 +238,8 @@ fn is_whole(table: &str, values: &[ValueRef<'_>]) -> bool {
         "delivery" => rows::delivery(row).is_some(),
         "arrival" => rows::arrival(row).is_some(),
         "received" => rows::received(row).is_some(),
+        "user" => rows::user(row).is_some(),
+        "audit" => rows::audit(row).is_some(),
         _ => rows::retained(row).is_some(),
     }
 }
@@ -255,6 +278,14 @@ impl<'a> Rescue<'a> {
         from.each("retained", rows::retained, |message| {
             self.counts.retained += 1;
             put::put_retained(self.to, &message)
+        })?;
+        from.each("user", rows::user, |record| {
+            self.counts.users += 1;
+            users::put(self.to, &record)
+        })?;
+        from.each("audit", rows::audit, |record| {
+            self.counts.audit_rows += 1;
+            audit::put(self.to, &record)
         })?;
         Ok(self.counts)
     }
@@ -331,8 +362,8 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} sessions, {} subscriptions, {} retained messages, {} queued messages",
-            self.sessions, self.subscriptions, self.retained, self.deliveries
+            "{} sessions, {} subscriptions, {} retained messages, {} queued messages, {} users",
+            self.sessions, self.subscriptions, self.retained, self.deliveries, self.users
         )
     }
 }

@@ -1,5 +1,8 @@
 //! The tables, how a database is opened, and how an older one becomes a current one.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +21,10 @@ pub(super) const APPLICATION_ID: i64 = 0x4647_6174;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Steps from one format to the next; the first makes the tables. A step that was released is never changed.
-const MIGRATIONS: &[&str] = &[TABLES];
+const MIGRATIONS: &[&str] = &[TABLES, ACCESS_TABLES];
+
+/// The format since which there are users and an audit log.
+pub(super) const ACCESS_SINCE: i64 = 2;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -110,11 +116,42 @@ CREATE TABLE arrival (
 );
 ";
 
+/// Users and the audit log. When somebody was last seen is no part of the checksum: it changes all the time, and nothing
+/// depends on it.
+const ACCESS_TABLES: &str = "
+CREATE TABLE user (
+    username TEXT PRIMARY KEY,
+    hash TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    attributes TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    expires_at INTEGER,
+    note TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    last_seen_at INTEGER,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    port TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    seal INTEGER NOT NULL
+);
+";
+
 /// Opens a database for writing, or makes it, with everything set but the format.
 pub(super) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if !path.exists() {
+        make_file(path).about(path, "make")?;
+    }
     let connection = Connection::open_with_flags(path, flags).about(path, "open")?;
     settle(&connection)
         .and_then(|()| {
@@ -139,6 +176,17 @@ pub(super) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
                 detail: format!("the volume does not allow a write-ahead log, only `{mode}`"),
             })
         })
+}
+
+/// Makes an empty file, which is a new database, for nobody else to read: hashes of passwords will be in it. What SQLite puts
+/// beside it gets the same mode.
+pub(super) fn make_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 /// Opens a database that another connection may be writing to.
@@ -171,6 +219,14 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     Ok(id == APPLICATION_ID)
+}
+
+/// The format since which there is a table.
+pub(super) fn since(table: &str) -> i64 {
+    match table {
+        "user" | "audit" => ACCESS_SINCE,
+        _ => 1,
+    }
 }
 
 /// Brings a database to the current format, whole or not at all. What an older version wrote is copied first.
@@ -226,7 +282,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         let mut connection = open_writing(&path).unwrap();
-        migrate_by(&mut connection, &path, 0, MIGRATIONS).unwrap();
+        migrate_by(&mut connection, &path, 0, &[TABLES]).unwrap();
         let count = |connection: &Connection| -> rusqlite::Result<i64> {
             connection.query_row("SELECT count(*) FROM later", [], |row| row.get(0))
         };
@@ -249,7 +305,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         let mut connection = open_writing(&path).unwrap();
-        migrate_by(&mut connection, &path, 0, MIGRATIONS).unwrap();
+        migrate_by(&mut connection, &path, 0, &[TABLES]).unwrap();
         let steps = [TABLES, "CREATE TABLE later (a)", "CREATE TABLE later (a)"];
         migrate_by(&mut connection, &path, 1, &steps).unwrap_err();
         assert_eq!(version(&connection).unwrap(), 1);

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::warn;
 
 use super::arrivals::{ARRIVALS_MAX, SharedArrivals, Undo, sort_in};
@@ -127,6 +127,31 @@ impl Writer {
             self.time = saved;
         }
         Ok(())
+    }
+
+    /// Does something of another part of the gateway, whole or not at all. When this returns without an error, what it has
+    /// written outlives a power cut.
+    pub fn run<T>(
+        &mut self,
+        job: &mut dyn FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let before = self.connection.total_changes();
+        let done = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let done = job(&transaction)?;
+                transaction.commit()?;
+                Ok(done)
+            })
+            .about(&self.path, "write to");
+        if done.is_err() {
+            self.statistics.failures += 1;
+            return done;
+        }
+        self.statistics.rows += self.connection.total_changes().saturating_sub(before);
+        self.measure();
+        done
     }
 
     /// Writes something, to see whether that is possible.
