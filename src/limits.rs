@@ -283,3 +283,6 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Shortest time between two waits of a publisher of which the first was in vain, so that slow receivers cost it at most
 /// a twentieth of its time.
 pub(crate) const PAUSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rules of all `[authorization.NAME]` together: twice what the largest known plant has, and about 20 MiB in memory.
+pub(crate) const AUTHORIZATION_RULES_MAX: usize = 20_000;

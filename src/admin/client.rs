@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::address::SocketPath;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
 use super::{ClientReport, ReloadReport, Status};
+use crate::auth::users::{UserReply, UserRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,6 +94,12 @@ impl ControlClient {
     /// Loads the configuration again and waits for what came of it.
     pub fn reload(&mut self) -> Result<ReloadReport, ClientFault> {
         self.ask("reload", Value::Null)
+    }
+
+    /// Does something with the local users.
+    pub fn user(&mut self, request: &UserRequest) -> Result<UserReply, ClientFault> {
+        let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        self.ask("user", input)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

@@ -16,6 +16,8 @@ use std::future::Future;
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;
 
+use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
+
 /// What probes, metrics and commands ask of the gateway.
 pub trait Source: Send + Sync + 'static {
     /// Everything but the clients.
@@ -29,6 +31,13 @@ pub trait Source: Send + Sync + 'static {
 
     /// A round trip through the broker core; `false` when it did not answer in time.
     fn heartbeat(&self) -> impl Future<Output = bool> + Send;
+
+    /// Does something with the local users, for whoever asks for it.
+    fn user(
+        &self,
+        request: UserRequest,
+        actor: Actor,
+    ) -> impl Future<Output = Result<UserReply, UserFault>> + Send;
 
     /// Loads the configuration again and applies it, or refuses it whole.
     fn reload(&self) -> impl Future<Output = ReloadReport> + Send;

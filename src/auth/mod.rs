@@ -32,7 +32,7 @@ pub use access::Access;
 pub use acl::{Acl, Question, TopicAccess};
 pub use audit::{Audit, AuditEvent};
 pub use authenticator::Authenticator;
-pub use guard::Guard;
+pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use users::Users;
 pub use x509::ClientTrust;
 

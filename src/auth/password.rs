@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Access, Credential, Credentials, Outcome, Standing, Users};
+use super::users::Verdict;
+use super::{
+    Acceptance, Access, Credential, Credentials, Outcome, Refused, Standing, Unavailable, Users,
+};
 use crate::config::{PasswordSettings, UnknownUser};
+use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
 
 /// Asks the local users.
@@ -21,12 +25,46 @@ impl Password {
         }
     }
 
-    pub(super) async fn begin(&self, _credentials: &Credentials<'_>) -> Outcome {
-        let _ = (&self.users, self.unknown_user);
-        Outcome::NotMine
+    pub(super) async fn begin(&self, credentials: &Credentials<'_>) -> Outcome {
+        let (None, Some(username), Some(password)) = (
+            credentials.method,
+            credentials.username,
+            credentials.password,
+        ) else {
+            return Outcome::NotMine;
+        };
+        let refused = |sentence: &'static str| {
+            Refused::new(ReasonCode::BadUserNameOrPassword, sentence).into()
+        };
+        match self.users.verify(username, password).await {
+            Verdict::Right {
+                principal,
+                generation,
+                expires_at,
+            } => Outcome::Accepted(Acceptance {
+                principal,
+                expires_at,
+                data: None,
+                credential: Credential::Password { generation },
+                method: "",
+            }),
+            Verdict::UnknownUser if self.unknown_user == UnknownUser::NextMethod => {
+                Outcome::NotMine
+            }
+            Verdict::UnknownUser => refused("there is no such user"),
+            Verdict::WrongPassword => refused("the password is wrong"),
+            Verdict::Disabled => refused("the user is disabled"),
+            Verdict::Expired => refused("the time of the user is over"),
+            Verdict::Unavailable(sentence) => Outcome::Unavailable(Unavailable::new(sentence)),
+        }
     }
 
-    pub(super) fn review(&self, _credential: &Credential, _principal: &Principal) -> Standing {
-        Standing::Same
+    pub(super) fn review(&self, credential: &Credential, principal: &Principal) -> Standing {
+        match credential {
+            Credential::Password { generation } => self.users.review(*generation, principal),
+            Credential::Lasting | Credential::Certificate(_) => {
+                Standing::Gone("The client has shown no password")
+            }
+        }
     }
 }

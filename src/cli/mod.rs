@@ -14,6 +14,7 @@ mod serve;
 mod status;
 mod store;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ Examples:
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
+  fieldgate user add press-1                  Make a user, whose password is asked for
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -72,6 +74,7 @@ enum Command {
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
+    User(user::Args),
     Generate(generate::Args),
 }
 
@@ -91,6 +94,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
+        Command::User(args) => user::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

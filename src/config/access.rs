@@ -67,6 +67,21 @@ pub enum MethodSettings {
     Anonymous(AnonymousSettings),
 }
 
+impl MethodSettings {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "password",
+            Self::X509(_) => "x509",
+            Self::ServiceAccountToken(_) => "service_account_token",
+            Self::Custom(_) => "custom",
+            Self::Http(_) => "http",
+            Self::Anonymous(_) => "anonymous",
+        }
+    }
+}
+
 /// `[authentication.NAME.password]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PasswordSettings {
@@ -147,21 +162,55 @@ pub struct SubjectAttributes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendSettings {
     /// Time for one answer, connecting included.
+    ///
+    /// Default 5 s: half of what most clients wait for their CONNACK, and more than a server that works takes.
     pub timeout: Duration,
     /// Questions under way at one time; more wait within their time.
+    ///
+    /// Default 16: a site that comes back after a power cut is served in seconds, and a small server is not run over.
     pub concurrency_max: u32,
     /// Times that a question is asked again after an error.
+    ///
+    /// Default 3: as in mosquitto-auth-plug.
     pub retries: u32,
     /// Errors in a row after which the back end is not asked for a while.
+    ///
+    /// Default 5: one answer that was lost closes nothing, and a server that is gone is noticed within a few clients.
     pub breaker_errors: u32,
     /// That while.
+    ///
+    /// Default 10 s: long enough for a server to start again without a crowd at its door, short enough for a technician to wait.
     pub breaker_pause: Duration,
     /// For how long an acceptance is remembered; zero for not at all.
+    ///
+    /// Default 0 s: whoever is locked out at the server is locked out here; of topics it is 5 min, as in mosquitto-auth-plug.
     pub cache_time: Duration,
     /// For how long a refusal is remembered.
+    ///
+    /// Default 3 s: a client that tries again at once costs nothing, and one that was just let in waits for no longer.
     pub negative_cache_time: Duration,
     /// What happens when it cannot be asked.
     pub when_unavailable: WhenUnavailable,
+}
+
+impl BackendSettings {
+    /// Default of `cache_time` for answers about topics.
+    pub const ACL_CACHE_TIME: Duration = Duration::from_secs(300);
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            concurrency_max: 16,
+            retries: 3,
+            breaker_errors: 5,
+            breaker_pause: Duration::from_secs(10),
+            cache_time: Duration::ZERO,
+            negative_cache_time: Duration::from_secs(3),
+            when_unavailable: WhenUnavailable::Refuse,
+        }
+    }
 }
 
 /// Where and how an HTTP server is reached.
@@ -314,19 +363,31 @@ pub struct AuthorizationSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtectionSettings {
     /// Failed logins of one address within `failure_window` after which it is banned.
+    ///
+    /// Default 10: a person who tries what comes to mind is not banned, and a program that guesses is within a second.
     pub failures_per_address_max: u32,
     /// Failed logins with one user name within `failure_window` after which the name is banned for addresses that it has
     /// not logged in from.
+    ///
+    /// Default 20: devices that share a name and were given a new password one after the other do not ban each other.
     pub failures_per_username_max: u32,
     /// Time after which a failure is forgotten.
+    ///
+    /// Default 5 min: a device with a wrong password that tries once a minute is not banned.
     pub failure_window: Duration,
     /// The first ban; each further one is twice as long.
+    ///
+    /// Default 1 min: too short to drive a technician to the site, and it makes a guess cost 6 s.
     pub ban_time: Duration,
     /// The longest ban.
+    ///
+    /// Default 1 h: a guess costs minutes from then on, and an address that was given to somebody else is free the same day.
     pub ban_time_max: Duration,
     /// Networks whose addresses are never banned.
     pub never_banned: Vec<Network>,
     /// Rows of the audit log in the database.
+    ///
+    /// Default 10,000: weeks of a quiet site in about 2 MiB.
     pub audit_rows_max: u32,
 }
 

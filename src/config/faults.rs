@@ -85,8 +85,15 @@ impl Draft {
         }
     }
 
-    fn build(self, sources: &[Source]) -> Fault {
-        let place = |at: At| sources.get(at.source).map(|s| s.place(at.range()));
+    fn build(self, sources: &[Source], hidden: &BTreeSet<(usize, usize)>) -> Fault {
+        let place = |at: At| {
+            let source = sources.get(at.source)?;
+            let is_hidden = hidden.contains(&(at.source, source.line_of(at.start)));
+            Some(match is_hidden {
+                true => source.place_without_value(at.range()),
+                false => source.place(at.range()),
+            })
+        };
         Fault {
             severity: self.severity,
             code: self.code,
@@ -130,11 +137,18 @@ pub(super) struct Faults {
     certain: Vec<Draft>,
     /// Damage by source; empty while every file is whole.
     damage: Vec<(usize, Damage)>,
+    /// What must not be shown.
+    hidden: Vec<At>,
 }
 
 impl Faults {
     pub(super) fn push(&mut self, draft: Draft) {
         self.drafts.push(draft);
+    }
+
+    /// Keeps the lines of a key and of its value out of the report, whatever is wrong there.
+    pub(super) fn hide(&mut self, key: At, value: At) {
+        self.hidden.extend([key, value]);
     }
 
     /// Takes the faults of a text that is not TOML.
@@ -184,10 +198,24 @@ impl Faults {
             is_kept
         });
         drafts.truncate(SHOWN_FAULTS_MAX);
+        let hidden = self.hidden_lines(sources);
+        let drafts = drafts.into_iter();
         Report {
-            faults: drafts.into_iter().map(|d| d.build(sources)).collect(),
+            faults: drafts.map(|d| d.build(sources, &hidden)).collect(),
             omitted,
         }
+    }
+
+    /// Source and index of every line that must not be shown.
+    fn hidden_lines(&self, sources: &[Source]) -> BTreeSet<(usize, usize)> {
+        let mut lines = BTreeSet::new();
+        for at in &self.hidden {
+            if let Some(source) = sources.get(at.source) {
+                let last = source.line_of(at.end.max(at.start));
+                lines.extend((source.line_of(at.start)..=last).map(|line| (at.source, line)));
+            }
+        }
+        lines
     }
 
     /// Whether a fault may be a consequence of text that could not be understood.

@@ -7,8 +7,18 @@ use super::report::FaultCode;
 use super::source::Source;
 use super::tree::{Node, Table, Value};
 
-/// Mends `listener` and the `port` of each listener.
+/// Mends `listener` and the `port` of each listener, and the `rule` of each authorization.
 pub(super) fn mend(root: &mut Table, source: &Source, faults: &mut Faults) {
+    if let Some(entry) = root.get_mut("authorization")
+        && let Value::Table(sections) = &mut entry.node.value
+    {
+        for section in &mut sections.entries {
+            if let Value::Table(table) = &mut section.node.value {
+                let header = format!("[[authorization.{}.rule]]", section.key);
+                mend_key(table, "rule", &header, source, faults);
+            }
+        }
+    }
     mend_key(root, "listener", "[[listener]]", source, faults);
     let Some(entry) = root.get_mut("listener") else {
         return;

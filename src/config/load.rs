@@ -14,8 +14,8 @@ use super::syntax;
 use super::tree::Table;
 use super::{DEFAULT_TEXT, Loaded};
 
-/// Bytes of one file. A file for technicians is a hundred times smaller.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of one file: as many rules as there may be. A file for technicians is hundreds of times smaller.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Files in `conf.d`.
 const FOLDER_FILES_MAX: usize = 256;
@@ -219,7 +219,7 @@ impl Unread {
 fn read_file(path: &Path) -> Result<String, Unread> {
     let bytes = read_bytes(path).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        let message = "the file is larger than 1 MiB, so it is not a configuration";
+        let message = "the file is larger than 4 MiB, so it is not a configuration";
         return Err(Unread::whole(FaultCode::Unreadable, message));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {

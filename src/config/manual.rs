@@ -105,7 +105,7 @@ fn row(key: &KeySpec, default: Option<&str>) -> String {
         (None, Absence::Limit) => String::new(),
     };
     let mut doc = key.doc.to_owned();
-    if let Kind::Choice(words) = key.kind {
+    if let Kind::Choice(words) | Kind::Words(words) = key.kind {
         let meanings = words
             .iter()
             .map(|(word, meaning)| format!("`\"{word}\"`: {meaning}"));
@@ -131,7 +131,16 @@ fn takes(kind: Kind) -> String {
     match kind {
         Kind::Table(table) => format!("a table: {}", link(table)),
         Kind::Tables(table) => format!("tables: {}", link(table)),
-        Kind::Text(rule) => rule.to_owned(),
+        Kind::Named(table) => format!("tables under names: {}", link(table)),
+        Kind::Text(rule) | Kind::Texts(rule) | Kind::Pairs(rule) => rule.to_owned(),
+        Kind::Reference(key) => {
+            format!("`\"none\"`, or the NAME of a [`[{key}.NAME]`](#{key}name)")
+        }
+        Kind::Words(words) => {
+            let words = words.iter().map(|(word, _)| format!("`\"{word}\"`"));
+            let words = super::value::enumerate(&words.collect::<Vec<_>>());
+            format!("a list of {words}")
+        }
         Kind::Choice(words) => {
             let words = words.iter().map(|(word, _)| format!("`\"{word}\"`"));
             super::value::enumerate(&words.collect::<Vec<_>>())
@@ -149,12 +158,13 @@ fn takes(kind: Kind) -> String {
     }
 }
 
-/// A link to the section of a table, whose anchor is its header without brackets and dots.
+/// A link to the section of a table, whose anchor is its header in lower case, without brackets and dots.
 fn link(table: &TableSpec) -> String {
     let anchor: String = table
         .header
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .map(|c| c.to_ascii_lowercase())
         .collect();
     format!("[`{}`](#{anchor})", table.header)
 }

@@ -1,12 +1,13 @@
 //! Lays one file over another.
 //!
 //! Tables are merged key by key, and of a value that both have the later counts. Listeners are the same where their names
-//! are, and ports of a listener are the same where they accept at the same place; others are added. What one file writes
+//! are, and ports of a listener are the same where they accept at the same place; others are added, and so are the rules of an
+//! authorization, which are never the same. What one file writes
 //! twice stays there twice, so that it is reported.
 
 use std::collections::HashMap;
 
-use super::tree::{Node, Table, Value};
+use super::tree::{Entry, Node, Table, Value};
 
 /// Lays `over` over `base`.
 pub(super) fn merge(base: &mut Table, over: Table) {
@@ -18,6 +19,7 @@ pub(super) fn merge(base: &mut Table, over: Table) {
 enum Items {
     Listeners,
     Ports,
+    Rules,
     None,
 }
 
@@ -26,6 +28,7 @@ impl Items {
         match self {
             Self::Listeners => Some("listener"),
             Self::Ports => Some("port"),
+            Self::Rules => Some("rule"),
             Self::None => None,
         }
     }
@@ -33,7 +36,7 @@ impl Items {
     fn below(self) -> Self {
         match self {
             Self::Listeners => Self::Ports,
-            Self::Ports | Self::None => Self::None,
+            Self::Ports | Self::Rules | Self::None => Self::None,
         }
     }
 
@@ -56,7 +59,7 @@ impl Items {
                 Some(Value::Integer { number, .. }) => number.map(|n| format!("port {n}")),
                 _ => text("path").or_else(|| text("systemd")),
             },
-            Self::None => None,
+            Self::Rules | Self::None => None,
         }
     }
 }
@@ -67,10 +70,14 @@ fn merge_table(base: &mut Table, over: Table, items: Items) {
             base.entries.push(entry);
             continue;
         };
+        let is_root = items == Items::Listeners;
         let are_items = items.key() == Some(entry.key.as_str());
         match (&mut below.node.value, entry.node.value) {
             (Value::List(base), Value::List(over)) if are_items => {
                 merge_items(base, over, items);
+            }
+            (Value::Table(base), Value::Table(over)) if is_root && entry.key == "authorization" => {
+                merge_sections(base, over);
             }
             (Value::Table(base), Value::Table(over)) => merge_table(base, over, Items::None),
             (_, value) => {
@@ -80,6 +87,34 @@ fn merge_table(base: &mut Table, over: Table, items: Items) {
                     value,
                 };
             }
+        }
+    }
+}
+
+/// Merges tables under names, whose rules are added to each other.
+fn merge_sections(base: &mut Table, over: Table) {
+    for entry in over.entries {
+        match (base.get_mut(&entry.key), entry) {
+            (
+                Some(Entry {
+                    node:
+                        Node {
+                            value: Value::Table(base),
+                            ..
+                        },
+                    ..
+                }),
+                Entry {
+                    node:
+                        Node {
+                            value: Value::Table(over),
+                            ..
+                        },
+                    ..
+                },
+            ) => merge_table(base, over, Items::Rules),
+            (Some(below), entry) => *below = entry,
+            (None, entry) => base.entries.push(entry),
         }
     }
 }

@@ -5,10 +5,16 @@
 //!
 //! A file passes through two forms. The first is what was typed, with the place of each key and value (`tree`, `syntax`,
 //! `merge`); the second is what the gateway runs on (`settings`), made from it by `resolve`. What a file may hold is said
-//! once, in `schema` and `limit_keys`; the reader, the hints and the reference manual all follow these.
+//! once, in `schema` and the `…_keys` modules; the reader, the hints and the reference manual all follow these.
 
 mod access;
+mod access_conflicts;
 mod address;
+mod authentication;
+mod authentication_keys;
+mod authorization;
+mod authorization_keys;
+mod backend;
 mod conflicts;
 mod explain;
 mod faults;
@@ -19,20 +25,28 @@ mod manual;
 mod merge;
 mod names;
 mod nearest;
+mod network;
+mod port_keys;
+mod protection;
 mod reader;
 mod report;
 mod resolve;
 mod schema;
+mod secrets;
 mod settings;
 mod source;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 mod units;
+mod url;
+mod user_file;
 mod value;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use access::{
     AnonymousSettings, Authentication, AuthenticationSettings, Authorization,
@@ -47,11 +61,15 @@ pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
     SocketName, WebSocketPath,
 };
+pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
     AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
     PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
+pub use url::UrlFault;
+
+pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
 
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");
@@ -71,6 +89,12 @@ pub struct Loaded {
 /// embedded default where no file is named.
 pub fn load(main: Option<&Path>) -> Result<Loaded, Report> {
     load::load(main)
+}
+
+/// A duration as the configuration has it: `30d`, `1h30m`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    units::parse_time(text).ok().map(Duration::from_millis)
 }
 
 /// Loads a configuration from one text, which reports call `gateway.toml`.

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::faults::{Draft, Faults};
 use super::nearest::{nearest, same};
+use super::port_keys::{PORT_LIMITS_TABLE, TLS};
 use super::report::FaultCode;
 use super::schema::{self, Absence, KeySpec, Kind, TableSpec};
+use super::secrets;
 use super::source::{At, Source};
 use super::tree::{Entry, Node, Table, Value};
 use super::value::Complaint;
@@ -53,9 +55,26 @@ impl<'a> Scope<'a> {
             .any(|entry| meant(self, &entry.key).is_some_and(|meant| meant.name == key))
     }
 
+    /// The header of the table, with the names that were chosen for it and the tables around it.
+    fn header(&self) -> String {
+        let header = self.spec.header;
+        if self.at.is_none() || !header.contains("NAME") {
+            return header.to_owned();
+        }
+        let names = self
+            .path
+            .split('.')
+            .map(|part| part.split('[').next().unwrap_or(part));
+        let name = shown(&names.collect::<Vec<_>>().join("."));
+        match header.starts_with("[[") {
+            true => format!("[[{name}]]"),
+            false => format!("[{name}]"),
+        }
+    }
+
     /// What a report calls the table: by its header, or by its key where it has none.
     pub(super) fn title(&self) -> String {
-        let header = self.spec.header.to_owned();
+        let header = self.header();
         let Some(at) = self.at else {
             return header;
         };
@@ -71,6 +90,13 @@ impl<'a> Scope<'a> {
             return header;
         }
         format!("`{key}`")
+    }
+
+    /// The folder of the file in which something is written.
+    pub(super) fn folder(&self, at: At) -> &'a Path {
+        let source = self.sources.get(at.source);
+        let folder = source.and_then(|source| source.path.parent());
+        folder.unwrap_or(Path::new(""))
     }
 
     pub(super) fn place(&self) -> At {
@@ -138,6 +164,11 @@ fn table_hint(key: &str, spec: &TableSpec) -> String {
         "port" => {
             "write a line [[listener.port]], and below it port = 1883 and the rest".to_owned()
         }
+        "principals" => "write principals = { usernames = [\"press-1\"] }".to_owned(),
+        "authentication" | "authorization" => format!(
+            "write a line {} with a name for it, and its keys below; a [[listener.port]] names it",
+            spec.header
+        ),
         _ => format!("write a line {}, and its keys below it", spec.header),
     }
 }
@@ -177,6 +208,57 @@ pub(super) fn tables<'a>(
         .collect()
 }
 
+/// The tables under names that were chosen freely, with the entry of each.
+pub(super) fn named_tables<'a>(
+    scope: &Scope<'a>,
+    key: &str,
+    spec: &'static TableSpec,
+    faults: &mut Faults,
+) -> Vec<(&'a Entry, Scope<'a>)> {
+    let Some(outer) = scope.table(key, spec, faults) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in &outer.table.entries {
+        let path = outer.path_of(&entry.key);
+        if let Value::Table(table) = &entry.node.value {
+            let inner = Scope {
+                table,
+                at: Some(entry.node.at),
+                path,
+                ..outer.clone()
+            };
+            found.push((entry, inner));
+        } else if !secrets::refuse(&outer, entry, faults) {
+            let is_key = spec.key(&entry.key).is_some();
+            let message = match is_key {
+                true => format!(
+                    "`{}` stands in no {}: the name is missing",
+                    entry.key, spec.header
+                ),
+                false => format!(
+                    "`{}` is a table, not {}",
+                    shown(&entry.key),
+                    entry.node.value.kind()
+                ),
+            };
+            let hint = match is_key {
+                true => format!(
+                    "write {} above it, with a name in place of the last word",
+                    spec.header
+                ),
+                false => format!("write a line {}, and its keys below it", spec.header),
+            };
+            faults.push(
+                Draft::error(FaultCode::WrongType, entry.key_at, message)
+                    .key(path)
+                    .hint(hint),
+            );
+        }
+    }
+    found
+}
+
 /// The value of a key, if it is written and right. `parse` is given the folder of the file too.
 pub(super) fn read<T>(
     scope: &Scope<'_>,
@@ -185,9 +267,7 @@ pub(super) fn read<T>(
     parse: impl FnOnce(&Value, &Path) -> Result<T, Complaint>,
 ) -> Option<T> {
     let entry = scope.entry(key)?;
-    let source = scope.sources.get(entry.node.at.source);
-    let folder = source.and_then(|source| source.path.parent());
-    match parse(&entry.node.value, folder.unwrap_or(Path::new(""))) {
+    match parse(&entry.node.value, scope.folder(entry.node.at)) {
         Ok(value) => Some(value),
         Err(complaint) => {
             let message = format!("`{key}` {}", complaint.message);
@@ -199,6 +279,17 @@ pub(super) fn read<T>(
             None
         }
     }
+}
+
+/// Index of the word that a key of kind [`Kind::Choice`] has.
+pub(super) fn choose(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<usize> {
+    let words: &[_] = match scope.spec.key(key).map(|key| key.kind) {
+        Some(Kind::Choice(words)) => words,
+        _ => &[],
+    };
+    read(scope, key, faults, |value, _| {
+        super::value::choice(value, words)
+    })
 }
 
 /// Notes that a key that must be written is not; but not where it was written with a typing error, which is noted already.
@@ -231,6 +322,9 @@ pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
 pub(super) fn unknown_keys(scope: &Scope<'_>, faults: &mut Faults) {
     let is_unknown = |entry: &&Entry| scope.spec.key(&entry.key).is_none();
     for (nth, entry) in scope.table.entries.iter().filter(is_unknown).enumerate() {
+        if secrets::refuse(scope, entry, faults) {
+            continue;
+        }
         let path = scope.path_of(&entry.key);
         if let Some((message, hint)) = not_available(scope.spec, entry) {
             faults.push(
@@ -259,32 +353,28 @@ pub(super) fn unknown_keys(scope: &Scope<'_>, faults: &mut Faults) {
     }
 }
 
-fn shown(key: &str) -> String {
+pub(super) fn shown(key: &str) -> String {
     super::source::quoted(key).trim_matches('"').to_owned()
 }
 
 /// What the cluster broker has under a name that has no meaning here.
 fn not_available(spec: &TableSpec, entry: &Entry) -> Option<(String, &'static str)> {
-    const ONLY_NONE: &str =
-        "write authentication = \"none\" and authorization = \"none\" in each [[listener.port]]";
     let root = spec.header == schema::ROOT.header;
-    let tls = spec.header == schema::TLS.header;
+    let tls = spec.header == TLS.header;
     let root = root && !entry.is_scalar();
     let what = match entry.key.as_str() {
-        "authentication" => return root.then(|| (no_table("authentication"), ONLY_NONE)),
-        "authorization" => return root.then(|| (no_table("authorization"), ONLY_NONE)),
-        "bridge" | "bridges" if root => ("connections to other brokers", "remove the table"),
-        "ca" | "cafile" | "ca_file" | "client_ca" if tls => (
-            "certificates of clients",
-            "remove the key: the port asks clients for no certificate",
+        "bridge" | "bridges" if root => (
+            "this version has no connections to other brokers",
+            "remove the table",
+        ),
+        "ca" | "cafile" | "ca_file" | "capath" | "client_ca" | "require_certificate" if tls => (
+            "`tls` is about the certificate of the gateway, not about those of clients",
+            "write authentication = \"devices\" in the port, and [authentication.devices] with methods = [\"x509\"]; \
+             [authentication.devices.x509] has `trust`",
         ),
         _ => return None,
     };
-    Some((format!("this version has no {}", what.0), what.1))
-}
-
-fn no_table(key: &str) -> String {
-    format!("this version has no [{key}]: \"none\" is the only {key} there is")
+    Some((what.0.to_owned(), what.1))
 }
 
 /// The key of the same table that was probably meant by an unknown one.
@@ -338,7 +428,8 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
         return Some(elsewhere(key, table));
     }
     if scope.at.is_none() {
-        let tables = "[gateway], [[listener]], [limits], [admin] and [log]";
+        let tables = "[gateway], [[listener]], [authentication.NAME], [authorization.NAME], [protection], [limits], \
+                      [admin], [store] and [log]";
         return Some(format!("the tables are {tables}"));
     }
     let names: Vec<String> = scope.spec.keys().map(|k| format!("`{}`", k.name)).collect();
@@ -354,13 +445,15 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
 
 fn write(scope: &Scope<'_>, key: &KeySpec, entry: &Entry) -> String {
     // A switch of another broker, such as `allow_anonymous = true`.
-    if let (Value::Switch(_), Kind::Choice(_), Absence::Fault(how)) =
+    if let (Value::Switch(_), Kind::Choice(_) | Kind::Reference(_), Absence::Fault(how)) =
         (&entry.node.value, key.kind, key.absence)
     {
         return how.to_owned();
     }
     match (scope.at, key.kind) {
-        (None, Kind::Table(spec) | Kind::Tables(spec)) => format!("write {}", spec.header),
+        (None, Kind::Table(spec) | Kind::Tables(spec) | Kind::Named(spec)) => {
+            format!("write {}", spec.header)
+        }
         (_, Kind::Tables(spec)) => format!("write {}", spec.header),
         (_, Kind::Table(spec)) if entry.is_scalar() => table_hint(key.name, spec),
         _ => format!("write `{}`", key.name),
@@ -368,11 +461,13 @@ fn write(scope: &Scope<'_>, key: &KeySpec, entry: &Entry) -> String {
 }
 
 fn elsewhere(key: &KeySpec, table: &TableSpec) -> String {
-    if table.header == schema::PORT_LIMITS_TABLE.header {
+    if table.header == PORT_LIMITS_TABLE.header {
         return format!("write it as limits = {{ {} = … }}", key.name);
     }
     match key.kind {
-        Kind::Table(spec) | Kind::Tables(spec) => format!("write {}", spec.header),
+        Kind::Table(spec) | Kind::Tables(spec) | Kind::Named(spec) => {
+            format!("write {}", spec.header)
+        }
         _ => format!("`{}` is a key of {}", key.name, table.header),
     }
 }

@@ -76,6 +76,8 @@ pub enum FaultCode {
     Conflict,
     /// The cluster broker has this; the gateway does not.
     NotAvailable,
+    /// A secret, where none may stand.
+    Secret,
     /// It is legal and has no effect.
     NoEffect,
     /// It is legal and will surprise.

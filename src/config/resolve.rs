@@ -7,20 +7,24 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::access::{Authentication, Authorization, ProtectionSettings};
+use super::access_conflicts::{Sections, settings_of};
 use super::address;
+use super::authentication;
+use super::authorization;
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::faults::{Draft, Faults};
 use super::limit_keys::{LimitSpec, Setting};
 use super::names::ListenerName;
-use super::reader::{Scope, missing, read, tables, unknown_keys};
+use super::port_keys::{LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
+use super::protection::protection;
+use super::reader::{Scope, choose, missing, read, tables, unknown_keys};
 use super::report::FaultCode;
 use super::schema::{self, Bounds, Kind};
 use super::settings::{
     AdminSettings, Endpoint, GatewaySettings, LogFormat, LogLevel, LogSettings, PortSettings,
     Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
-use super::source::{At, Source, quoted};
+use super::source::{At, Source};
 use super::tree::{Table, Value};
 use super::value::{self, Complaint};
 use crate::limits::Limits;
@@ -46,8 +50,15 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     let admin = admin(admin_scope.as_ref(), faults);
     let store = store(scope.table("store", &schema::STORE, faults), faults);
     let log = log(scope.table("log", &schema::LOG, faults), faults);
-    let listeners = listeners(&scope, &limits, faults);
+    let protection_scope = scope.table("protection", &schema::PROTECTION, faults);
+    let protection = protection(protection_scope.as_ref(), faults);
+    let sections = Sections {
+        authentications: authentication::sections(&scope, faults),
+        authorizations: authorization::sections(&scope, faults),
+    };
+    let listeners = listeners(&scope, &limits, &sections, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
+    sections.check(&listeners, faults);
     Settings {
         gateway,
         listeners: listeners
@@ -55,9 +66,9 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
             .map(PlacedListener::settings)
             .collect(),
         limits,
-        authentications: Vec::new(),
-        authorizations: Vec::new(),
-        protection: ProtectionSettings::default(),
+        authentications: settings_of(sections.authentications),
+        authorizations: settings_of(sections.authorizations),
+        protection,
         admin,
         store,
         log,
@@ -135,15 +146,6 @@ fn log(scope: Option<Scope<'_>>, faults: &mut Faults) -> LogSettings {
     log
 }
 
-/// Index of the word that a key of kind [`Kind::Choice`] has.
-fn choose(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<usize> {
-    let words: &[_] = match scope.spec.key(key).map(|key| key.kind) {
-        Some(Kind::Choice(words)) => words,
-        _ => &[],
-    };
-    read(scope, key, faults, |value, _| value::choice(value, words))
-}
-
 /// Sets every bound that the table names.
 fn apply_limits(scope: &Scope<'_>, limits: &mut Limits, faults: &mut Faults) {
     unknown_keys(scope, faults);
@@ -159,16 +161,22 @@ fn apply_limits(scope: &Scope<'_>, limits: &mut Limits, faults: &mut Faults) {
 fn listeners<'a>(
     root: &Scope<'a>,
     limits: &Limits,
+    sections: &Sections<'_>,
     faults: &mut Faults,
 ) -> Vec<PlacedListener<'a>> {
-    let scopes = tables(root, "listener", &schema::LISTENER, faults);
+    let scopes = tables(root, "listener", &LISTENER, faults);
     scopes
         .into_iter()
-        .map(|scope| listener(scope, limits, faults))
+        .map(|scope| listener(scope, limits, sections, faults))
         .collect()
 }
 
-fn listener<'a>(scope: Scope<'a>, limits: &Limits, faults: &mut Faults) -> PlacedListener<'a> {
+fn listener<'a>(
+    scope: Scope<'a>,
+    limits: &Limits,
+    sections: &Sections<'_>,
+    faults: &mut Faults,
+) -> PlacedListener<'a> {
     unknown_keys(&scope, faults);
     if scope.entry("name").is_none() {
         missing(&scope, "name", faults);
@@ -184,8 +192,9 @@ fn listener<'a>(scope: Scope<'a>, limits: &Limits, faults: &mut Faults) -> Place
         name: name.clone().unwrap_or_else(ListenerName::fallback),
         service_type,
         limits,
+        sections,
     };
-    let ports = tables(&scope, "port", &schema::PORT, faults)
+    let ports = tables(&scope, "port", &PORT, faults)
         .into_iter()
         .filter_map(|scope| port(scope, &group, faults))
         .collect();
@@ -203,6 +212,7 @@ struct Group<'a> {
     name: ListenerName,
     service_type: ServiceType,
     limits: &'a Limits,
+    sections: &'a Sections<'a>,
 }
 
 fn port<'a>(scope: Scope<'a>, group: &Group<'_>, faults: &mut Faults) -> Option<PlacedPort<'a>> {
@@ -219,15 +229,15 @@ fn port<'a>(scope: Scope<'a>, group: &Group<'_>, faults: &mut Faults) -> Option<
         let only = "is only for protocol = \"WebSockets\"";
         conflicts::refuse(&scope, "websocket_path", only, faults);
     }
-    access(&scope, "authentication", faults);
-    access(&scope, "authorization", faults);
+    let authentication = group.sections.authentication(&scope, faults);
+    let authorization = group.sections.authorization(&scope, faults);
     let tls = scope
-        .table("tls", &schema::TLS, faults)
+        .table("tls", &TLS, faults)
         .and_then(|scope| tls(&scope, faults));
     let proxy_protocol = read(&scope, "proxy_protocol", faults, |v, _| value::switch(v));
     let mount_point = read(&scope, "mount_point", faults, |v, _| value::name(v));
     let mut limits = group.limits.clone();
-    if let Some(scope) = scope.table("limits", &schema::PORT_LIMITS_TABLE, faults) {
+    if let Some(scope) = scope.table("limits", &PORT_LIMITS_TABLE, faults) {
         apply_limits(&scope, &mut limits, faults);
         conflicts::check_limits(&scope, &limits, faults);
     }
@@ -242,8 +252,8 @@ fn port<'a>(scope: Scope<'a>, group: &Group<'_>, faults: &mut Faults) -> Option<
         endpoint,
         protocol,
         websocket_path,
-        authentication: Authentication::None,
-        authorization: Authorization::None,
+        authentication,
+        authorization,
         tls,
         proxy_protocol: proxy_protocol.unwrap_or(false),
         mount_point,
@@ -368,35 +378,6 @@ fn tcp(scope: &Scope<'_>, faults: &mut Faults) -> Option<Endpoint> {
         bind,
         interface,
     })
-}
-
-/// Checks `authentication` or `authorization`, which have one value now.
-fn access(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
-    if scope.entry(key).is_none() {
-        missing(scope, key, faults);
-        return;
-    }
-    let effect = if key == "authentication" {
-        "serves every client without a check"
-    } else {
-        "lets every client publish and read everything"
-    };
-    read(scope, key, faults, |value, _| {
-        let name = value::text(value, "\"none\"").map_err(|complaint| Complaint {
-            hint: Some(format!("write \"none\", which {effect}")),
-            ..complaint
-        })?;
-        if name.eq_ignore_ascii_case("none") {
-            return Ok(());
-        }
-        Err(Complaint {
-            code: FaultCode::MissingReference,
-            message: format!("names {}, and there is none of that name", quoted(name)),
-            hint: Some(format!(
-                "this version has only {key} = \"none\", which {effect}"
-            )),
-        })
-    });
 }
 
 fn tls(scope: &Scope<'_>, faults: &mut Faults) -> Option<TlsSettings> {

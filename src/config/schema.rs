@@ -1,9 +1,16 @@
 //! The one table of what a configuration file may hold.
 //!
 //! It feeds the reader (which keys there are and what they take), the hints of reports (the nearest key) and the
-//! reference manual. The bounds under `limits` are in [`super::limit_keys`].
+//! reference manual. The bounds under `limits` are in [`super::limit_keys`], the tables of ports in [`super::port_keys`], and
+//! those of who may connect and what they may do in [`super::authentication_keys`] and [`super::authorization_keys`].
 
-use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS, PORT_OWN_LIMITS};
+use super::authentication_keys::{
+    ANONYMOUS, AUTHENTICATION, AUTHENTICATION_HTTP, CUSTOM, PASSWORD, SERVICE_ACCOUNT_TOKEN,
+    SUBJECT_ATTRIBUTES, X509,
+};
+use super::authorization_keys::{AUTHORIZATION, AUTHORIZATION_HTTP, PRINCIPALS, RULE};
+use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS};
+use super::port_keys::{LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
 
 /// A table of the file.
 #[derive(Debug)]
@@ -60,10 +67,20 @@ pub(super) enum Kind {
     Table(&'static TableSpec),
     /// `[[table]]`
     Tables(&'static TableSpec),
+    /// `[key.NAME]`: tables under names that are chosen freely.
+    Named(&'static TableSpec),
+    /// `{ NAME = "text" }`: texts under names that are chosen freely; the words say what both are.
+    Pairs(&'static str),
+    /// `"none"`, or the name of a table under the root key of this name.
+    Reference(&'static str),
     /// A text with rules of its own; the words say which.
     Text(&'static str),
     /// One of these words, with its meaning; case does not matter.
     Choice(&'static [(&'static str, &'static str)]),
+    /// An ordered list of such words, each at most once; case, `_` and `-` do not matter.
+    Words(&'static [(&'static str, &'static str)]),
+    /// A list of texts; the words say which.
+    Texts(&'static str),
     /// `true` or `false`.
     Switch,
     /// A list of topic filters.
@@ -88,7 +105,10 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn is_table(self) -> bool {
-        matches!(self, Self::Table(_) | Self::Tables(_))
+        matches!(
+            self,
+            Self::Table(_) | Self::Tables(_) | Self::Named(_) | Self::Pairs(_)
+        )
     }
 }
 
@@ -151,6 +171,27 @@ pub(super) static ROOT: TableSpec = TableSpec {
             elsewhere: &["listeners"],
         },
         KeySpec {
+            name: "authentication",
+            kind: Kind::Named(&AUTHENTICATION),
+            absence: Absence::Means("none by name"),
+            doc: "Ways to prove who a client is.",
+            elsewhere: &["authentications", "auth", "authn"],
+        },
+        KeySpec {
+            name: "authorization",
+            kind: Kind::Named(&AUTHORIZATION),
+            absence: Absence::Means("none by name"),
+            doc: "Rules of what clients may do.",
+            elsewhere: &["authorizations", "authorisation", "authz", "acl", "acls"],
+        },
+        KeySpec {
+            name: "protection",
+            kind: Kind::Table(&PROTECTION),
+            absence: Absence::Means("all its defaults"),
+            doc: "What failed logins lead to.",
+            elsewhere: &["ban", "bans", "fail2ban", "guard"],
+        },
+        KeySpec {
             name: "limits",
             kind: Kind::Table(&LIMITS),
             absence: Absence::Means("all its defaults"),
@@ -196,239 +237,6 @@ pub(super) static GATEWAY: TableSpec = TableSpec {
     limits: &[],
 };
 
-/// `[[listener]]`
-pub(super) static LISTENER: TableSpec = TableSpec {
-    header: "[[listener]]",
-    doc: "A named group of ports. There can be several, each begun by a line `[[listener]]` of its own. On a single machine a \
-          group has no effect beyond its name; in a cluster each becomes one service.",
-    own_keys: &[
-        KeySpec {
-            name: "name",
-            kind: Kind::Text(
-                "3 to 63 lower-case letters, digits and hyphens, with no hyphen at either end",
-            ),
-            absence: Absence::Fault("write name = \"plant\", or whatever the group is for"),
-            doc: "Name of the group. No two listeners share one.",
-            elsewhere: &["id"],
-        },
-        KeySpec {
-            name: "service_type",
-            kind: Kind::Choice(&[
-                ("ClusterIp", "reachable from inside the cluster"),
-                (
-                    "LoadBalancer",
-                    "reachable through an address outside of the cluster",
-                ),
-                ("NodePort", "reachable through a port of every node"),
-            ]),
-            absence: Absence::Default("\"ClusterIp\""),
-            doc: "How a cluster makes the ports reachable. A cluster has at most one listener of each type.",
-            elsewhere: &["type"],
-        },
-        KeySpec {
-            name: "service_name",
-            kind: Kind::Text(
-                "1 to 63 lower-case letters, digits and hyphens, beginning with a letter",
-            ),
-            absence: Absence::Means("the name of the listener"),
-            doc: "Name of the service in a cluster.",
-            elsewhere: &[],
-        },
-        KeySpec {
-            name: "port",
-            kind: Kind::Tables(&PORT),
-            absence: Absence::Fault("add a line [[listener.port]] below it, with port = 1883"),
-            doc: "The ports of the group.",
-            elsewhere: &["ports"],
-        },
-    ],
-    limits: &[],
-};
-
-/// `[[listener.port]]`
-pub(super) static PORT: TableSpec = TableSpec {
-    header: "[[listener.port]]",
-    doc: "One place where clients connect. It belongs to the `[[listener]]` above it. Exactly one of `port`, `path` and \
-          `systemd` says where. Nothing is open unless the file says so: `authentication` and `authorization` must be \
-          written out.",
-    own_keys: &[
-        KeySpec {
-            name: "port",
-            kind: Kind::Count(Bounds::new(0, 65_535)),
-            absence: Absence::Means("no TCP port; `path` or `systemd` is written instead"),
-            doc: "TCP port number. Used once in the whole file, whatever the addresses. 0 lets the system choose a free one, \
-                  another at each start, and may stand once for each address.",
-            elsewhere: &["number", "tcp", "listen"],
-        },
-        KeySpec {
-            name: "bind",
-            kind: Kind::Address,
-            absence: Absence::Default("\"*\""),
-            doc: "The address to accept on. `\"*\"` is every address, IPv4 and IPv6; `\"0.0.0.0\"` every IPv4 address; \
-                  `\"::\"` every IPv6 address; `\"127.0.0.1\"` this machine only. An address that is not up yet is waited for.",
-            elsewhere: &["bind_address", "address", "host", "ip", "listen_address"],
-        },
-        KeySpec {
-            name: "interface",
-            kind: Kind::Text("the name of a network interface, such as `eth0`"),
-            absence: Absence::Means("every interface"),
-            doc: "Network interface to accept on. A link-local IPv6 address in `bind` needs it.",
-            elsewhere: &["bind_interface", "device", "nic"],
-        },
-        KeySpec {
-            name: "path",
-            kind: Kind::Path,
-            absence: Absence::Means("no Unix socket"),
-            doc: "Unix socket to accept on, in place of `port`.",
-            elsewhere: &["unix", "socket", "unix_socket"],
-        },
-        KeySpec {
-            name: "mode",
-            kind: Kind::Mode,
-            absence: Absence::Default("\"0660\""),
-            doc: "Permission bits of the Unix socket: who may connect.",
-            elsewhere: &["permissions", "socket_mode"],
-        },
-        KeySpec {
-            name: "systemd",
-            kind: Kind::Text("the `FileDescriptorName=` of a socket unit"),
-            absence: Absence::Means("no such socket"),
-            doc: "Listening socket that systemd passes under this name, in place of `port`.",
-            elsewhere: &["fd", "socket_name", "activation"],
-        },
-        KeySpec {
-            name: "protocol",
-            kind: Kind::Choice(&[
-                ("Mqtt", "MQTT directly on TCP or TLS"),
-                ("WebSockets", "MQTT in WebSocket frames, for browsers"),
-            ]),
-            absence: Absence::Default("\"Mqtt\""),
-            doc: "What clients speak. Every version of MQTT is served on every port.",
-            elsewhere: &["transport"],
-        },
-        KeySpec {
-            name: "websocket_path",
-            kind: Kind::Text("a path that begins with `/`"),
-            absence: Absence::Means("any path"),
-            doc: "Path that a WebSocket client must ask for. Only with `protocol = \"WebSockets\"`.",
-            elsewhere: &["ws_path", "mqtt_path", "url_path"],
-        },
-        KeySpec {
-            name: "authentication",
-            kind: Kind::Choice(&[("none", "every client is served, whoever it is")]),
-            absence: Absence::Fault(
-                "nothing is open unless it says so: write authentication = \"none\" to serve every client without a check",
-            ),
-            doc: "Who clients must prove to be.",
-            elsewhere: &["authentication_ref", "auth", "allow_anonymous", "authn"],
-        },
-        KeySpec {
-            name: "authorization",
-            kind: Kind::Choice(&[("none", "every client may publish and read everything")]),
-            absence: Absence::Fault(
-                "nothing is open unless it says so: write authorization = \"none\" to let every client publish and read everything",
-            ),
-            doc: "What clients may do.",
-            elsewhere: &[
-                "authorization_ref",
-                "acl",
-                "acl_file",
-                "authorisation",
-                "authz",
-            ],
-        },
-        KeySpec {
-            name: "tls",
-            kind: Kind::Table(&TLS),
-            absence: Absence::Means("no TLS: plain text"),
-            doc: "Certificate of the port.",
-            elsewhere: &["ssl"],
-        },
-        KeySpec {
-            name: "proxy_protocol",
-            kind: Kind::Switch,
-            absence: Absence::Default("false"),
-            doc: "Whether every connection begins with a PROXY protocol header, version 1 or 2. Only behind a load balancer that \
-                  sends it; a connection without one is closed.",
-            elsewhere: &["proxy", "haproxy"],
-        },
-        KeySpec {
-            name: "mount_point",
-            kind: Kind::Text("a topic without wildcards, such as `site/a`"),
-            absence: Absence::Means("no prefix"),
-            doc: "Topic prefix of every client of the port: a client that publishes `temp` publishes `site/a/temp`, and sees only \
-                  what is below `site/a`.",
-            elsewhere: &["mountpoint", "topic_prefix", "prefix"],
-        },
-        KeySpec {
-            name: "node_port",
-            kind: Kind::Count(Bounds::new(1, 65_535)),
-            absence: Absence::Means("chosen by the cluster"),
-            doc: "Port on the nodes of a cluster. Only with `service_type = \"NodePort\"`.",
-            elsewhere: &[],
-        },
-        KeySpec {
-            name: "limits",
-            kind: Kind::Table(&PORT_LIMITS_TABLE),
-            absence: Absence::Means("what `[limits]` says"),
-            doc: "Bounds of this port alone.",
-            elsewhere: &["limit"],
-        },
-    ],
-    limits: &[],
-};
-
-/// `[listener.port.tls]`
-pub(super) static TLS: TableSpec = TableSpec {
-    header: "[listener.port.tls]",
-    doc: "Certificate of a port; mostly written in one line: \
-          `tls = { mode = \"Manual\", cert = \"/etc/fieldgate/tls/server.crt\", key = \"/etc/fieldgate/tls/server.key\" }`. \
-          While the files are not there the port waits for them, and every other port serves. A changed file is taken over \
-          without closing a connection.",
-    own_keys: &[
-        KeySpec {
-            name: "mode",
-            kind: Kind::Choice(&[("Manual", "from files that you put there and renew")]),
-            absence: Absence::Fault("write mode = \"Manual\""),
-            doc: "Where the certificate comes from.",
-            elsewhere: &[],
-        },
-        KeySpec {
-            name: "cert",
-            kind: Kind::Path,
-            absence: Absence::Fault(
-                "write cert = \"/etc/fieldgate/tls/server.crt\", or where the certificate is",
-            ),
-            doc: "PEM file with the certificate of the gateway first, then those of its issuers.",
-            elsewhere: &[
-                "certfile",
-                "cert_file",
-                "certificate",
-                "crt",
-                "chain",
-                "cert_chain",
-            ],
-        },
-        KeySpec {
-            name: "key",
-            kind: Kind::Path,
-            absence: Absence::Fault(
-                "write key = \"/etc/fieldgate/tls/server.key\", or where the private key is",
-            ),
-            doc: "PEM file with the private key of the first certificate.",
-            elsewhere: &["keyfile", "key_file", "private_key", "private_key_file"],
-        },
-        KeySpec {
-            name: "min_version",
-            kind: Kind::Choice(&[("1.2", "TLS 1.2 and 1.3"), ("1.3", "TLS 1.3 only")]),
-            absence: Absence::Default("\"1.2\""),
-            doc: "Oldest version of TLS that a client may speak.",
-            elsewhere: &["tls_version", "minimum_version", "version"],
-        },
-    ],
-    limits: &[],
-};
-
 /// `[limits]`
 pub(super) static LIMITS: TableSpec = TableSpec {
     header: "[limits]",
@@ -438,13 +246,67 @@ pub(super) static LIMITS: TableSpec = TableSpec {
     limits: &[GATEWAY_LIMITS, PORT_LIMITS],
 };
 
-/// `[listener.port.limits]`
-pub(super) static PORT_LIMITS_TABLE: TableSpec = TableSpec {
-    header: "[listener.port.limits]",
-    doc: "Bounds of one port; mostly written in one line: `limits = { max_packet_size = \"64 KiB\" }`. What is not written here \
-          is as `[limits]` says.",
-    own_keys: &[],
-    limits: &[PORT_OWN_LIMITS, PORT_LIMITS],
+/// `[protection]`
+pub(super) static PROTECTION: TableSpec = TableSpec {
+    header: "[protection]",
+    doc: "What failed logins lead to. A failure counts for the address that it came from and for the user name that it tried. \
+          Why each default is what it is: [defaults.md](defaults.md#failed-logins).",
+    own_keys: &[
+        KeySpec {
+            name: "failures_per_address_max",
+            kind: Kind::Count(Bounds::new(1, 1_000_000)),
+            absence: Absence::Default("10"),
+            doc: "Failed logins of one address within `failure_window` after which the address is banned.",
+            elsewhere: &["max_failures", "maxretry", "tries"],
+        },
+        KeySpec {
+            name: "failures_per_username_max",
+            kind: Kind::Count(Bounds::new(1, 1_000_000)),
+            absence: Absence::Default("20"),
+            doc: "Failed logins with one user name within `failure_window` after which the name is banned for addresses that \
+                  it has not logged in from.",
+            elsewhere: &["failures_per_user_max"],
+        },
+        KeySpec {
+            name: "failure_window",
+            kind: Kind::Time(Bounds::new(1_000, 86_400_000)),
+            absence: Absence::Default("\"5 min\""),
+            doc: "Time after which a failure is forgotten.",
+            elsewhere: &["findtime", "window"],
+        },
+        KeySpec {
+            name: "ban_time",
+            kind: Kind::Time(Bounds::new(1_000, 86_400_000)),
+            absence: Absence::Default("\"1 min\""),
+            doc: "The first ban; each further one is twice as long.",
+            elsewhere: &["bantime", "ban_duration"],
+        },
+        KeySpec {
+            name: "ban_time_max",
+            kind: Kind::Time(Bounds::new(1_000, 30 * 86_400_000)),
+            absence: Absence::Default("\"1 h\""),
+            doc: "The longest ban.",
+            elsewhere: &["bantime_max"],
+        },
+        KeySpec {
+            name: "never_banned",
+            kind: Kind::Texts(
+                "a list of addresses and networks, such as `[\"192.168.10.7\", \"10.0.0.0/8\"]`",
+            ),
+            absence: Absence::Default("[]"),
+            doc: "Addresses that are never banned, whatever fails there: those of a test bench, or of a proxy behind which \
+                  many clients share one address.",
+            elsewhere: &["ignoreip", "allow_list", "whitelist", "trusted"],
+        },
+        KeySpec {
+            name: "audit_rows_max",
+            kind: Kind::Count(Bounds::new(100, 1_000_000)),
+            absence: Absence::Default("10_000"),
+            doc: "Rows of the audit log in the database; the oldest make room.",
+            elsewhere: &["audit_max"],
+        },
+    ],
+    limits: &[],
 };
 
 /// `[admin]`
@@ -573,6 +435,19 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &PORT,
     &TLS,
     &PORT_LIMITS_TABLE,
+    &AUTHENTICATION,
+    &PASSWORD,
+    &X509,
+    &SUBJECT_ATTRIBUTES,
+    &SERVICE_ACCOUNT_TOKEN,
+    &CUSTOM,
+    &AUTHENTICATION_HTTP,
+    &ANONYMOUS,
+    &AUTHORIZATION,
+    &RULE,
+    &PRINCIPALS,
+    &AUTHORIZATION_HTTP,
+    &PROTECTION,
     &LIMITS,
     &ADMIN,
     &STORE,

@@ -78,6 +78,15 @@ impl Source {
 
     /// The place to show for a range of bytes: its first line, with the range underlined as far as that line goes.
     pub(super) fn place(&self, range: Range<usize>) -> Place {
+        self.place_of(range, false)
+    }
+
+    /// The same of a line whose value must not be shown.
+    pub(super) fn place_without_value(&self, range: Range<usize>) -> Place {
+        self.place_of(range, true)
+    }
+
+    fn place_of(&self, range: Range<usize>, is_hidden: bool) -> Place {
         let mut start = range.start.min(self.text.len());
         // A fault "at the end" of a text that ends with a newline belongs to the last line that holds something.
         if start == self.text.len() && start > 0 && self.text.ends_with('\n') {
@@ -92,7 +101,7 @@ impl Source {
         let from = (start - line_start).min(line.len());
         let to = range.end.saturating_sub(line_start).clamp(from, line.len());
         let column = line.get(..from).map_or(0, |s| s.chars().count());
-        let (text, underline) = if self.is_secret(line) {
+        let (text, underline) = if is_hidden || self.is_secret(line) {
             mask(line, from..to)
         } else {
             excerpt(line, from..to)
@@ -124,13 +133,25 @@ impl Source {
     }
 
     fn is_secret(&self, line: &str) -> bool {
-        names_a_secret(line) || (self.holds_key && looks_like_base64(line))
+        names_a_secret(line) || shows_a_secret(line) || (self.holds_key && looks_like_base64(line))
     }
 }
 
 /// Whether a line gives a value to a key whose name says that it is secret, or holds one that shows it.
 fn names_a_secret(line: &str) -> bool {
-    const WORDS: &[&str] = &["passw", "passphrase", "secret", "token", "psk"];
+    const WORDS: &[&str] = &[
+        "passw",
+        "passphrase",
+        "secret",
+        "token",
+        "psk",
+        "pwd",
+        "hash",
+        "api_key",
+        "api-key",
+        "apikey",
+        "basic_auth",
+    ];
     let lower = line.to_ascii_lowercase();
     let is_key = |word: &str| {
         lower.match_indices(word).any(|(at, _)| {
@@ -145,6 +166,26 @@ fn names_a_secret(line: &str) -> bool {
         })
     };
     lower.contains("private key") || WORDS.iter().any(|word| is_key(word))
+}
+
+/// Whether a line holds a URL with a user name in front of its host, a hash of a password, or the value of a header field
+/// that is a secret.
+fn shows_a_secret(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    let mut urls = lower.split("://").skip(1);
+    urls.any(|rest| rest.split(['"', '\'']).next().unwrap_or(rest).contains('@'))
+        || [
+            "\"bearer ",
+            "\"basic ",
+            "'bearer ",
+            "'basic ",
+            "$argon2",
+            "$pbkdf2",
+            "$2y$",
+            "$2b$",
+        ]
+        .iter()
+        .any(|mark| lower.contains(mark))
 }
 
 fn looks_like_base64(line: &str) -> bool {

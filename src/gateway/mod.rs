@@ -114,10 +114,11 @@ pub async fn run(
         }
         Err(fault) => return Err(fault.into()),
     };
-    let found = open_store(&options, configuration.settings()).await?;
+    let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
-    let users = Arc::new(Users::default());
+    let users = Arc::new(Users::new(found.take_users(), found.jobs()));
+    users.set_audit_rows_max(settings.protection.audit_rows_max);
     let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
@@ -203,6 +204,7 @@ impl Gateway {
         let ports = self.readiness.latch("ports");
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serving.run_timers().await });
+        tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
         self.serving.apply(&settings).await;
         drop(ports);
 
@@ -296,7 +298,12 @@ impl Gateway {
     /// Stores what is left. A disk that hangs must not keep the process from ending.
     async fn close_store(self: &Arc<Self>) {
         let gateway = Arc::clone(self);
-        let closing = tokio::task::spawn_blocking(move || gateway.storing.finish());
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Err(fault) = gateway.serving.access().users().flush_seen() {
+                warn!("{fault}; who was seen last is not noted");
+            }
+            gateway.storing.finish();
+        });
         if timeout(STOP_REST, closing).await.is_err() {
             error!("the database could not be closed in time");
         }

@@ -35,6 +35,12 @@ pub enum OfflineFault {
 }
 
 impl Offline {
+    /// Whether there is a database in a state folder.
+    #[must_use]
+    pub fn is_there(state_dir: &Path) -> bool {
+        Store::is_there(state_dir)
+    }
+
     /// Takes a state folder and opens its database as a start of the gateway does: one of an older version is brought on, one
     /// that is damaged is replaced by what can be read of it, and what is missing is made.
     pub fn open(state_dir: &Path) -> Result<Self, OfflineFault> {

@@ -29,6 +29,7 @@ const CLIENTS_PER_LOOK: usize = 500;
 pub(crate) struct Serving {
     hub: Arc<Hub>,
     ports: Ports<Links>,
+    access: Arc<Access>,
 }
 
 /// Serves what ports accept with links to the hub.
@@ -55,8 +56,14 @@ impl Serving {
         access: Arc<Access>,
     ) -> Self {
         let hub = Arc::new(Hub::new(settings.limits.clone(), base));
-        let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed, access);
-        Self { hub, ports }
+        let links = Links(Arc::clone(&hub));
+        let ports = Ports::new(links, Handle::current(), passed, Arc::clone(&access));
+        Self { hub, ports, access }
+    }
+
+    /// Everything that says who may connect.
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// Where links meet the core.

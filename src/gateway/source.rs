@@ -1,6 +1,6 @@
 //! What the gateway tells about itself.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,9 @@ use crate::admin::{
     AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
     StoreReport,
 };
+use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::clock;
+use crate::store::StoreError;
 
 impl Source for Gateway {
     fn status(&self) -> Status {
@@ -95,6 +97,15 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
+        let users = Arc::clone(self.serving.access().users());
+        let applied = tokio::task::spawn_blocking(move || users.apply(&request, &actor));
+        applied.await.unwrap_or_else(|_| {
+            let path = self.options.state_dir.clone();
+            Err(StoreError::Closed { path }.into())
+        })
     }
 
     async fn reload(&self) -> ReloadReport {

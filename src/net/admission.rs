@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
 use super::handshake::HandshakeFault;
-use super::port::{PortContext, Refusal};
+use super::port::{PortContext, PortTerms, Refusal};
 use crate::clock;
 use crate::limits::{PortLimits, REFUSALS_ANSWERED_MAX};
 
@@ -197,9 +197,13 @@ impl Permit {
     pub(crate) fn check_address(
         &mut self,
         address: IpAddr,
-        limits: &PortLimits,
+        terms: &PortTerms,
         now: Instant,
     ) -> Result<(), Refusal> {
+        if terms.access.guard().is_address_banned(address, now) {
+            return Err(Refusal::AddressBanned);
+        }
+        let limits = &terms.limits;
         if limits.connections_per_address_max == 0 && limits.connection_rate_per_address_max == 0 {
             return Ok(());
         }
@@ -399,17 +403,34 @@ mod tests {
     }
 
     #[test]
+    fn connections_of_a_banned_address_are_not_taken() {
+        let (_, admission) = admission(10);
+        let terms = admission.context().terms();
+        let now = clock::now();
+        let enter = |from| {
+            let mut permit = admission.enter(&terms.limits).unwrap();
+            permit.check_address(address(from), &terms, now)
+        };
+        assert!(enter("192.0.2.1").is_ok());
+        for _ in 0..100 {
+            let guard = terms.access.guard();
+            guard.note_failure(Some(address("192.0.2.1")), None, now);
+        }
+        assert_eq!(enter("192.0.2.1"), Err(Refusal::AddressBanned));
+        assert!(enter("192.0.2.2").is_ok());
+    }
+
+    #[test]
     fn connections_of_one_address_are_bounded() {
         let (_, admission) = admission(10);
         let now = clock::now();
-        let limits = PortLimits {
-            connections_per_address_max: 1,
-            ..PortLimits::default()
-        };
+        let mut settings = Settings::default().ports().next().unwrap().clone();
+        settings.limits.connections_per_address_max = 1;
+        let terms = PortTerms::new(&settings, &crate::auth::Access::for_tests());
         let enter = |from| {
-            let mut permit = admission.enter(&limits).unwrap();
+            let mut permit = admission.enter(&terms.limits).unwrap();
             permit
-                .check_address(address(from), &limits, now)
+                .check_address(address(from), &terms, now)
                 .map(|()| permit)
         };
         let first = enter("192.0.2.1").unwrap();

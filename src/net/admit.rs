@@ -1,13 +1,15 @@
 //! The first part of a link: the CONNECT packet, who the client is, and the answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::Peer;
+use super::access_counters::LoginOutcome;
 use super::exchange::{Denial, Reauthentication, authenticate};
 use super::hub::{Hub, random};
 use super::identity::Identity;
@@ -120,7 +122,7 @@ impl Admitting<'_> {
         }
     }
 
-    /// Asks who the client is. What comes of it is counted and written down.
+    /// Asks who the client is. What comes of it is counted and written down, and a failure has its consequences.
     async fn log_in(
         &self,
         stream: &mut Stream,
@@ -128,20 +130,51 @@ impl Admitting<'_> {
         connect: &Connect<'_>,
         options: &DecodeOptions,
     ) -> Result<Acceptance, Denial> {
-        let authenticated = authenticate(
-            stream,
-            left_over,
-            connect,
-            &self.terms.authenticator,
-            self.peer,
-            options,
-            self.terms.limits.connect_timeout,
-        );
-        let result = authenticated.await;
+        let guard = self.terms.access.guard();
+        let address = self.peer.address.map(|address| address.ip());
+        let checked = guard.check(address, connect.username, clock::now());
+        let result = match checked {
+            Err(ban) => Err(Denial::Banned(ban)),
+            Ok(()) => {
+                let authenticated = authenticate(
+                    stream,
+                    left_over,
+                    connect,
+                    &self.terms.authenticator,
+                    self.peer,
+                    options,
+                    self.terms.limits.connect_timeout,
+                );
+                authenticated.await
+            }
+        };
+        let result = result.and_then(|acceptance| {
+            let username = Some(&*acceptance.principal.username);
+            match guard.note_success(address, username, clock::now()) {
+                Ok(()) => Ok(acceptance),
+                Err(ban) => Err(Denial::Banned(ban)),
+            }
+        });
+        self.count(&result);
         if let Err(denial) = &result {
             self.log_denial(connect, denial);
+            if denial.is_failed_login() {
+                let failed = guard.note_failure(address, connect.username, clock::now());
+                sleep(failed.delay).await;
+            }
         }
         result
+    }
+
+    fn count(&self, result: &Result<Acceptance, Denial>) {
+        let (method, outcome) = match result {
+            Ok(acceptance) => (acceptance.method, LoginOutcome::Accepted),
+            Err(Denial::Refused(refused)) => (refused.method, LoginOutcome::Refused),
+            Err(Denial::Unavailable(fault)) => (fault.method, LoginOutcome::Unavailable),
+            Err(Denial::Banned(_)) => ("", LoginOutcome::Banned),
+            Err(Denial::Violation(_) | Denial::Gone) => return,
+        };
+        self.port.counters().logins().note(method, outcome);
     }
 
     fn connect_to_core(
@@ -263,11 +296,16 @@ impl Admitting<'_> {
     }
 
     fn log_denial(&self, connect: &Connect<'_>, denial: &Denial) {
+        let banned: Cow<'static, str>;
         let (reason, method, sentence) = match denial {
             Denial::Violation(violation) => return self.log_violation(*violation),
             Denial::Refused(refused) => (refused.reason, refused.method, &refused.sentence),
             Denial::Unavailable(fault) => {
                 (ReasonCode::ServerUnavailable, fault.method, &fault.sentence)
+            }
+            Denial::Banned(ban) => {
+                banned = format!("{} is banned", ban.subject).into();
+                (ReasonCode::Banned, "", &banned)
             }
             Denial::Gone => return,
         };

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Peer;
 use super::stream::Stream;
 use crate::auth::{
-    Acceptance, Authenticator, Credentials, Exchange, Outcome, Refused, Unavailable,
+    Acceptance, Authenticator, Ban, Credentials, Exchange, Outcome, Refused, Unavailable,
 };
 use crate::mqtt::encode;
 use crate::mqtt::{
@@ -27,6 +27,8 @@ pub(super) enum Denial {
     Refused(Refused),
     /// Nobody can tell.
     Unavailable(Unavailable),
+    /// Logins from its address or with its user name failed too often.
+    Banned(Ban),
     /// It broke a rule of the exchange.
     Violation(Violation),
     /// It went away, or said that it goes.
@@ -40,8 +42,21 @@ impl Denial {
             Self::Refused(refused) => Some(refused.reason),
             // A device that hears this tries again; one that hears that it is not authorized may give up.
             Self::Unavailable(_) => Some(ReasonCode::ServerUnavailable),
+            Self::Banned(_) => Some(ReasonCode::Banned),
             Self::Violation(violation) => Some(violation.reason()),
             Self::Gone => None,
+        }
+    }
+}
+
+impl Denial {
+    /// Whether somebody has tried to be who it is not. A client that brought nothing, or the wrong kind of thing, has not.
+    pub(super) fn is_failed_login(&self) -> bool {
+        match self {
+            Self::Refused(refused) => {
+                !refused.method.is_empty() && refused.reason != ReasonCode::ClientIdentifierNotValid
+            }
+            Self::Unavailable(_) | Self::Banned(_) | Self::Violation(_) | Self::Gone => false,
         }
     }
 }

@@ -153,15 +153,18 @@ pub enum Refusal {
     AddressFull,
     /// `connection_rate_per_address_max` of the port.
     AddressRate,
+    /// The address is banned because logins from it failed too often.
+    AddressBanned,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::GatewayFull,
         Self::PortFull,
         Self::AddressFull,
         Self::AddressRate,
+        Self::AddressBanned,
     ];
 
     /// The word used in logs, metrics and status.
@@ -171,6 +174,7 @@ impl Refusal {
             Self::PortFull => "port_full",
             Self::AddressFull => "address_full",
             Self::AddressRate => "address_rate",
+            Self::AddressBanned => "address_banned",
         }
     }
 }
@@ -255,12 +259,19 @@ impl PortCounters {
     }
 
     fn refused_cell(&self, reason: Refusal) -> &AtomicU64 {
-        let [gateway_full, port_full, address_full, address_rate] = &self.refused;
+        let [
+            gateway_full,
+            port_full,
+            address_full,
+            address_rate,
+            address_banned,
+        ] = &self.refused;
         match reason {
             Refusal::GatewayFull => gateway_full,
             Refusal::PortFull => port_full,
             Refusal::AddressFull => address_full,
             Refusal::AddressRate => address_rate,
+            Refusal::AddressBanned => address_banned,
         }
     }
 }

@@ -94,6 +94,7 @@ impl Refusal {
         match self {
             Self::GatewayFull | Self::PortFull | Self::AddressFull => ReasonCode::QuotaExceeded,
             Self::AddressRate => ReasonCode::ConnectionRateExceeded,
+            Self::AddressBanned => ReasonCode::Banned,
         }
     }
 }

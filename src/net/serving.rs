@@ -304,7 +304,7 @@ impl<S: Serve> Serving<S> {
         let settings = self.settings.borrow();
         let admitted = self.admission.enter(&terms.limits).and_then(|mut permit| {
             if let (Some(address), false) = (address, settings.proxy_protocol) {
-                permit.check_address(address.ip(), &terms.limits, clock::now())?;
+                permit.check_address(address.ip(), &terms, clock::now())?;
             }
             Ok(permit)
         });
@@ -521,7 +521,7 @@ async fn run_handshake(
         handshake.proxy_protocol = false;
         *client = peer.address;
         if let Some(address) = peer.address
-            && let Err(reason) = permit.check_address(address.ip(), &terms.limits, clock::now())
+            && let Err(reason) = permit.check_address(address.ip(), &terms, clock::now())
         {
             return Ok(Shaken::Refused(Refused {
                 socket,

@@ -92,6 +92,12 @@ pub enum Condition {
 }
 
 impl Store {
+    /// Whether a state folder has a database.
+    #[must_use]
+    pub fn is_there(folder: &Path) -> bool {
+        folder.join(schema::FILE_NAME).exists()
+    }
+
     /// Opens the database of a state folder, or makes both.
     pub fn open(
         folder: &Path,

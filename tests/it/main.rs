@@ -5,6 +5,7 @@
     reason = "a test measures with the clock of the machine"
 )]
 
+mod access;
 mod admin;
 mod check;
 mod cli;

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::{compare, root};
+use crate::config::authentication_keys::CUSTOM;
 use crate::config::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS, PORT_OWN_LIMITS};
 use crate::config::manual::default_of;
-use crate::config::schema::{Kind, ROOT, TABLES};
-use crate::config::{DEFAULT_TEXT, GatewayName, ServiceName, Settings, load, parse, reference};
+use crate::config::schema::{Absence, Kind, PROTECTION, ROOT, TABLES};
+use crate::config::{
+    Authentication, Authorization, DEFAULT_TEXT, GatewayName, ServiceName, Settings, load, parse,
+    reference,
+};
 
 #[test]
 fn the_default_text_means_the_default_settings() {
@@ -40,7 +45,21 @@ fn what_is_commented_out_in_the_default_text_is_the_default() {
     expected.gateway.name = GatewayName::try_from("gw-01").unwrap();
     expected.listeners[0].service_name = Some(ServiceName::try_from("default").unwrap());
     expected.admin.control_socket = Some("/run/fieldgate/control.sock".into());
+    // Neither have these: they are an example.
+    expected
+        .authentications
+        .clone_from(&settings.authentications);
+    expected.authorizations.clone_from(&settings.authorizations);
     let tls = settings.listeners[0].ports[1].clone();
+    let names = (&tls.authentication, &tls.authorization);
+    let Authentication::Named(devices) = names.0 else {
+        panic!("the example asks nobody");
+    };
+    let Authorization::Named(rules) = names.1 else {
+        panic!("the example has no rules");
+    };
+    assert_eq!(expected.authentications, [Arc::clone(devices)]);
+    assert_eq!(expected.authorizations, [Arc::clone(rules)]);
     assert_eq!(tls.endpoint.to_string(), "*:8883");
     assert!(tls.tls.is_some());
     expected.listeners[0].ports.push(tls);
@@ -56,7 +75,8 @@ fn the_default_text_names_every_key() {
                 .is_some_and(|rest| rest.starts_with(" ="))
         })
     };
-    for table in TABLES {
+    // Those under a name of their own have no defaults that the file could show; it has an example.
+    for table in TABLES.iter().filter(|table| !table.header.contains("NAME")) {
         for key in table.keys() {
             let is_table = matches!(key.kind, Kind::Tables(_)) || key.name == "tls";
             // Keys of `tls` stand in one line.
@@ -88,6 +108,9 @@ fn every_example_is_right_and_says_nothing_surprising() {
         found.insert(path.file_name().unwrap().to_string_lossy().into_owned());
     }
     let expected = [
+        "cluster-tokens.toml",
+        "devices-with-certificates.toml",
+        "http-back-end.toml",
         "many-ports.toml",
         "plain-lan.toml",
         "tls-only.toml",
@@ -177,6 +200,36 @@ fn rows(out: &mut String, limits: &[LimitSpec], reasons: &BTreeMap<String, Strin
     }
 }
 
+/// The defaults of `[protection]` and of servers that are asked.
+fn access_rows(out: &mut String, head: &str) {
+    let source = std::fs::read_to_string(root().join("src/config/access.rs")).unwrap();
+    for (title, table, name) in [
+        ("Failed logins", &PROTECTION, "ProtectionSettings"),
+        ("Servers that are asked", &CUSTOM, "BackendSettings"),
+    ] {
+        let reasons = reasons(&source, name);
+        write!(out, "\n## {title}\n\n{head}").unwrap();
+        for (field, doc) in &reasons {
+            let key = table
+                .key(field)
+                .unwrap_or_else(|| panic!("{field} is no key"));
+            let Absence::Default(default) = key.absence else {
+                panic!("{field} has no default");
+            };
+            let reason = reason_for(doc);
+            if matches!(key.kind, Kind::Choice(_) | Kind::Texts(_)) {
+                continue;
+            }
+            assert!(
+                states(&reason, default),
+                "access.rs says of {field}: {reason}; it is {default}"
+            );
+            let reason = reason.split_once(": ").map_or("", |(_, why)| why);
+            writeln!(out, "| `{field}` | `{default}` | {reason} |").unwrap();
+        }
+    }
+}
+
 /// Whether a text that begins "Default 10,000: …" names this default.
 fn states(reason: &str, default: &str) -> bool {
     let plain = |text: &str| text.replace(['"', '_', ',', ' ', '`'], "").to_lowercase();
@@ -203,7 +256,7 @@ fn every_default_has_its_reason() {
         "# Why each default is what it is\n\n\
          <!-- Made from src/limits.rs by a test, FIELDGATE_BLESS=1 cargo test --lib config::. Change the source, not this file. -->\n\n\
          Every bound of the gateway is a key of `[limits]` in the [configuration file](configuration.md); those of a port can be \
-         set for one port alone. A bound that is reached is counted, and answered with the reason code that the standard names.\n",
+         set for one port alone. Defaults of `[protection]` and of servers that judge clients follow. A bound that is reached is counted, and answered with the reason code that the standard names.\n",
     );
     let head = "| key | default | why |\n|---|---|---|\n";
     write!(out, "\n## The whole gateway\n\n{head}").unwrap();
@@ -212,5 +265,6 @@ fn every_default_has_its_reason() {
     rows(&mut out, PORT_LIMITS, &port);
     write!(out, "\n## One port alone\n\n{head}").unwrap();
     rows(&mut out, PORT_OWN_LIMITS, &port);
+    access_rows(&mut out, head);
     compare("docs/defaults.md", &out);
 }

@@ -345,13 +345,13 @@ fn a_file_that_is_too_large() {
     let folder = Folder::new(&"# a\n".repeat(10 << 20 >> 2), &[]);
     let fault = only_fault(&folder.main());
     assert_eq!(fault.code, FaultCode::Unreadable);
-    assert!(fault.message.contains("larger than 1 MiB"));
+    assert!(fault.message.contains("larger than 4 MiB"));
 }
 
 #[test]
 fn a_file_without_an_end() {
     let fault = only_fault(Path::new("/dev/zero"));
-    assert!(fault.message.contains("larger than 1 MiB"));
+    assert!(fault.message.contains("larger than 4 MiB"));
 }
 
 #[test]

@@ -278,6 +278,7 @@ fn codes_of_faults_stay_what_they_are() {
         Code::MissingReference,
         Code::Conflict,
         Code::NotAvailable,
+        Code::Secret,
         Code::NoEffect,
         Code::Surprising,
     ];
@@ -294,6 +295,7 @@ fn codes_of_faults_stay_what_they_are() {
         "missing-reference",
         "conflict",
         "not-available",
+        "secret",
         "no-effect",
         "surprising",
     ];
