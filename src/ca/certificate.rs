@@ -17,6 +17,7 @@ use x509_parser::prelude::FromDer;
 use super::error::CaError;
 use super::key::{KeyAlgorithm, PublicKeyKind, SecretKey};
 use super::name::{self, DnsName};
+use super::pem;
 
 /// From when to when something is valid, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,13 +142,13 @@ impl LeafOrder<'_> {
     }
 }
 
-/// Makes a request for a certificate, with the key that it is for.
+/// Makes a request for a certificate, with the key that it is for, as PEM text.
 pub fn make_request(
     name: &str,
     dns: &[DnsName],
     ip: &[IpAddr],
     key: &SecretKey,
-) -> Result<Vec<u8>, CaError> {
+) -> Result<String, CaError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished(name);
     for name in dns {
@@ -157,7 +158,7 @@ pub fn make_request(
     let addresses = ip.iter().copied().map(SanType::IpAddress);
     params.subject_alt_names.extend(addresses);
     let made = params.serialize_request(key).map_err(CaError::crypto)?;
-    Ok(made.der().to_vec())
+    Ok(pem::encode(pem::REQUEST, made.der()).as_str().to_owned())
 }
 
 fn sign(
@@ -331,14 +332,15 @@ fn validity(certificate: &X509Certificate<'_>) -> Validity {
 
 /// The subject key identifier, or what it would be.
 fn key_id(certificate: &X509Certificate<'_>) -> Vec<u8> {
-    let found = certificate.iter_extensions().find_map(|extension| {
-        match extension.parsed_extension() {
-            x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
-                Some(id.0.to_vec())
-            }
-            _ => None,
-        }
-    });
+    let found =
+        certificate
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
+                    Some(id.0.to_vec())
+                }
+                _ => None,
+            });
     found.unwrap_or_else(|| {
         let hash = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
         hash.as_ref().iter().take(20).copied().collect()

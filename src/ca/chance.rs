@@ -9,7 +9,7 @@ use super::error::CaError;
 /// Bytes of a serial number: the most that RFC 5280 allows (4.1.2.2).
 const SERIAL_BYTES: usize = 20;
 
-/// Where serial numbers, names and tokens come from. Keys are always drawn from the system.
+/// Where serial numbers, tokens and keys come from; but keys of elliptic curves, which the library draws from the system.
 pub trait Chance: Debug + Send + Sync {
     /// Fills the buffer with bytes that nobody can guess.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), CaError>;
@@ -99,7 +99,10 @@ mod tests {
     fn letters_are_as_many_as_asked_for() {
         let text = letters(&SystemChance::default(), 6).unwrap();
         assert_eq!(text.len(), 6);
-        assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+        assert!(
+            text.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        );
         assert_eq!(letters(&SystemChance::default(), 32).unwrap().len(), 32);
     }
 }

@@ -114,6 +114,8 @@ pub(super) type Revocations = BTreeMap<Vec<u8>, Revocation>;
 /// A list that was read.
 #[derive(Debug)]
 pub(super) struct Read {
+    /// The list itself.
+    pub(super) der: Vec<u8>,
     /// The name of its issuer in DER.
     pub(super) issuer_der: Vec<u8>,
     pub(super) number: u64,
@@ -147,7 +149,9 @@ pub(super) fn make(
         revoked_certs: revoked,
         key_identifier_method: KeyIdMethod::PreSpecified(issuer.key_id.clone()),
     };
-    let made = params.signed_by(&issuer.issuer(key)?).map_err(CaError::crypto)?;
+    let made = params
+        .signed_by(&issuer.issuer(key)?)
+        .map_err(CaError::crypto)?;
     Ok(made.der().to_vec())
 }
 
@@ -174,11 +178,14 @@ fn read(der: &[u8]) -> Option<Read> {
         revocations.insert(entry.raw_serial().to_vec(), revocation);
     }
     Some(Read {
+        der: der.to_vec(),
         issuer_der: list.issuer().as_raw().to_vec(),
-        number: number
-            .iter()
-            .fold(0, |number: u64, byte| number.wrapping_shl(8) | u64::from(*byte)),
-        next_update: list.next_update().map_or(0, |time| seconds(time.timestamp())),
+        number: number.iter().fold(0, |number: u64, byte| {
+            number.wrapping_shl(8) | u64::from(*byte)
+        }),
+        next_update: list
+            .next_update()
+            .map_or(0, |time| seconds(time.timestamp())),
         revocations,
     })
 }

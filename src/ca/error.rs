@@ -217,7 +217,9 @@ impl CaError {
                 }
                 io::ErrorKind::NotFound => "bring the file back from a backup of the state folder",
                 io::ErrorKind::StorageFull => "free space on the volume",
-                io::ErrorKind::ReadOnlyFilesystem => "mount the volume of the state folder for writing",
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    "mount the volume of the state folder for writing"
+                }
                 _ => "look at the journal of the kernel for faults of the device",
             },
             Self::State { .. } => {
@@ -261,7 +263,9 @@ impl CaError {
             Self::Request(fault) => fault.hint(),
             Self::Input { .. } => "see `fieldgate ca --help`",
             Self::Unknown { .. } | Self::Revoked { .. } => "`fieldgate ca list` shows all of them",
-            Self::Full { .. } => "what has expired is removed after a while; see `fieldgate ca list`",
+            Self::Full { .. } => {
+                "what has expired is removed after a while; see `fieldgate ca list`"
+            }
             Self::Token => "make another one with `fieldgate ca token NAME`",
             Self::Store(fault) => fault.hint(),
             Self::Chance => "see whether the system has a source of random numbers",

@@ -183,7 +183,10 @@ pub(super) mod power {
 
         fn step(&self) -> io::Result<()> {
             let take = |left: usize| left.checked_sub(1);
-            match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            match self
+                .left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            {
                 Ok(left) if left > 1 => Ok(()),
                 _ => Err(io::Error::other("the power has failed")),
             }
@@ -200,7 +203,8 @@ pub(super) mod power {
             let was_off = self.is_off();
             let step = self.step();
             if step.is_err() && self.is_torn && !was_off {
-                self.disk.write_new(path, &content[..content.len() / 2], audience)?;
+                self.disk
+                    .write_new(path, &content[..content.len() / 2], audience)?;
             }
             step?;
             self.disk.write_new(path, content, audience)

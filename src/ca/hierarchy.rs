@@ -159,7 +159,9 @@ impl Hierarchy {
             let file = layout::certificate_file(folder, Role::Root, entry.number);
             let mut chain = pem::certificates(&files::read(&file)?, &file)?;
             chain.truncate(1);
-            let der = chain.pop().ok_or_else(|| CaError::NoCertificate { file: file.clone() })?;
+            let der = chain
+                .pop()
+                .ok_or_else(|| CaError::NoCertificate { file: file.clone() })?;
             let certificate = CaCertificate::parse(der, &file)?;
             if !certificate.is_root || !certificate.is_issued_by(&certificate, &file)? {
                 return Err(CaError::NoRoot { file });
@@ -187,7 +189,9 @@ impl Hierarchy {
         let begun = self.issuers.iter().filter(|issuer| {
             issuer.entry.since <= now && issuer.certificate.validity.not_before <= now
         });
-        let alive = begun.clone().rfind(|issuer| now <= issuer.validity.not_after);
+        let alive = begun
+            .clone()
+            .rfind(|issuer| now <= issuer.validity.not_after);
         let found = alive
             .or_else(|| begun.clone().next_back())
             .or_else(|| self.issuers.first());
@@ -214,8 +218,14 @@ impl Hierarchy {
 
     /// When the newest certificate of the authority begins.
     pub(super) fn newest_begin(&self) -> Option<u64> {
-        let roots = self.roots.iter().map(|root| root.certificate.validity.not_before);
-        let issuers = self.issuers.iter().map(|issuer| issuer.certificate.validity.not_before);
+        let roots = self
+            .roots
+            .iter()
+            .map(|root| root.certificate.validity.not_before);
+        let issuers = self
+            .issuers
+            .iter()
+            .map(|issuer| issuer.certificate.validity.not_before);
         roots.chain(issuers).max()
     }
 
@@ -224,9 +234,9 @@ impl Hierarchy {
         if !reading.is_plausible() {
             return None;
         }
-        let step = self.renewal_at(lifetimes, reading.now).and_then(|(step, at)| {
-            (at <= reading.now).then_some(step)
-        });
+        let step = self
+            .renewal_at(lifetimes, reading.now)
+            .and_then(|(step, at)| (at <= reading.now).then_some(step));
         step.or_else(|| self.retirement(reading))
     }
 
@@ -237,17 +247,31 @@ impl Hierarchy {
         if issuer.entry.imported || root.entry.key == KeyPlace::Absent {
             return None;
         }
-        let root_at = root.certificate.validity.not_after.saturating_sub(lifetimes.root_lead);
+        let root_at = root
+            .certificate
+            .validity
+            .not_after
+            .saturating_sub(lifetimes.root_lead);
         let issuing_at = if issuer.entry.provisional {
             0
         } else {
-            issuer.validity.not_after.saturating_sub(lifetimes.issuing_lead)
+            issuer
+                .validity
+                .not_after
+                .saturating_sub(lifetimes.issuing_lead)
         };
-        Some(if root_at <= issuing_at || root_at <= now {
-            (Step::NewRoot, root_at)
-        } else {
-            (Step::NewIssuing, issuing_at)
-        })
+        let current = self.current(now).ok()?;
+        // After years on a shelf the clients still know the old root: what they are shown next is below it.
+        let is_cut_short = current.entry.number == issuer.entry.number
+            && issuer.validity.not_after < now.saturating_add(lifetimes.client)
+            && root.certificate.validity.not_after >= now.saturating_add(lifetimes.client);
+        Some(
+            if !is_cut_short && (root_at <= issuing_at || root_at <= now) {
+                (Step::NewRoot, root_at)
+            } else {
+                (Step::NewIssuing, issuing_at)
+            },
+        )
     }
 
     fn retirement(&self, reading: Reading) -> Option<Step> {
@@ -271,7 +295,9 @@ impl Hierarchy {
         }
         let unused = self.roots.iter().find(|root| {
             let number = root.entry.number;
-            self.issuers.iter().all(|issuer| issuer.entry.root != number)
+            self.issuers
+                .iter()
+                .all(|issuer| issuer.entry.root != number)
         });
         unused.map(|root| Step::RetireRoot {
             number: root.entry.number,
@@ -336,7 +362,8 @@ pub(super) fn check_chain(
 ) -> Result<Option<KeyAlgorithm>, CaError> {
     for pair in chain.windows(2) {
         let [issued, issuer] = pair else { continue };
-        if !issued.is_issued_by(issuer, file)? {
+        // A root is issued by itself, and belongs at the end only.
+        if issued.is_root || !issued.is_issued_by(issuer, file)? {
             return Err(CaError::BrokenChain {
                 file: file.to_owned(),
                 subject: issued.subject.clone(),
@@ -361,8 +388,12 @@ pub(super) fn check_chain(
 
 /// When all certificates of a chain are valid.
 pub(super) fn common_validity(chain: &[&CaCertificate]) -> Validity {
-    let begins = chain.iter().map(|certificate| certificate.validity.not_before);
-    let ends = chain.iter().map(|certificate| certificate.validity.not_after);
+    let begins = chain
+        .iter()
+        .map(|certificate| certificate.validity.not_before);
+    let ends = chain
+        .iter()
+        .map(|certificate| certificate.validity.not_after);
     Validity {
         not_before: begins.max().unwrap_or(0),
         not_after: ends.min().unwrap_or(0),

@@ -70,14 +70,6 @@ impl KeyAlgorithm {
         }
     }
 
-    fn rsa_bits(self) -> Option<usize> {
-        match self {
-            Self::Rsa3072 => Some(3072),
-            Self::Rsa4096 => Some(4096),
-            Self::EcP256 | Self::EcP384 | Self::Ed25519 => None,
-        }
-    }
-
     /// The kind of the key of a certificate; RSA by its length. `None` for a kind or a length that no authority has.
     pub(super) fn of(key: &SubjectPublicKeyInfo<'_>) -> Option<Self> {
         match PublicKeyKind::of(key)? {
@@ -149,15 +141,17 @@ pub struct SecretKey {
 impl SecretKey {
     /// Makes a key. RSA takes seconds, on small boards longer than a minute.
     pub fn generate(algorithm: KeyAlgorithm, chance: &dyn Chance) -> Result<Self, CaError> {
-        let pkcs8 = match algorithm.rsa_bits() {
-            None => {
+        let pkcs8 = match algorithm {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
                 let mut pair =
                     rcgen::KeyPair::generate_for(algorithm.rcgen()).map_err(CaError::crypto)?;
                 let pkcs8 = Zeroizing::new(pair.serialize_der());
                 pair.zeroize();
                 pkcs8
             }
-            Some(bits) => generate_rsa(bits, chance)?,
+            KeyAlgorithm::Ed25519 => generate_ed25519(chance)?,
+            KeyAlgorithm::Rsa3072 => generate_rsa(3072, chance)?,
+            KeyAlgorithm::Rsa4096 => generate_rsa(4096, chance)?,
         };
         Self::from_pkcs8(pkcs8, algorithm).ok_or(CaError::Chance)
     }
@@ -172,10 +166,9 @@ impl SecretKey {
         let malformed = || CaError::KeyMalformed {
             file: file.to_owned(),
         };
-        let algorithm =
-            KeyAlgorithm::of(certificate).ok_or_else(|| CaError::KeyUnsupported {
-                file: certificate_file.to_owned(),
-            })?;
+        let algorithm = KeyAlgorithm::of(certificate).ok_or_else(|| CaError::KeyUnsupported {
+            file: certificate_file.to_owned(),
+        })?;
         let der = pem::private_key(text, file)?;
         let mismatch = || CaError::KeyMismatch {
             key: file.to_owned(),
@@ -281,7 +274,9 @@ fn wrapped(key: &PrivateKeyDer<'_>, algorithm: KeyAlgorithm) -> Option<Zeroizing
                 if curve.is_empty() {
                     writer.next().write_null();
                 } else {
-                    writer.next().write_oid(&ObjectIdentifier::from_slice(curve));
+                    writer
+                        .next()
+                        .write_oid(&ObjectIdentifier::from_slice(curve));
                 }
             });
             writer.next().write_bytes(inner);
@@ -289,9 +284,25 @@ fn wrapped(key: &PrivateKeyDer<'_>, algorithm: KeyAlgorithm) -> Option<Zeroizing
     })))
 }
 
+/// The first version of PKCS#8, without the public key: OpenSSL 3.0 reads no other.
+fn generate_ed25519(chance: &dyn Chance) -> Result<Zeroizing<Vec<u8>>, CaError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    chance.fill(&mut *seed)?;
+    let inner = Zeroizing::new(yasna::construct_der(|writer| writer.write_bytes(&*seed)));
+    Ok(Zeroizing::new(yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_u8(0);
+            writer.next().write_sequence(|writer| {
+                let kind = ObjectIdentifier::from_slice(&[1, 3, 101, 112]);
+                writer.next().write_oid(&kind);
+            });
+            writer.next().write_bytes(&inner);
+        });
+    })))
+}
+
 fn generate_rsa(bits: usize, chance: &dyn Chance) -> Result<Zeroizing<Vec<u8>>, CaError> {
-    let key =
-        rsa::PrivateKey::new(&mut RsaChance(chance), bits).map_err(|_| CaError::Chance)?;
+    let key = rsa::PrivateKey::new(&mut RsaChance(chance), bits).map_err(|_| CaError::Chance)?;
     let der = key.to_pkcs8_der().map_err(|_| CaError::Chance)?;
     Ok(Zeroizing::new(der.as_bytes().to_vec()))
 }
@@ -320,3 +331,7 @@ impl rsa::rand_core::TryRng for RsaChance<'_> {
 }
 
 impl rsa::rand_core::TryCryptoRng for RsaChance<'_> {}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

@@ -173,12 +173,14 @@ impl State {
         let state: Self =
             serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
         if state.format != FORMAT {
-            let detail = format!("it has format {}, this version knows {FORMAT}", state.format);
+            let detail = format!(
+                "it has format {}, this version knows {FORMAT}",
+                state.format
+            );
             return Err(damaged(detail));
         }
-        let has_root = |issuer: &IssuerEntry| {
-            state.roots.iter().any(|root| root.number == issuer.root)
-        };
+        let has_root =
+            |issuer: &IssuerEntry| state.roots.iter().any(|root| root.number == issuer.root);
         if state.issuers.is_empty() || !state.issuers.iter().all(has_root) {
             return Err(damaged("an issuer or its root is missing".to_owned()));
         }
@@ -215,7 +217,11 @@ impl State {
             return false;
         };
         let place = match role {
-            "root" => self.roots.iter().find(|root| root.number == number).map(|root| root.key),
+            "root" => self
+                .roots
+                .iter()
+                .find(|root| root.number == number)
+                .map(|root| root.key),
             "issuing" => self
                 .issuers
                 .iter()
@@ -244,7 +250,9 @@ pub(super) fn key_file(folder: &Path, role: Role, number: u32) -> PathBuf {
 
 /// The file of a sealed key.
 pub(super) fn sealed_file(folder: &Path, role: Role, number: u32) -> PathBuf {
-    folder.join(SEALED).join(format!("{}-{number}", role.word()))
+    folder
+        .join(SEALED)
+        .join(format!("{}-{number}", role.word()))
 }
 
 #[cfg(test)]
@@ -253,8 +261,16 @@ mod tests {
 
     #[test]
     fn left_over_is_what_the_state_does_not_name() {
-        let mut state = State::new("id".into(), "x".into(), KeyAlgorithm::EcP256, NameConstraints::default());
-        let root = RootEntry { number: 1, key: KeyPlace::Absent };
+        let mut state = State::new(
+            "id".into(),
+            "x".into(),
+            KeyAlgorithm::EcP256,
+            NameConstraints::default(),
+        );
+        let root = RootEntry {
+            number: 1,
+            key: KeyPlace::Absent,
+        };
         let issuer = IssuerEntry {
             number: 2,
             root: 1,
@@ -265,10 +281,26 @@ mod tests {
         };
         state.roots.push(root);
         state.issuers.push(issuer);
-        for name in ["root-1.crt", "issuing-2.crt", "issuing-2", "trust.pem", "crl.pem", "floor", "notes.txt", "root-x.crt"] {
+        for name in [
+            "root-1.crt",
+            "issuing-2.crt",
+            "issuing-2",
+            "trust.pem",
+            "crl.pem",
+            "floor",
+            "notes.txt",
+            "root-x.crt",
+        ] {
             assert!(!state.is_left_over(name), "{name}");
         }
-        for name in ["root-1.key", "root-1", "issuing-2.key", "issuing-3.crt", "root-2.crt", ".new-state.json"] {
+        for name in [
+            "root-1.key",
+            "root-1",
+            "issuing-2.key",
+            "issuing-3.crt",
+            "root-2.crt",
+            ".new-state.json",
+        ] {
             assert!(state.is_left_over(name), "{name}");
         }
     }
@@ -280,7 +312,12 @@ mod tests {
         let absent = State::load(&folder.path().join("ca")).unwrap_err();
         assert!(matches!(absent, CaError::Absent { .. }));
         assert!(matches!(load(), CaError::Io { .. }));
-        let mut state = State::new("id".into(), "x".into(), KeyAlgorithm::EcP256, NameConstraints::default());
+        let mut state = State::new(
+            "id".into(),
+            "x".into(),
+            KeyAlgorithm::EcP256,
+            NameConstraints::default(),
+        );
         let (file, text) = state.file(folder.path()).unwrap();
         std::fs::write(&file, &text).unwrap();
         assert!(load().to_string().contains("an issuer"));

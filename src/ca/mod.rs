@@ -4,30 +4,49 @@
 //! function of what there is and of the time, which is an argument ([`Reading`]); [`CertificateAuthority`] keeps it in files
 //! and rows.
 
+mod authority;
 mod certificate;
 mod chance;
+mod command;
 mod crl;
 mod error;
 mod files;
 mod hierarchy;
+mod issue;
+mod issued;
 mod key;
 mod layout;
 mod name;
 mod pem;
 mod provision;
+mod report;
 mod request;
 mod seal;
 mod time;
 
+#[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod issue_tests;
+#[cfg(test)]
+mod life_tests;
+#[cfg(test)]
+mod rig;
+
+pub use authority::{Asker, CertificateAuthority};
 pub use certificate::{NameConstraints, Purpose, Validity, make_request};
 pub use chance::{Chance, SystemChance};
+pub use command::{CaReply, CaRequest, IssuedReply, LIST_MAX, SecretText};
 pub use crl::RevocationReason;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step};
+pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
+pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};
 pub use name::{Attributes, CommonName, DnsName};
 pub use provision::Plan;
+pub use report::{AuthorityCertificate, CaStatus, CertificateReport, NOTICE_DAYS, NextStep};
 pub use request::{ALTERNATIVE_NAMES_MAX, REQUEST_BYTES_MAX, RequestFault, SigningRequest};
 pub use seal::Sealing;
 pub use time::{BACKDATE, ClockTrust, Reading, TrustedClock, TrustedTime};

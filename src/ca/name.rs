@@ -73,7 +73,10 @@ impl DnsName {
                 return Err("a DNS name has only letters, digits and hyphens between its dots");
             }
         }
-        if name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        if name
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        {
             return Err("it is an address or a number, not a DNS name");
         }
         Ok(Self(text.to_ascii_lowercase().into()))
@@ -174,13 +177,34 @@ mod tests {
 
     #[test]
     fn dns_names_are_names_and_not_addresses() {
-        for name in ["gateway", "a.b-c.local", "*.plant.example", "xn--bcher-kva.example", "1a"] {
+        for name in [
+            "gateway",
+            "a.b-c.local",
+            "*.plant.example",
+            "xn--bcher-kva.example",
+            "1a",
+        ] {
             assert_eq!(DnsName::parse(name).unwrap().as_str(), name);
         }
-        assert_eq!(DnsName::parse("GateWay.Local").unwrap().as_str(), "gateway.local");
+        assert_eq!(
+            DnsName::parse("GateWay.Local").unwrap().as_str(),
+            "gateway.local"
+        );
         for name in [
-            "", ".", "a..b", "-a", "a-", "a b", "ü", "10.0.0.1", "*", "*.", "a.*.b", "a/b",
-            &"x".repeat(64), &"x.".repeat(130),
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "ü",
+            "10.0.0.1",
+            "*",
+            "*.",
+            "a.*.b",
+            "a/b",
+            &"x".repeat(64),
+            &"x.".repeat(130),
         ] {
             assert!(DnsName::parse(name).is_err(), "{name}");
         }
@@ -201,7 +225,10 @@ mod tests {
     #[test]
     fn addresses_have_four_or_sixteen_bytes() {
         assert_eq!(address(&[127, 0, 0, 1]), Some(Ipv4Addr::LOCALHOST.into()));
-        assert_eq!(address(&Ipv6Addr::LOCALHOST.octets()), Some(Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(
+            address(&Ipv6Addr::LOCALHOST.octets()),
+            Some(Ipv6Addr::LOCALHOST.into())
+        );
         assert_eq!(address(&[127, 0, 0]), None);
     }
 }

@@ -73,7 +73,23 @@ pub(super) fn provision(
     keys: &NewKeys,
     reading: Reading,
 ) -> Result<(), CaError> {
-    let (folder, new) = (state_dir.join(layout::FOLDER), state_dir.join(layout::FOLDER_NEW));
+    provision_with(state_dir, shop, plan, reading, |shop, state| {
+        shop.add_root(state, keys, reading, reading.now)
+    })
+}
+
+/// Makes a new authority, filled by `fill`.
+pub(super) fn provision_with(
+    state_dir: &Path,
+    shop: Workshop<'_>,
+    plan: &Plan,
+    reading: Reading,
+    fill: impl FnOnce(Workshop<'_>, &mut State) -> Result<(), CaError>,
+) -> Result<(), CaError> {
+    let (folder, new) = (
+        state_dir.join(layout::FOLDER),
+        state_dir.join(layout::FOLDER_NEW),
+    );
     let is_taken = folder.exists() && !files::names(&folder)?.is_empty();
     if is_taken {
         return Err(CaError::Present { folder });
@@ -84,8 +100,15 @@ pub(super) fn provision(
             .remove_folder(&new)
             .map_err(|error| fault(&new, error))?;
     }
-    let shop = Workshop { folder: &new, ..shop };
-    for path in [new.clone(), new.join(layout::SEALED), new.join(layout::TRUST)] {
+    let shop = Workshop {
+        folder: &new,
+        ..shop
+    };
+    for path in [
+        new.clone(),
+        new.join(layout::SEALED),
+        new.join(layout::TRUST),
+    ] {
         shop.files
             .make_folder(&path)
             .map_err(|error| fault(&path, error))?;
@@ -96,12 +119,16 @@ pub(super) fn provision(
         plan.algorithm,
         plan.constraints.clone(),
     );
-    shop.add_root(&mut state, keys, reading, reading.now)?;
+    fill(shop, &mut state)?;
     // Nothing reads this folder yet, so the order in it does not matter.
     shop.commit(&state)?;
     let made = Hierarchy::load(&new, shop.sealing)?;
     shop.publish(&made, reading.now)?;
-    for path in [new.join(layout::SEALED), new.join(layout::TRUST), new.clone()] {
+    for path in [
+        new.join(layout::SEALED),
+        new.join(layout::TRUST),
+        new.clone(),
+    ] {
         shop.files
             .sync_folder(&path)
             .map_err(|error| fault(&path, error))?;
@@ -170,7 +197,15 @@ impl Workshop<'_> {
         self.put_certificates(Role::Root, number, [&certificate])?;
         let place = self.put_key(Role::Root, number, key)?;
         state.roots.push(RootEntry { number, key: place });
-        self.add_issuer(state, number, &certificate, key, &keys.issuing, reading, since)
+        self.add_issuer(
+            state,
+            number,
+            &certificate,
+            key,
+            &keys.issuing,
+            reading,
+            since,
+        )
     }
 
     fn add_issuer_below_newest(
@@ -181,17 +216,27 @@ impl Workshop<'_> {
         reading: Reading,
     ) -> Result<(), CaError> {
         let roots = hierarchy.roots.iter().rev();
-        let mut begun =
-            roots.filter(|root| root.certificate.validity.not_before <= reading.now);
+        let mut begun = roots.filter(|root| root.certificate.validity.not_before <= reading.now);
         let root = begun.next().ok_or(CaError::RootKeyAbsent)?;
         let number = root.entry.number;
         let what = (Role::Root, number, root.entry.key);
         let root_key = read_key(self.folder, self.sealing, what, &root.certificate)?;
         let now = reading.now;
-        self.add_issuer(state, number, &root.certificate, &root_key, &keys.issuing, reading, now)
+        self.add_issuer(
+            state,
+            number,
+            &root.certificate,
+            &root_key,
+            &keys.issuing,
+            reading,
+            now,
+        )
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a root with its key, and an issuer with its own")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a root with its key, and an issuer with its own"
+    )]
     fn add_issuer(
         self,
         state: &mut State,
@@ -235,7 +280,11 @@ impl Workshop<'_> {
         chain: impl IntoIterator<Item = &'a CaCertificate>,
     ) -> Result<(), CaError> {
         let file = layout::certificate_file(self.folder, role, number);
-        let text = pem::encode_chain(chain.into_iter().map(|certificate| certificate.der.as_ref()));
+        let text = pem::encode_chain(
+            chain
+                .into_iter()
+                .map(|certificate| certificate.der.as_ref()),
+        );
         files::replace(self.files, &file, text.as_bytes(), Audience::Public)
     }
 
@@ -248,7 +297,10 @@ impl Workshop<'_> {
     ) -> Result<KeyPlace, CaError> {
         let text = key.pem();
         let sealed_file = layout::sealed_file(self.folder, role, number);
-        let name = sealed_file.file_name().unwrap_or_default().to_string_lossy();
+        let name = sealed_file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let (file, content, place) = match self.sealing.seal(&name, text.as_bytes()) {
             Some(sealed) => (sealed_file.clone(), sealed.into(), KeyPlace::Sealed),
             None => {
@@ -285,7 +337,10 @@ impl Workshop<'_> {
         let mut is_changed = false;
         for (file, text) in &wanted {
             let there = files::read_if_there(file)?;
-            if there.as_ref().is_none_or(|there| there.as_slice() != text.as_bytes()) {
+            if there
+                .as_ref()
+                .is_none_or(|there| there.as_slice() != text.as_bytes())
+            {
                 files::replace(self.files, file, text.as_bytes(), Audience::Public)?;
                 is_changed = true;
             }

@@ -47,7 +47,6 @@ pub struct SigningRequest {
     pub ip: Vec<IpAddr>,
     pub(super) kind: PublicKeyKind,
     pub(super) public_key: SubjectPublicKeyInfo,
-    pub(super) public_key_der: Vec<u8>,
 }
 
 /// Why a request is refused.
@@ -155,15 +154,13 @@ impl SigningRequest {
         request
             .verify_signature()
             .map_err(|_| RequestFault::NotSigned)?;
-        let public_key_der = key.raw.to_vec();
         let mut checked = Self {
             name: common_name(&request)?,
             dns: Vec::new(),
             ip: Vec::new(),
             kind,
-            public_key: SubjectPublicKeyInfo::from_der(&public_key_der)
+            public_key: SubjectPublicKeyInfo::from_der(key.raw)
                 .map_err(|_| RequestFault::KeyUnsupported)?,
-            public_key_der,
         };
         checked.take_extensions(&request)?;
         Ok(checked)
@@ -215,8 +212,9 @@ impl SigningRequest {
                 self.dns.push(name);
             }
             GeneralName::IPAddress(bytes) => {
-                let address = name::address(bytes)
-                    .ok_or(RequestFault::AlternativeName("an address has 4 or 16 bytes"))?;
+                let address = name::address(bytes).ok_or(RequestFault::AlternativeName(
+                    "an address has 4 or 16 bytes",
+                ))?;
                 self.ip.push(address);
             }
             _ => return Err(RequestFault::NameKind),
@@ -243,7 +241,9 @@ fn common_name(request: &X509CertificationRequest<'_>) -> Result<Option<CommonNa
     if text.is_empty() {
         return Ok(None);
     }
-    CommonName::parse(text).map(Some).map_err(RequestFault::Name)
+    CommonName::parse(text)
+        .map(Some)
+        .map_err(RequestFault::Name)
 }
 
 /// The request without its wrapping.

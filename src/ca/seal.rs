@@ -79,7 +79,9 @@ impl Sealing {
             detail,
         };
         let Some(program) = self.program.as_deref().filter(|program| program.exists()) else {
-            return Err(fault("there is no systemd-creds on this machine".to_owned()));
+            return Err(fault(
+                "there is no systemd-creds on this machine".to_owned(),
+            ));
         };
         let sealed = super::files::read(file)?;
         let option = format!("--name={CREDENTIAL}{name}");

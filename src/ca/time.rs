@@ -31,8 +31,8 @@ const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
     None => WRITTEN,
 };
 
-/// 2026-11-28.
-const WRITTEN: u64 = 1_795_824_000;
+/// 2026-11-22.
+const WRITTEN: u64 = 1_795_305_600;
 
 /// No program is this old: a clock that shows more is wrong.
 const AGE_MAX: u64 = 40 * 365 * DAY;
@@ -62,7 +62,11 @@ const fn seconds(text: &str, otherwise: u64) -> u64 {
         at += 1;
     }
     // A build that hides its time says 0 or 1980.
-    if number < otherwise { otherwise } else { number }
+    if number < otherwise {
+        otherwise
+    } else {
+        number
+    }
 }
 
 /// How far a clock is believed.
@@ -260,11 +264,11 @@ impl TrustedClock {
         }
     }
 
-    /// A clock that is believed, without a file, for tests of what stands above.
+    /// One that keeps nothing, for tests of what stands above and for whoever has no state folder.
     #[must_use]
     pub fn unkept() -> Self {
         Self {
-            time: Mutex::new(TrustedTime::with_build(0, None, 0)),
+            time: Mutex::new(TrustedTime::new(None, 0)),
             started: clock::now(),
             file: None,
         }
@@ -286,8 +290,9 @@ impl TrustedClock {
         let Some(floor) = self.lock().to_save(monotonic, is_stop) else {
             return Ok(());
         };
-        save(&Disk, file, floor)?;
-        self.lock().saved(floor);
+        if save(&Disk, file, floor)? {
+            self.lock().saved(floor);
+        }
         Ok(())
     }
 
@@ -300,14 +305,21 @@ impl TrustedClock {
     }
 }
 
-fn save(files: &dyn Files, file: &Path, floor: u64) -> Result<(), CaError> {
+/// Says whether there is a folder for it.
+fn save(files: &dyn Files, file: &Path, floor: u64) -> Result<bool, CaError> {
     let Some(folder) = file.parent().filter(|folder| folder.exists()) else {
-        return Ok(());
+        return Ok(false);
     };
-    files::replace(files, file, format!("{floor}\n").as_bytes(), Audience::Public)?;
+    files::replace(
+        files,
+        file,
+        format!("{floor}\n").as_bytes(),
+        Audience::Public,
+    )?;
     files
         .sync_folder(folder)
-        .map_err(|error| CaError::io(folder, "write", error))
+        .map_err(|error| CaError::io(folder, "write", error))?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -27,7 +27,10 @@ fn time_of_the_build_is_read() {
 fn clock_of_1970_is_behind_and_the_time_goes_on_from_the_build() {
     let mut clock = time(None);
     assert_eq!(trust(&mut clock, 10, 0), (BUILD, ClockTrust::Behind));
-    assert_eq!(trust(&mut clock, 110, 100), (BUILD + 100, ClockTrust::Behind));
+    assert_eq!(
+        trust(&mut clock, 110, 100),
+        (BUILD + 100, ClockTrust::Behind)
+    );
     let saved = clock.to_save(HOUR, false).unwrap();
     assert_eq!(saved, BUILD + HOUR);
     // The next start goes on from there.
@@ -45,7 +48,10 @@ fn clock_that_is_set_is_believed_after_an_hour() {
     assert_eq!(trust(&mut clock, later, HOUR), (later, ClockTrust::New));
     assert_eq!(clock.least(HOUR), BUILD + 100 * DAY + HOUR, "not noted yet");
     let settled = today + HOUR;
-    assert_eq!(trust(&mut clock, settled, HOUR + 60), (settled, ClockTrust::Settled));
+    assert_eq!(
+        trust(&mut clock, settled, HOUR + 60),
+        (settled, ClockTrust::Settled)
+    );
     assert_eq!(clock.least(HOUR + 60), settled);
 }
 
@@ -54,7 +60,10 @@ fn far_jump_is_believed_after_a_day() {
     let mut clock = time(Some(BUILD));
     let far = BUILD + 5 * YEAR;
     assert_eq!(trust(&mut clock, far, 0), (far, ClockTrust::New));
-    assert_eq!(clock.observe(far + 2 * HOUR, 2 * HOUR).trust, ClockTrust::New);
+    assert_eq!(
+        clock.observe(far + 2 * HOUR, 2 * HOUR).trust,
+        ClockTrust::New
+    );
     assert_eq!(clock.observe(far + DAY, DAY).trust, ClockTrust::Settled);
 }
 
@@ -65,10 +74,19 @@ fn jump_there_and_back_leaves_nothing_behind() {
     let today = BUILD + HOUR;
     assert_eq!(clock.observe(today, HOUR).trust, ClockTrust::Settled);
     let wrong = today + 30 * YEAR;
-    assert_eq!(trust(&mut clock, wrong, HOUR + 60), (wrong, ClockTrust::New));
+    assert_eq!(
+        trust(&mut clock, wrong, HOUR + 60),
+        (wrong, ClockTrust::New)
+    );
     assert_eq!(clock.to_save(HOUR + 60, true), Some(today + 60));
-    assert_eq!(trust(&mut clock, today + 120, HOUR + 120), (today + 120, ClockTrust::New));
-    assert_eq!(clock.observe(today + 2 * HOUR, 3 * HOUR).trust, ClockTrust::Settled);
+    assert_eq!(
+        trust(&mut clock, today + 120, HOUR + 120),
+        (today + 120, ClockTrust::New)
+    );
+    assert_eq!(
+        clock.observe(today + 2 * HOUR, 3 * HOUR).trust,
+        ClockTrust::Settled
+    );
 }
 
 #[test]
@@ -78,10 +96,16 @@ fn jump_back_is_behind_and_the_time_goes_on() {
     clock.observe(BUILD + YEAR + HOUR, HOUR);
     let back = BUILD + DAY;
     let least = BUILD + YEAR + 2 * HOUR;
-    assert_eq!(trust(&mut clock, back, 2 * HOUR), (least, ClockTrust::Behind));
+    assert_eq!(
+        trust(&mut clock, back, 2 * HOUR),
+        (least, ClockTrust::Behind)
+    );
     // A little is no jump.
     let near = least + HOUR - 60;
-    assert_eq!(trust(&mut clock, near, 3 * HOUR), (least + HOUR, ClockTrust::New));
+    assert_eq!(
+        trust(&mut clock, near, 3 * HOUR),
+        (least + HOUR, ClockTrust::New)
+    );
 }
 
 #[test]
@@ -112,7 +136,10 @@ fn certificates_are_judged_by_what_can_be_known() {
     }
     let later = now + YEAR;
     assert_eq!(reading(ClockTrust::Behind).judging_at(later), later);
-    assert_eq!(reading(ClockTrust::Settled).judging_at(later), now + BACKDATE);
+    assert_eq!(
+        reading(ClockTrust::Settled).judging_at(later),
+        now + BACKDATE
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lock::{LockFault, StateLock};
 use crate::clock;
 use crate::config::StoreSettings;
-use crate::store::{Condition, Jobs, Store, StoreError, UserRecord};
+use crate::store::{CertificateRecord, Condition, Jobs, Store, StoreError, UserRecord};
 
 /// Beginnings of the names that are ours in a state folder.
 const OWN_NAMES: [&str; 3] = ["gateway.", "fieldgate.", "corrupt-"];
@@ -19,6 +19,7 @@ const OWN_NAMES: [&str; 3] = ["gateway.", "fieldgate.", "corrupt-"];
 pub struct Offline {
     jobs: Jobs,
     users: Vec<UserRecord>,
+    certificates: Vec<CertificateRecord>,
     condition: Condition,
     _lock: StateLock,
 }
@@ -55,6 +56,7 @@ impl Offline {
         Ok(Self {
             jobs: Jobs::own(opened.writer),
             users: opened.users,
+            certificates: opened.certificates,
             condition: opened.condition,
             _lock: lock,
         })
@@ -70,6 +72,12 @@ impl Offline {
     #[must_use]
     pub fn take_users(&mut self) -> Vec<UserRecord> {
         std::mem::take(&mut self.users)
+    }
+
+    /// What the authority has issued, as it was found, given once.
+    #[must_use]
+    pub fn take_certificates(&mut self) -> Vec<CertificateRecord> {
+        std::mem::take(&mut self.certificates)
     }
 
     /// In which condition the database was found.

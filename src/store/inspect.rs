@@ -124,7 +124,7 @@ fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Res
 
 fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
     let format = schema::version(connection)?;
-    let mut other = [0, 0, 0];
+    let mut other = [0, 0, 0, 0];
     for table in tables(&mut report.rows, &mut other) {
         if format < table.since {
             continue;
@@ -136,14 +136,15 @@ fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Re
             report.faults.push(fault);
         }
     }
-    let [_, _, arrived] = other;
+    let [_, _, arrived, _] = other;
     report.rows.deliveries += arrived;
     Ok(())
 }
 
-/// Every table. What is not counted by itself is counted in `other`: `meta`, `received` and `arrival`.
-fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10] {
-    let [meta, received, arrived] = other;
+/// Every table. What is not counted by itself is counted in `other`: `meta`, `received`, `arrival`
+/// and `enrolment_token`.
+fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 4]) -> [Table<'a>; 12] {
+    let [meta, received, arrived, tokens] = other;
     let table = |name, key, is_whole, count| Table {
         name,
         key,
@@ -206,6 +207,18 @@ fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10
             "id",
             |row| rows::audit(row).is_some(),
             &mut counts.audit_rows,
+        ),
+        table(
+            "certificate",
+            "issuer",
+            |row| rows::certificate(row).is_some(),
+            &mut counts.certificates,
+        ),
+        table(
+            "enrolment_token",
+            "hash",
+            |row| rows::token(row).is_some(),
+            tokens,
         ),
     ]
 }
@@ -290,6 +303,9 @@ fn count(connection: &Connection, stats: &mut Stats) -> rusqlite::Result<()> {
     if stats.format >= schema::ACCESS_SINCE {
         stats.rows.users = number("SELECT count(*) FROM user")?;
         stats.rows.audit_rows = number("SELECT count(*) FROM audit")?;
+    }
+    if stats.format >= schema::AUTHORITY_SINCE {
+        stats.rows.certificates = number("SELECT count(*) FROM certificate")?;
     }
     stats.delivery_bytes = number("SELECT sum(bytes) FROM waiting")?;
     stats.retained_bytes = number("SELECT sum(length(payload)) FROM retained")?;

@@ -7,6 +7,7 @@
 mod arrivals;
 pub mod audit;
 mod backup;
+pub mod certificates;
 mod fault;
 mod files;
 mod inspect;
@@ -47,6 +48,7 @@ use time::Clock;
 
 pub use audit::{AuditFilter, AuditRecord, read_audit};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
+pub use certificates::{CertificateRecord, TokenRecord};
 pub use fault::StoreError;
 pub use inspect::{CheckReport, Stats, check, stats};
 pub use jobs::{Job, JobQueue, Jobs};
@@ -78,6 +80,8 @@ pub struct Opened {
     pub restored: Restored,
     /// The local users.
     pub users: Vec<UserRecord>,
+    /// What the authority has issued, without the certificates themselves.
+    pub certificates: Vec<CertificateRecord>,
     /// Whether that is all that was ever committed.
     pub condition: Condition,
 }
@@ -161,6 +165,8 @@ fn open_database(
     let read = restore::read(&connection, clock.millis())
         .map_err(|unreadable| damage(path, unreadable))?;
     let users = users::load(&connection).map_err(|unreadable| damage(path, unreadable))?;
+    let certificates =
+        certificates::load(&connection).map_err(|unreadable| damage(path, unreadable))?;
     let Read {
         restored,
         time,
@@ -185,6 +191,7 @@ fn open_database(
         readers,
         restored,
         users,
+        certificates,
         condition: Condition::Sound,
     })
 }
