@@ -30,7 +30,7 @@ use crate::policy::Principal;
 
 pub use access::Access;
 pub use acl::{Acl, Question, TopicAccess};
-pub use audit::{Audit, AuditEvent};
+pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::Authenticator;
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use users::Users;

@@ -18,6 +18,7 @@ mod key;
 mod layout;
 mod name;
 mod pem;
+pub mod pkcs12;
 mod provision;
 mod report;
 mod request;

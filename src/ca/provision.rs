@@ -301,7 +301,7 @@ impl Workshop<'_> {
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
-        let (file, content, place) = match self.sealing.seal(&name, text.as_bytes()) {
+        let (file, content, place) = match self.sealing.seal_new(&name, text.as_bytes()) {
             Some(sealed) => (sealed_file.clone(), sealed.into(), KeyPlace::Sealed),
             None => {
                 let file = layout::key_file(self.folder, role, number);

@@ -1,6 +1,7 @@
 //! Keys sealed by `systemd-creds`: only this machine, with its TPM2 or its host key, opens them again.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -22,15 +23,23 @@ pub struct Sealing {
     program: Option<PathBuf>,
     /// Where systemd has put what it has opened for this service.
     credentials: Option<PathBuf>,
+    /// New keys are sealed without being asked for: whoever makes them is also the one who opens them.
+    is_own: bool,
 }
 
 impl Sealing {
-    /// As the machine has it. `credentials` is `$CREDENTIALS_DIRECTORY`.
+    /// As the machine has it, for a state folder. `credentials` is `$CREDENTIALS_DIRECTORY`.
+    ///
+    /// Keys that root makes for a gateway that runs as another user are not sealed without being asked for: on most systems
+    /// only root opens them again.
     #[must_use]
-    pub fn of_machine(credentials: Option<PathBuf>) -> Self {
+    pub fn of_machine(state_dir: &Path, credentials: Option<PathBuf>) -> Self {
+        let own = nix::unistd::geteuid().as_raw();
+        let owner = std::fs::metadata(state_dir).map_or(own, |folder| folder.uid());
         Self {
             program: Some(PathBuf::from(PROGRAM)),
             credentials,
+            is_own: owner == own,
         }
     }
 
@@ -40,6 +49,7 @@ impl Sealing {
         Self {
             program: None,
             credentials: None,
+            is_own: false,
         }
     }
 
@@ -48,7 +58,13 @@ impl Sealing {
         Self {
             program: Some(program),
             credentials,
+            is_own: true,
         }
+    }
+
+    /// Seals a new key, where that is done without being asked for.
+    pub(super) fn seal_new(&self, name: &str, key: &[u8]) -> Option<Vec<u8>> {
+        self.is_own.then(|| self.seal(name, key)).flatten()
     }
 
     /// Seals a key under the name of its file, and opens it again to see that this works. `None` where that is not to be had:

@@ -8,6 +8,7 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod import;
 mod output;
 mod reload;
 mod serve;
@@ -75,6 +76,7 @@ enum Command {
     Restore(backup::RestoreArgs),
     Store(store::Args),
     User(user::Args),
+    Import(import::Args),
     Generate(generate::Args),
 }
 
@@ -95,6 +97,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
         Command::User(args) => user::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -171,7 +171,7 @@ pub struct BackendSettings {
     pub concurrency_max: u32,
     /// Times that a question is asked again after an error.
     ///
-    /// Default 3: as in mosquitto-auth-plug.
+    /// Default 1: an answer that was lost is asked for again, and a client is told in time that nobody can tell.
     pub retries: u32,
     /// Errors in a row after which the back end is not asked for a while.
     ///
@@ -203,7 +203,7 @@ impl Default for BackendSettings {
         Self {
             timeout: Duration::from_secs(5),
             concurrency_max: 16,
-            retries: 3,
+            retries: 1,
             breaker_errors: 5,
             breaker_pause: Duration::from_secs(10),
             cache_time: Duration::ZERO,

@@ -37,6 +37,7 @@ pub(super) static AUTHENTICATION: TableSpec = TableSpec {
             elsewhere: &[
                 "authentication_methods",
                 "method",
+                "allow_anonymous",
                 "type",
                 "backends",
                 "order",
@@ -497,7 +498,7 @@ pub(super) const CONCURRENCY_MAX: KeySpec = KeySpec {
 pub(super) const RETRIES: KeySpec = KeySpec {
     name: "retries",
     kind: Kind::Count(Bounds::new(0, 10)),
-    absence: Absence::Default("3"),
+    absence: Absence::Default("1"),
     doc: "Times that a question is asked again after an error.",
     elsewhere: &["retry_count", "http_retry_count"],
 };
@@ -506,7 +507,7 @@ pub(super) const BREAKER_ERRORS: KeySpec = KeySpec {
     name: "breaker_errors",
     kind: Kind::Count(Bounds::new(1, 1000)),
     absence: Absence::Default("5"),
-    doc: "Questions in a row that end in an error after which the server is left alone for a while.",
+    doc: "Errors in a row after which the server is left alone for a while.",
     elsewhere: &[],
 };
 

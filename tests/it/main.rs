@@ -19,3 +19,4 @@ mod robustness;
 mod store;
 mod support;
 mod systemd;
+mod users;

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 2),
     ("auth", 3),
     ("ca", 3),
+    ("import", 3),
     ("logging", 3),
     ("metrics", 3),
     ("store", 3),

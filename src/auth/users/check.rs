@@ -2,7 +2,7 @@
 //! before.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ring::hmac;
@@ -56,33 +56,39 @@ pub enum Verdict {
 pub(super) struct Pool {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    wait_max: Duration,
+    checked: AtomicU64,
 }
 
 impl Default for Pool {
-    /// Half of the processors, so that the broker goes on while passwords are checked.
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new((processors / 2).clamp(1, WORKERS_MAX), WAIT_MAX)
+        Self {
+            turns: Arc::new(Semaphore::new(Self::workers())),
+            waiting: AtomicUsize::new(0),
+            checked: AtomicU64::new(0),
+        }
     }
 }
 
 impl Pool {
-    fn new(workers: usize, wait_max: Duration) -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(workers)),
-            waiting: AtomicUsize::new(0),
-            wait_max,
-        }
+    /// Half of the processors, so that the broker goes on while passwords are checked.
+    pub(super) fn workers() -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        (processors / 2).clamp(1, WORKERS_MAX)
+    }
+
+    /// How many clients wait for their turn.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits for a turn; `None` if that would take too long.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Some(turn);
         }
         let place = Place::new(&self.waiting)?;
-        let turn = timeout(self.wait_max, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
         drop(place);
         turn.ok()?.ok()
     }
@@ -105,6 +111,12 @@ impl Drop for Place<'_> {
 }
 
 impl Users {
+    /// How many passwords had to be checked with a hash so far.
+    #[must_use]
+    pub fn passwords_checked(&self) -> u64 {
+        self.pool.checked.load(Ordering::Relaxed)
+    }
+
     /// Whether a user has this password. Takes as long for users that there are as for others, until the password is right;
     /// who had the right one before and comes back with it does not wait.
     pub async fn verify(self: &Arc<Self>, username: &str, password: &[u8]) -> Verdict {
@@ -124,6 +136,7 @@ impl Users {
         let secret = Secret::copy(password);
         let (reply, answer) = oneshot::channel();
         let (users, checked) = (Arc::clone(self), entry.clone());
+        self.pool.checked.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(move || {
             let is_right = hash.verify(secret.expose());
             // The client may be gone.
@@ -209,7 +222,7 @@ impl Users {
     }
 
     /// A hash to be compared with the password of a user who does not exist.
-    fn hash_of_nobody(&self, username: &str) -> PasswordHash {
+    pub(super) fn hash_of_nobody(&self, username: &str) -> PasswordHash {
         let tag = hmac::sign(&self.key, username.as_bytes());
         let chance = tag.as_ref().first_chunk::<8>();
         let chance = chance.map_or(0, |bytes| u64::from_le_bytes(*bytes));

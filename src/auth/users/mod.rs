@@ -5,6 +5,8 @@
 //! reads only the table, see [`Users::verify`].
 
 mod change;
+#[cfg(test)]
+mod change_tests;
 mod check;
 mod expiry;
 mod hash;

@@ -11,7 +11,6 @@ use crate::auth::users::request::Attributes;
 /// What is read of the file. What is not named here has nothing to do with users.
 #[derive(Deserialize)]
 struct File {
-    #[serde(default)]
     clients: Vec<Client>,
     #[serde(default)]
     groups: Vec<Group>,
