@@ -12,6 +12,7 @@ use super::address::SocketPath;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
 use super::{ClientReport, ReloadReport, Status};
 use crate::auth::users::{UserReply, UserRequest};
+use crate::ca::{CaReply, CaRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -100,6 +101,12 @@ impl ControlClient {
     pub fn user(&mut self, request: &UserRequest) -> Result<UserReply, ClientFault> {
         let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
         self.ask("user", input)
+    }
+
+    /// Does something with the certificate authority.
+    pub fn ca(&mut self, request: &CaRequest) -> Result<CaReply, ClientFault> {
+        let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        self.ask("ca", input)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

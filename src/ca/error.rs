@@ -190,6 +190,11 @@ impl CaError {
         }
     }
 
+    /// Something that was begun and did not come to an end.
+    pub fn failed(error: impl fmt::Display) -> Self {
+        Self::crypto(error)
+    }
+
     pub(super) fn crypto(error: impl fmt::Display) -> Self {
         Self::Crypto {
             detail: error.to_string(),

@@ -419,6 +419,18 @@ pub(super) fn read_key_text(
     }
 }
 
+/// The key of the newest root of a state folder that is on this device, as PEM text; read from the files alone.
+pub fn export_root_key(state_dir: &Path, sealing: &Sealing) -> Result<Zeroizing<String>, CaError> {
+    let folder = state_dir.join(layout::FOLDER);
+    let hierarchy = Hierarchy::load(&folder, sealing)?;
+    let mut here = hierarchy.roots.iter().rev();
+    let root = here
+        .find(|root| root.entry.key != KeyPlace::Absent)
+        .ok_or(CaError::RootKeyAbsent)?;
+    let what = (Role::Root, root.entry.number, root.entry.key);
+    Ok(read_key(&folder, sealing, what, &root.certificate)?.pem())
+}
+
 /// A key, wherever it is, checked against its certificate.
 pub(super) fn read_key(
     folder: &Path,

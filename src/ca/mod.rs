@@ -40,7 +40,7 @@ pub use chance::{Chance, SystemChance};
 pub use command::{CaReply, CaRequest, IssuedReply, LIST_MAX, SecretText};
 pub use crl::RevocationReason;
 pub use error::CaError;
-pub use hierarchy::{Lifetimes, Step};
+pub use hierarchy::{Lifetimes, Step, export_root_key};
 pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
 pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};

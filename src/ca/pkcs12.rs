@@ -91,14 +91,20 @@ pub fn encode(
 
 fn write_key(writer: DERWriter<'_>, name: &str, salt: &[u8], iv: &[u8], shrouded: &[u8]) {
     writer.write_sequence(|writer| {
-        writer.next().write_oid(&ObjectIdentifier::from_slice(SHROUDED_KEY_BAG));
+        writer
+            .next()
+            .write_oid(&ObjectIdentifier::from_slice(SHROUDED_KEY_BAG));
         writer.next().write_tagged(Tag::context(0), |writer| {
             writer.write_sequence(|writer| {
                 writer.next().write_sequence(|writer| {
-                    writer.next().write_oid(&ObjectIdentifier::from_slice(PBES2));
+                    writer
+                        .next()
+                        .write_oid(&ObjectIdentifier::from_slice(PBES2));
                     writer.next().write_sequence(|writer| {
                         writer.next().write_sequence(|writer| {
-                            writer.next().write_oid(&ObjectIdentifier::from_slice(PBKDF2));
+                            writer
+                                .next()
+                                .write_oid(&ObjectIdentifier::from_slice(PBKDF2));
                             writer.next().write_sequence(|writer| {
                                 writer.next().write_bytes(salt);
                                 writer.next().write_u32(ROUNDS);
@@ -106,7 +112,9 @@ fn write_key(writer: DERWriter<'_>, name: &str, salt: &[u8], iv: &[u8], shrouded
                             });
                         });
                         writer.next().write_sequence(|writer| {
-                            writer.next().write_oid(&ObjectIdentifier::from_slice(AES_256_CBC));
+                            writer
+                                .next()
+                                .write_oid(&ObjectIdentifier::from_slice(AES_256_CBC));
                             writer.next().write_bytes(iv);
                         });
                     });
@@ -120,11 +128,15 @@ fn write_key(writer: DERWriter<'_>, name: &str, salt: &[u8], iv: &[u8], shrouded
 
 fn write_certificate(writer: DERWriter<'_>, certificate: &[u8], name: Option<&str>) {
     writer.write_sequence(|writer| {
-        writer.next().write_oid(&ObjectIdentifier::from_slice(CERT_BAG));
+        writer
+            .next()
+            .write_oid(&ObjectIdentifier::from_slice(CERT_BAG));
         writer.next().write_tagged(Tag::context(0), |writer| {
             writer.write_sequence(|writer| {
                 writer.next().write_oid(&ObjectIdentifier::from_slice(X509));
-                writer.next().write_tagged(Tag::context(0), |writer| writer.write_bytes(certificate));
+                writer
+                    .next()
+                    .write_tagged(Tag::context(0), |writer| writer.write_bytes(certificate));
             });
         });
         if let Some(name) = name {
@@ -137,12 +149,20 @@ fn write_certificate(writer: DERWriter<'_>, certificate: &[u8], name: Option<&st
 fn write_attributes(writer: DERWriter<'_>, name: &str) {
     writer.write_set_of(|writer| {
         writer.next().write_sequence(|writer| {
-            writer.next().write_oid(&ObjectIdentifier::from_slice(FRIENDLY_NAME));
-            writer.next().write_set_of(|writer| writer.next().write_bmp_string(name));
+            writer
+                .next()
+                .write_oid(&ObjectIdentifier::from_slice(FRIENDLY_NAME));
+            writer
+                .next()
+                .write_set_of(|writer| writer.next().write_bmp_string(name));
         });
         writer.next().write_sequence(|writer| {
-            writer.next().write_oid(&ObjectIdentifier::from_slice(LOCAL_KEY_ID));
-            writer.next().write_set_of(|writer| writer.next().write_bytes(&[1]));
+            writer
+                .next()
+                .write_oid(&ObjectIdentifier::from_slice(LOCAL_KEY_ID));
+            writer
+                .next()
+                .write_set_of(|writer| writer.next().write_bytes(&[1]));
         });
     });
 }
@@ -150,13 +170,17 @@ fn write_attributes(writer: DERWriter<'_>, name: &str) {
 fn write_data(writer: DERWriter<'_>, content: &[u8]) {
     writer.write_sequence(|writer| {
         writer.next().write_oid(&ObjectIdentifier::from_slice(DATA));
-        writer.next().write_tagged(Tag::context(0), |writer| writer.write_bytes(content));
+        writer
+            .next()
+            .write_tagged(Tag::context(0), |writer| writer.write_bytes(content));
     });
 }
 
 fn write_algorithm(writer: DERWriter<'_>, algorithm: &[u64]) {
     writer.write_sequence(|writer| {
-        writer.next().write_oid(&ObjectIdentifier::from_slice(algorithm));
+        writer
+            .next()
+            .write_oid(&ObjectIdentifier::from_slice(algorithm));
         writer.next().write_null();
     });
 }
@@ -164,7 +188,13 @@ fn write_algorithm(writer: DERWriter<'_>, algorithm: &[u64]) {
 fn encrypt(plain: &[u8], password: &str, salt: &[u8], iv: &[u8]) -> Result<Vec<u8>, CaError> {
     let rounds = NonZeroU32::new(ROUNDS).unwrap_or(NonZeroU32::MIN);
     let mut key = Zeroizing::new([0; 32]);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, password.as_bytes(), &mut *key);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        rounds,
+        salt,
+        password.as_bytes(),
+        &mut *key,
+    );
     let encryptor = Encryptor::<Aes256>::new_from_slices(&*key, iv).map_err(CaError::crypto)?;
     let mut shrouded = vec![0; plain.len() + BLOCK];
     let length = encryptor
@@ -214,7 +244,13 @@ mod tests {
         let reading = Reading::settled(START);
         let made = rig
             .authority
-            .sign(&request, Order::default(), Origin::Signed, reading, &Default::default())
+            .sign(
+                &request,
+                Order::default(),
+                Origin::Signed,
+                reading,
+                &Default::default(),
+            )
             .unwrap();
         let mut chain = vec![made.record.der.to_vec()];
         chain.extend(made.issuers.clone());

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
 mod backup;
+mod ca;
 mod check;
 mod clients;
 mod config;
@@ -36,6 +37,7 @@ Examples:
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
   fieldgate user add press-1                  Make a user, whose password is asked for
+  fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -76,6 +78,7 @@ enum Command {
     Restore(backup::RestoreArgs),
     Store(store::Args),
     User(user::Args),
+    Ca(ca::Args),
     Import(import::Args),
     Generate(generate::Args),
 }
@@ -97,6 +100,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
         Command::User(args) => user::run(&args),
+        Command::Ca(args) => ca::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };

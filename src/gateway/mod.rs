@@ -4,6 +4,7 @@
 //! stop: not ready, ports accept nobody, clients are told and drained, the rest goes.
 
 mod alarms;
+mod authority;
 mod configuration;
 mod heartbeat;
 mod lock;
@@ -42,6 +43,7 @@ use crate::config::Settings;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
+use authority::Authority;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
 use readiness::Readiness;
@@ -84,6 +86,7 @@ struct Gateway {
     readiness: Readiness,
     serving: Arc<Serving>,
     storing: Storing,
+    authority: Authority,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -117,6 +120,7 @@ pub async fn run(
     let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
+    let authority = open_authority(&options, &mut found, settings).await?;
     let users = Arc::new(Users::new(found.take_users(), found.jobs()));
     users.set_audit_rows_max(settings.protection.audit_rows_max);
     let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
@@ -129,6 +133,7 @@ pub async fn run(
         lock,
         serving,
         storing,
+        authority,
         reloads,
     ));
 
@@ -171,6 +176,7 @@ impl Gateway {
         lock: Option<StateLock>,
         serving: Arc<Serving>,
         storing: Storing,
+        authority: Authority,
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
@@ -187,6 +193,7 @@ impl Gateway {
             }),
             serving,
             storing,
+            authority,
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -215,6 +222,8 @@ impl Gateway {
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
+        let authority = self.authority.clone();
+        tasks.spawn(async move { authority.keep().await });
         let gateway = Arc::clone(self);
         tasks.spawn(
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
@@ -292,6 +301,7 @@ impl Gateway {
             },
             signal = again.next() => warn!("stopped at once because of a second {signal}"),
         }
+        self.authority.stop().await;
         self.close_store().await;
     }
 
@@ -331,6 +341,22 @@ async fn open_store(options: &Options, settings: &Settings) -> anyhow::Result<Fo
     tokio::task::spawn_blocking(move || Found::open(&state_dir, &settings))
         .await
         .context("the store could not be opened")
+}
+
+/// Opens the certificate authority, for which files are read and keys are opened.
+async fn open_authority(
+    options: &Options,
+    found: &mut Found,
+    settings: &Settings,
+) -> anyhow::Result<Authority> {
+    let (records, jobs) = (found.take_certificates(), found.jobs());
+    let (state_dir, rows_max) = (
+        options.state_dir.clone(),
+        settings.protection.audit_rows_max,
+    );
+    tokio::task::spawn_blocking(move || Authority::open(&state_dir, records, jobs, rows_max))
+        .await
+        .context("the certificate authority could not be opened")
 }
 
 /// Where the control socket is by the settings, else by the command line.

@@ -11,6 +11,7 @@ use crate::admin::{
     StoreReport,
 };
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
+use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
 use crate::store::StoreError;
 
@@ -106,6 +107,10 @@ impl Source for Gateway {
             let path = self.options.state_dir.clone();
             Err(StoreError::Closed { path }.into())
         })
+    }
+
+    async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
+        self.authority.apply(request, asker).await
     }
 
     async fn reload(&self) -> ReloadReport {

@@ -7,6 +7,7 @@
 
 mod access;
 mod admin;
+mod ca;
 mod check;
 mod cli;
 mod clients;
