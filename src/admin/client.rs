@@ -17,6 +17,9 @@ use crate::ca::{CaReply, CaRequest};
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The same for a request that may make RSA keys, on a small board.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// A connection to the control socket of a gateway.
 #[derive(Debug)]
 pub struct ControlClient {
@@ -106,6 +109,10 @@ impl ControlClient {
     /// Does something with the certificate authority.
     pub fn ca(&mut self, request: &CaRequest) -> Result<CaReply, ClientFault> {
         let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        let stream = self.stream.get_ref();
+        stream
+            .set_read_timeout(Some(KEYS_TIMEOUT))
+            .map_err(ClientFault::Broken)?;
         self.ask("ca", input)
     }
 

@@ -7,23 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::certificate::{CaCertificate, Purpose};
+use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
-use super::crl;
 use super::error::CaError;
-use super::files::{self, Audience, Disk, Files};
-use super::hierarchy::{self, Hierarchy, Lifetimes, Step};
+use super::files::{self, Disk, Files};
+use super::hierarchy::{Hierarchy, Lifetimes, Step};
 use super::issued::Issued;
-use super::layout::{self, IssuerEntry, KeyPlace, Role, RootEntry, State};
-use super::pem;
+use super::layout;
 use super::provision::{self, NewKeys, Plan, Workshop};
 use super::seal::Sealing;
-use super::time::{BACKDATE, DAY, Reading};
+use super::time::Reading;
 use crate::config::ProtectionSettings;
-use crate::store::{AuditRecord, CertificateRecord, Jobs, audit, certificates};
-
-/// Time for which what has ended is kept in the table.
-const KEPT_AFTER_END: u64 = 30 * DAY;
+use crate::store::{AuditRecord, CertificateRecord, Jobs, audit};
 
 /// Steps that are done in one go: more than can be due at one time.
 const STEPS_MAX: usize = 16;
@@ -51,21 +46,12 @@ pub struct CertificateAuthority {
     hierarchy: Mutex<Option<Hierarchy>>,
     /// Held while the certificates of the authority change, so that keys are made without holding up who signs.
     changing: Mutex<()>,
+    /// Held while the revocation lists are written, so that an older one does not take the place of a newer one.
+    listing: Mutex<()>,
     pub(super) issued: Arc<Issued>,
     pub(super) jobs: Jobs,
     audit_rows_max: AtomicU32,
     changes: watch::Sender<u64>,
-}
-
-/// A chain and a key that were made elsewhere.
-#[derive(Debug)]
-pub(super) struct Imported<'a> {
-    pub(super) chain: &'a [u8],
-    pub(super) chain_file: &'a Path,
-    pub(super) key: &'a [u8],
-    pub(super) key_file: &'a Path,
-    /// The name of the gateway, for an authority that is not there yet.
-    pub(super) name: &'a str,
 }
 
 impl CertificateAuthority {
@@ -104,6 +90,7 @@ impl CertificateAuthority {
             lifetimes,
             hierarchy: Mutex::default(),
             changing: Mutex::default(),
+            listing: Mutex::default(),
             issued: Arc::new(Issued::new(records)),
             jobs,
             audit_rows_max: AtomicU32::new(ProtectionSettings::default().audit_rows_max),
@@ -227,282 +214,6 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// Takes an intermediate of another authority, which issues from here on.
-    pub(super) fn import(
-        &self,
-        imported: &Imported<'_>,
-        reading: Reading,
-        asker: &Asker,
-    ) -> Result<(), CaError> {
-        let _changing = self.changing();
-        let file = imported.chain_file;
-        let mut chain = pem::certificates(imported.chain, file)?
-            .into_iter()
-            .map(|der| CaCertificate::parse(der, file))
-            .collect::<Result<Vec<_>, _>>()?;
-        let no_root = || CaError::NoRoot {
-            file: file.to_owned(),
-        };
-        let algorithm = hierarchy::check_chain(&chain.iter().collect::<Vec<_>>(), file)?;
-        let validity = hierarchy::common_validity(&chain.iter().collect::<Vec<_>>());
-        let root = chain.pop().ok_or_else(no_root)?;
-        let Some(issuer) = chain.first().filter(|_| root.is_root) else {
-            return Err(no_root());
-        };
-        if !root.is_issued_by(&root, file)? {
-            return Err(no_root());
-        }
-        if reading.is_plausible() && validity.not_after < reading.now {
-            return Err(CaError::IssuerExpired {
-                file: file.to_owned(),
-                subject: issuer.subject.clone(),
-            });
-        }
-        let key = issuer.read_key(imported.key, imported.key_file, file)?;
-        let algorithm = algorithm.unwrap_or_default();
-        if !self.is_there() {
-            let plan = Plan {
-                name: imported.name.to_owned(),
-                algorithm,
-                ..Plan::default()
-            };
-            provision::provision_with(
-                &self.state_dir,
-                self.shop(),
-                &plan,
-                reading,
-                |shop, state| add_imported(shop, state, None, &root, &chain, &key, reading),
-            )?;
-        } else {
-            self.change(|hierarchy| {
-                let mut state = hierarchy.state.clone();
-                state.algorithm = algorithm;
-                let known = hierarchy
-                    .roots
-                    .iter()
-                    .find(|known| known.certificate.der == root.der);
-                let number = known.map(|known| known.entry.number);
-                add_imported(
-                    self.shop(),
-                    &mut state,
-                    number,
-                    &root,
-                    &chain,
-                    &key,
-                    reading,
-                )?;
-                self.shop().commit(&state)
-            })?;
-            self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        }
-        info!(
-            subject = issuer.subject,
-            "certificate authority: an imported issuer issues from here on"
-        );
-        self.note("ca-imported", &issuer.subject, "", reading, asker);
-        self.write_crl(reading)?;
-        self.changed();
-        Ok(())
-    }
-
-    /// Removes the keys of all roots from this device.
-    pub(super) fn remove_root_keys(&self, reading: Reading, asker: &Asker) -> Result<(), CaError> {
-        let _changing = self.changing();
-        self.change(|hierarchy| {
-            let mut state = hierarchy.state.clone();
-            for root in &mut state.roots {
-                root.key = KeyPlace::Absent;
-            }
-            self.shop().commit(&state)
-        })?;
-        self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        self.note("ca-root-key", "", "removed", reading, asker);
-        Ok(())
-    }
-
-    /// Brings the key of a root back to this device.
-    pub(super) fn restore_root_key(
-        &self,
-        key: &[u8],
-        file: &Path,
-        reading: Reading,
-        asker: &Asker,
-    ) -> Result<(), CaError> {
-        let _changing = self.changing();
-        self.change(|hierarchy| {
-            let mut state = hierarchy.state.clone();
-            let mut last = None;
-            for root in hierarchy.roots.iter().rev() {
-                let number = root.entry.number;
-                let certificate_file = layout::certificate_file(&self.folder, Role::Root, number);
-                match root.certificate.read_key(key, file, &certificate_file) {
-                    Ok(key) => {
-                        let place = self.shop().put_key(Role::Root, number, &key)?;
-                        for entry in state
-                            .roots
-                            .iter_mut()
-                            .filter(|entry| entry.number == number)
-                        {
-                            entry.key = place;
-                        }
-                        return self.shop().commit(&state);
-                    }
-                    Err(fault) => last = last.or(Some(fault)),
-                }
-            }
-            Err(last.unwrap_or(CaError::RootKeyAbsent))
-        })?;
-        self.note("ca-root-key", "", "restored", reading, asker);
-        Ok(())
-    }
-
-    /// Seals the keys that are in plain files; says how many.
-    pub(super) fn seal(&self, reading: Reading, asker: &Asker) -> Result<u32, CaError> {
-        let _changing = self.changing();
-        let sealed = self.change(|hierarchy| {
-            let mut state = hierarchy.state.clone();
-            let roots = state
-                .roots
-                .iter_mut()
-                .map(|root| (Role::Root, root.number, &mut root.key));
-            let issuers = state
-                .issuers
-                .iter_mut()
-                .map(|issuer| (Role::Issuing, issuer.number, &mut issuer.key));
-            let mut sealed = 0;
-            for (role, number, place) in roots.chain(issuers) {
-                if *place == KeyPlace::File {
-                    self.seal_one(role, number)?;
-                    *place = KeyPlace::Sealed;
-                    sealed += 1;
-                }
-            }
-            self.shop().commit(&state)?;
-            Ok(sealed)
-        })?;
-        self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        self.note("ca-sealed", "", &format!("{sealed} keys"), reading, asker);
-        Ok(sealed)
-    }
-
-    fn seal_one(&self, role: Role, number: u32) -> Result<(), CaError> {
-        let what = (role, number, KeyPlace::File);
-        let (text, _) = hierarchy::read_key_text(&self.folder, &self.sealing, what)?;
-        let file = layout::sealed_file(&self.folder, role, number);
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let sealed = self
-            .sealing
-            .seal(&name, &text)
-            .ok_or_else(|| CaError::Sealed {
-                file: file.clone(),
-                detail: "systemd-creds cannot seal anything here".to_owned(),
-            })?;
-        files::replace(&*self.files, &file, &sealed, Audience::Private)
-    }
-
-    /// Forgets what has ended long ago. Nothing is forgotten while the clock may be wrong.
-    fn prune(&self, reading: Reading) -> Result<(), CaError> {
-        let before = reading.now.saturating_sub(KEPT_AFTER_END);
-        let has_old = self
-            .issued
-            .all()
-            .iter()
-            .any(|record| record.not_after < before);
-        if !reading.is_settled() || !has_old {
-            return Ok(());
-        }
-        // A revocation of which no row knows is kept in the list for ever: it has to be gone from there first.
-        if self.issued.has_old_revocations(before) {
-            self.write_crl(reading)?;
-        }
-        self.jobs
-            .run(move |transaction| certificates::prune(transaction, before))?;
-        self.issued.prune(before);
-        Ok(())
-    }
-
-    fn is_crl_due(&self, reading: Reading) -> bool {
-        let text = files::read_if_there(&self.crl_file());
-        let lists = text
-            .ok()
-            .flatten()
-            .map(|text| crl::read_all(&text))
-            .unwrap_or_default();
-        let current = self.look(|hierarchy| {
-            let alive = hierarchy
-                .issuers
-                .iter()
-                .filter(|issuer| issuer.certificate.validity.not_after >= reading.now);
-            Ok(alive
-                .map(|issuer| issuer.certificate.subject_der.clone())
-                .collect::<Vec<_>>())
-        });
-        let current = current.unwrap_or_default();
-        let is_good = |issuer: &Vec<u8>| {
-            lists.iter().any(|list| {
-                list.issuer_der == *issuer && list.next_update > reading.now + crl::LEAD
-            })
-        };
-        !current.iter().all(is_good)
-    }
-
-    /// Writes the revocation lists of all issuers that live.
-    pub(super) fn write_crl(&self, reading: Reading) -> Result<(), CaError> {
-        let before = files::read_if_there(&self.crl_file())?;
-        let before = before.map(|text| crl::read_all(&text)).unwrap_or_default();
-        let mut text = String::new();
-        self.look(|hierarchy| {
-            for issuer in &hierarchy.issuers {
-                let certificate = &issuer.certificate;
-                if certificate.validity.not_after < reading.now {
-                    continue;
-                }
-                let old = before
-                    .iter()
-                    .find(|list| list.issuer_der == certificate.subject_der);
-                let key = match issuer.key(&self.sealing, &self.folder) {
-                    Ok(key) => key,
-                    Err(fault) => {
-                        warn!(
-                            hint = fault.hint(),
-                            "a revocation list cannot be made: {fault}"
-                        );
-                        if let Some(old) = old {
-                            text.push_str(&pem::encode(pem::CRL, &old.der));
-                        }
-                        continue;
-                    }
-                };
-                let mut revocations = self
-                    .issued
-                    .revocations(&certificate.subject_der, reading.now);
-                for (serial, revocation) in old.iter().flat_map(|old| &old.revocations) {
-                    // Rows that were lost with a database are not forgotten here.
-                    if self.issued.find(&certificate.subject_der, serial).is_none() {
-                        revocations.entry(serial.clone()).or_insert(*revocation);
-                    }
-                }
-                let number = old.map_or(0, |old| old.number + 1).max(reading.now);
-                let end = if reading.is_plausible() {
-                    reading.now.saturating_add(crl::LIFETIME)
-                } else {
-                    certificate.validity.not_after
-                };
-                let begin = reading.now.saturating_sub(BACKDATE);
-                let list = crl::make(certificate, &key, number, begin, end, &revocations)?;
-                text.push_str(&pem::encode(pem::CRL, &list));
-            }
-            Ok(())
-        })?;
-        files::replace(
-            &*self.files,
-            &self.crl_file(),
-            text.as_bytes(),
-            Audience::Public,
-        )?;
-        self.shop().sync(&self.folder)
-    }
-
     /// Notes something in the audit log that is no change of the database otherwise.
     pub(super) fn note(
         &self,
@@ -554,11 +265,19 @@ impl CertificateAuthority {
         &*self.chance
     }
 
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    pub(super) fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
     pub(super) fn sealing(&self) -> &Sealing {
         &self.sealing
     }
 
-    fn shop(&self) -> Workshop<'_> {
+    pub(super) fn shop(&self) -> Workshop<'_> {
         Workshop {
             folder: &self.folder,
             files: &*self.files,
@@ -582,7 +301,7 @@ impl CertificateAuthority {
     }
 
     /// Changes the certificates of the authority on the disk and reads them again, whatever came of it.
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         change: impl FnOnce(&Hierarchy) -> Result<T, CaError>,
     ) -> Result<T, CaError> {
@@ -597,45 +316,13 @@ impl CertificateAuthority {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn listing(&self) -> MutexGuard<'_, ()> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An imported issuer below its root.
-fn add_imported(
-    shop: Workshop<'_>,
-    state: &mut State,
-    root_number: Option<u32>,
-    root: &CaCertificate,
-    chain: &[CaCertificate],
-    key: &super::key::SecretKey,
-    reading: Reading,
-) -> Result<(), CaError> {
-    let root_number = match root_number {
-        Some(number) => number,
-        None => {
-            let number = state.take_number();
-            shop.put_certificates(Role::Root, number, [root])?;
-            state.roots.push(RootEntry {
-                number,
-                key: KeyPlace::Absent,
-            });
-            number
-        }
-    };
-    let number = state.take_number();
-    shop.put_certificates(Role::Issuing, number, chain)?;
-    let place = shop.put_key(Role::Issuing, number, key)?;
-    state.issuers.push(IssuerEntry {
-        number,
-        root: root_number,
-        since: reading.now,
-        key: place,
-        provisional: false,
-        imported: true,
-    });
-    Ok(())
 }
 
 impl Purpose {

@@ -10,26 +10,24 @@ use super::*;
 
 const YEAR: u64 = 365 * DAY;
 
-/// Runs openssl; `None` where there is none.
-fn openssl(folder: &Path, args: &[&str]) -> Option<(bool, String)> {
+/// Runs openssl with words; `None` where there is none.
+fn openssl(folder: &Path, words: &str) -> Option<(bool, String)> {
     let output = Command::new("openssl")
-        .args(args)
+        .args(words.split_whitespace())
         .current_dir(folder)
         .output()
         .ok()?;
     let text = [output.stdout, output.stderr].concat();
-    Some((
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    ))
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Some((output.status.success(), text))
 }
 
 #[track_caller]
-fn openssl_takes(folder: &Path, args: &[&str]) -> String {
-    let Some((success, text)) = openssl(folder, args) else {
+fn openssl_takes(folder: &Path, words: &str) -> String {
+    let Some((success, text)) = openssl(folder, words) else {
         return String::new();
     };
-    assert!(success, "openssl {args:?}: {text}");
+    assert!(success, "openssl {words}: {text}");
     text
 }
 
@@ -57,75 +55,64 @@ fn check_chains(algorithm: KeyAlgorithm) {
     server_says(&bundle, &client_chain, "", START).unwrap();
     server_says(&bundle, &server_chain, "", START).unwrap_err();
 
-    let folder = rig.dir.path();
-    fs::write(folder.join("server.pem"), &server_chain).unwrap();
-    fs::write(folder.join("server.key"), key.pem().as_str()).unwrap();
-    fs::write(folder.join("client.pem"), &client_chain).unwrap();
-    let now = START.to_string();
+    let files = [
+        ("server.pem", server_chain.as_str()),
+        ("server.key", key.pem().as_str()),
+        ("client.pem", client_chain.as_str()),
+    ]
+    .map(|(name, text)| (name, text.to_owned()));
+    for (name, text) in files {
+        fs::write(rig.dir.path().join(name), text).unwrap();
+    }
+    openssl_agrees(rig.dir.path());
+    openssl_describes(rig.dir.path());
+}
+
+fn openssl_agrees(folder: &Path) {
+    let trust = format!("verify -attime {START} -CAfile ca/trust.pem");
     for (purpose, file) in [("sslserver", "server.pem"), ("sslclient", "client.pem")] {
-        let said = openssl_takes(
-            folder,
-            &[
-                "verify",
-                "-x509_strict",
-                "-attime",
-                &now,
-                "-purpose",
-                purpose,
-                "-CAfile",
-                "ca/trust.pem",
-                "-untrusted",
-                file,
-                file,
-            ],
-        );
+        let words = format!("{trust} -x509_strict -purpose {purpose} -untrusted {file} {file}");
+        let said = openssl_takes(folder, &words);
         assert!(said.is_empty() || said.contains("OK"), "{said}");
     }
-    openssl_takes(
-        folder,
-        &[
-            "verify",
-            "-crl_check",
-            "-attime",
-            &now,
-            "-CAfile",
-            "ca/trust.pem",
-            "-CRLfile",
-            "ca/crl.pem",
-            "-untrusted",
-            "client.pem",
-            "client.pem",
-        ],
-    );
-    let text = openssl_takes(folder, &["x509", "-in", "ca/root-1.crt", "-noout", "-text"]);
-    if !text.is_empty() {
-        for part in [
-            "CA:TRUE, pathlen:1",
-            "Certificate Sign, CRL Sign",
-            "gateway-7 root 1 (",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
+    let list = "-crl_check -CRLfile ca/crl.pem -untrusted client.pem client.pem";
+    openssl_takes(folder, &format!("{trust} {list}"));
+}
+
+fn openssl_describes(folder: &Path) {
+    let cases: [(&str, &[&str]); 3] = [
+        (
+            "ca/root-1.crt",
+            &[
+                "CA:TRUE, pathlen:1",
+                "Certificate Sign, CRL Sign",
+                "gateway-7 root 1 (",
+            ],
+        ),
+        (
+            "ca/issuing-2.crt",
+            &["CA:TRUE, pathlen:0", "Authority Key Identifier"],
+        ),
+        (
+            "server.pem",
+            &[
+                "CA:FALSE",
+                "Digital Signature",
+                "TLS Web Server",
+                "DNS:gw.local",
+                "IP Address:192.0.2.7",
+            ],
+        ),
+    ];
+    for (file, parts) in cases {
+        let text = openssl_takes(folder, &format!("x509 -in {file} -noout -text"));
+        for part in parts.iter().filter(|_| !text.is_empty()) {
+            assert!(text.contains(part), "{file}, {part}: {text}");
         }
-        let text = openssl_takes(
-            folder,
-            &["x509", "-in", "ca/issuing-2.crt", "-noout", "-text"],
-        );
-        assert!(text.contains("CA:TRUE, pathlen:0"), "{text}");
-        assert!(text.contains("Authority Key Identifier"), "{text}");
-        let text = openssl_takes(folder, &["x509", "-in", "server.pem", "-noout", "-text"]);
-        for part in [
-            "CA:FALSE",
-            "Digital Signature",
-            "TLS Web Server",
-            "DNS:gw.local",
-            "IP Address:192.0.2.7",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        let from_key = openssl_takes(folder, &["pkey", "-in", "server.key", "-pubout"]);
-        let from_chain = openssl_takes(folder, &["x509", "-in", "server.pem", "-noout", "-pubkey"]);
-        assert_eq!(from_key, from_chain);
     }
+    let from_key = openssl_takes(folder, "pkey -in server.key -pubout");
+    let from_chain = openssl_takes(folder, "x509 -in server.pem -noout -pubkey");
+    assert_eq!(from_key, from_chain);
 }
 
 #[test]
@@ -232,26 +219,13 @@ fn revoked_client_is_on_the_list_and_others_are_not() {
     server_says(&bundle, &other.chain_pem(), &crl(), START + DAY).unwrap();
     let folder = rig.dir.path();
     fs::write(folder.join("stolen.pem"), stolen.chain_pem()).unwrap();
-    let now = (START + DAY).to_string();
-    let said = openssl(
-        folder,
-        &[
-            "verify",
-            "-crl_check",
-            "-attime",
-            &now,
-            "-CAfile",
-            "ca/trust.pem",
-            "-CRLfile",
-            "ca/crl.pem",
-            "-untrusted",
-            "stolen.pem",
-            "stolen.pem",
-        ],
+    let later = START + DAY;
+    let words = format!(
+        "verify -crl_check -attime {later} -CAfile ca/trust.pem -CRLfile ca/crl.pem -untrusted stolen.pem stolen.pem"
     );
-    if let Some((success, said)) = said {
+    if let Some((success, said)) = openssl(folder, &words) {
         assert!(!success && said.contains("revoked"), "{said}");
-        let said = openssl_takes(folder, &["crl", "-in", "ca/crl.pem", "-noout", "-text"]);
+        let said = openssl_takes(folder, "crl -in ca/crl.pem -noout -text");
         assert!(said.contains("Key Compromise"), "{said}");
     }
     let numbers = |text: &str| super::crl::read_all(text.as_bytes())[0].number;

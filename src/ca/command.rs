@@ -6,17 +6,19 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::authority::{Asker, CertificateAuthority, Imported};
+use super::authority::{Asker, CertificateAuthority};
 use super::certificate::NameConstraints;
 use super::crl::RevocationReason;
 use super::error::CaError;
 use super::files;
+use super::import::Imported;
 use super::issue::{IssuedCertificate, Order, Origin};
 use super::key::KeyAlgorithm;
 use super::provision::Plan;
 use super::report::{CaStatus, CertificateReport};
 use super::request::{RequestFault, SigningRequest};
 use super::time::Reading;
+use crate::store::CertificateRecord;
 
 /// Certificates in one answer; the rest is asked for with the next question.
 pub const LIST_MAX: usize = 1_000;
@@ -193,12 +195,7 @@ impl CertificateAuthority {
             CaRequest::List { skip } => {
                 let all = self.issued().all();
                 let page = all.iter().skip(*skip).take(LIST_MAX);
-                Ok(CaReply::Certificates {
-                    certificates: page
-                        .map(|record| CertificateReport::new(record, reading.now))
-                        .collect(),
-                    total: all.len(),
-                })
+                Ok(listed(page.map(|record| &**record), all.len(), reading))
             }
             CaRequest::Show { which } => self.show(which, reading),
             CaRequest::Trust {} => Ok(CaReply::Text(self.trust_pem(reading)?)),
@@ -233,13 +230,7 @@ impl CertificateAuthority {
             }
             CaRequest::Revoke { which, reason } => {
                 let revoked = self.revoke(which, *reason, reading, asker)?;
-                Ok(CaReply::Certificates {
-                    total: revoked.len(),
-                    certificates: revoked
-                        .iter()
-                        .map(|record| CertificateReport::new(record, reading.now))
-                        .collect(),
-                })
+                Ok(listed(revoked.iter(), revoked.len(), reading))
             }
             CaRequest::Token { order, good_for } => {
                 let (token, expires_at) = self.make_token(order, *good_for, reading, asker)?;
@@ -319,6 +310,19 @@ impl CertificateAuthority {
             chain: made.chain_pem(),
             trust: self.trust_pem(reading)?,
         })))
+    }
+}
+
+fn listed<'a>(
+    records: impl Iterator<Item = &'a CertificateRecord>,
+    total: usize,
+    reading: Reading,
+) -> CaReply {
+    CaReply::Certificates {
+        certificates: records
+            .map(|record| CertificateReport::new(record, reading.now))
+            .collect(),
+        total,
     }
 }
 

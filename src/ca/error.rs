@@ -23,14 +23,14 @@ pub enum CaError {
         folder: PathBuf,
     },
     /// A file or folder cannot be read or written.
-    #[error("cannot {operation} `{}`: {source}", path.display())]
+    #[error("cannot {operation} `{}`: {error}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried.
         operation: &'static str,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file that says what there is cannot be understood.
     #[error("`{}` does not say which certificates there are: {detail}", file.display())]
@@ -182,11 +182,11 @@ pub enum CaError {
 }
 
 impl CaError {
-    pub(super) fn io(path: &Path, operation: &'static str, source: io::Error) -> Self {
+    pub(super) fn io(path: &Path, operation: &'static str, error: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
             operation,
-            source,
+            error,
         }
     }
 
@@ -216,17 +216,7 @@ impl CaError {
             Self::Present { .. } => {
                 "`fieldgate ca status` shows it; to begin anew stop the gateway and move the folder away"
             }
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    "run as root, or as the user that the gateway runs as, to whom the folder belongs"
-                }
-                io::ErrorKind::NotFound => "bring the file back from a backup of the state folder",
-                io::ErrorKind::StorageFull => "free space on the volume",
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    "mount the volume of the state folder for writing"
-                }
-                _ => "look at the journal of the kernel for faults of the device",
-            },
+            Self::Io { error, .. } => io_hint(error.kind()),
             Self::State { .. } => {
                 "bring the folder `ca` back from a backup, or move it away and make a new authority"
             }
@@ -286,5 +276,17 @@ impl CaError {
             Self::Io { .. } | Self::Chance => true,
             _ => false,
         }
+    }
+}
+
+fn io_hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => {
+            "run as root, or as the user that the gateway runs as, to whom the folder belongs"
+        }
+        io::ErrorKind::NotFound => "bring the file back from a backup of the state folder",
+        io::ErrorKind::StorageFull => "free space on the volume",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the volume of the state folder for writing",
+        _ => "look at the journal of the kernel for faults of the device",
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CaError> {
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CaError> {
     match read(path) {
         Ok(content) => Ok(Some(content)),
-        Err(CaError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(CaError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(fault) => Err(fault),
     }
 }

@@ -12,21 +12,26 @@ mod crl;
 mod error;
 mod files;
 mod hierarchy;
+mod import;
 mod issue;
 mod issued;
 mod key;
 mod layout;
+mod lists;
 mod name;
 mod pem;
 pub mod pkcs12;
 mod provision;
 mod report;
 mod request;
+mod root_key;
 mod seal;
 mod time;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod import_tests;
 #[cfg(test)]
 mod issue_tests;
 #[cfg(test)]

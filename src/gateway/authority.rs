@@ -60,40 +60,47 @@ impl Authority {
         let mut ticks = interval(CLOCK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looks, mut trust) = (0, None);
+        let (mut said_of_certificates, mut said_of_time) = (None, None);
         loop {
             ticks.tick().await;
             let reading = self.clock.read();
             if looks == 0 || trust != Some(reading.trust) {
-                self.in_background("looked after", |this| {
-                    this.ca.maintain(this.clock.read()).map(drop)
-                })
-                .await;
+                let maintain = |this: &Self| this.ca.maintain(this.clock.read()).map(drop);
+                let fault = self.in_background(maintain).await;
+                report(fault, &mut said_of_certificates);
                 trust = Some(reading.trust);
             }
             looks = (looks + 1) % CLOCK_LOOKS;
-            self.in_background("told the time", |this| this.clock.keep(false))
-                .await;
+            let fault = self.in_background(|this| this.clock.keep(false)).await;
+            report(fault, &mut said_of_time);
         }
     }
 
     /// Notes the last time seen.
     pub(super) async fn stop(&self) {
-        self.in_background("told the time", |this| this.clock.keep(true))
-            .await;
+        let fault = self.in_background(|this| this.clock.keep(true)).await;
+        report(fault, &mut None);
     }
 
+    /// Does something on a thread that may wait, and says what went wrong.
     async fn in_background(
         &self,
-        what: &str,
         act: impl FnOnce(&Self) -> Result<(), CaError> + Send + 'static,
-    ) {
+    ) -> Option<CaError> {
         let this = self.clone();
         // When the runtime goes down there is nothing left to do.
-        if let Ok(Err(fault)) = spawn_blocking(move || act(&this)).await {
-            warn!(
-                hint = fault.hint(),
-                "the certificate authority cannot be {what}: {fault}"
-            );
-        }
+        spawn_blocking(move || act(&this)).await.ok()?.err()
     }
+}
+
+/// Writes down what went wrong, once until it is something else.
+fn report(fault: Option<CaError>, said: &mut Option<String>) {
+    let text = fault.as_ref().map(ToString::to_string);
+    if let (Some(fault), true) = (&fault, text != *said) {
+        warn!(
+            hint = fault.hint(),
+            "the certificate authority cannot be looked after: {fault}"
+        );
+    }
+    *said = text;
 }

@@ -181,6 +181,9 @@ mod tests {
         fs::hard_link(folder.path().join("twice"), folder.path().join("gateway.x")).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("gateway.y")).unwrap();
         let offline = Offline::open(folder.path()).unwrap();
+        fs::create_dir_all(folder.path().join("ca/sealed")).unwrap();
+        fs::write(folder.path().join("ca/sealed/root-1"), "").unwrap();
+        offline.give_away();
         let owner = |name: &str| {
             let metadata = fs::symlink_metadata(folder.path().join(name)).unwrap();
             (metadata.uid(), metadata.gid())
@@ -190,6 +193,9 @@ mod tests {
             "gateway.db-wal",
             "gateway.db-shm",
             "fieldgate.lock",
+            "ca",
+            "ca/sealed",
+            "ca/sealed/root-1",
         ] {
             assert_eq!(owner(name), (1234, 4321), "{name}");
         }

@@ -124,27 +124,27 @@ fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Res
 
 fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
     let format = schema::version(connection)?;
-    let mut other = [0, 0, 0, 0];
-    for table in tables(&mut report.rows, &mut other) {
-        if format < table.since {
-            continue;
-        }
-        let name = table.name;
-        let damaged = check_table(connection, table)?;
+    let (mut other, mut tokens) = ([0, 0, 0], 0);
+    let core = tables(&mut report.rows, &mut other).into_iter();
+    let core = core.map(|table| check_known(connection, format, table));
+    let mut damaged: Vec<_> = core.collect::<rusqlite::Result<_>>()?;
+    for table in later_tables(&mut report.rows, &mut tokens) {
+        damaged.push(check_known(connection, format, table)?);
+    }
+    for (name, damaged) in damaged {
         if damaged > 0 {
             let fault = format!("{damaged} rows of the table `{name}` are damaged");
             report.faults.push(fault);
         }
     }
-    let [_, _, arrived, _] = other;
+    let [_, _, arrived] = other;
     report.rows.deliveries += arrived;
     Ok(())
 }
 
-/// Every table. What is not counted by itself is counted in `other`: `meta`, `received`, `arrival`
-/// and `enrolment_token`.
-fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 4]) -> [Table<'a>; 12] {
-    let [meta, received, arrived, tokens] = other;
+/// The tables that every database has. What is not counted by itself is counted in `other`: `meta`, `received` and `arrival`.
+fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 8] {
+    let [meta, received, arrived] = other;
     let table = |name, key, is_whole, count| Table {
         name,
         key,
@@ -196,6 +196,19 @@ fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 4]) -> [Table<'a>; 12
             |row| rows::retained(row).is_some(),
             &mut counts.retained,
         ),
+    ]
+}
+
+/// The tables that came later.
+fn later_tables<'a>(counts: &'a mut Counts, tokens: &'a mut u64) -> [Table<'a>; 4] {
+    let table = |name, key, is_whole, count| Table {
+        name,
+        key,
+        since: schema::since(name),
+        is_whole,
+        count,
+    };
+    [
         table(
             "user",
             "username",
@@ -245,6 +258,19 @@ const RELATIONS: [(&str, &str); 3] = [
         "sessions are missing to which something belongs",
     ),
 ];
+
+/// As [`check_table`], for a table that a database of this format may not have.
+fn check_known(
+    connection: &Connection,
+    format: i64,
+    table: Table<'_>,
+) -> rusqlite::Result<(&'static str, u64)> {
+    let name = table.name;
+    if format < table.since {
+        return Ok((name, 0));
+    }
+    Ok((name, check_table(connection, table)?))
+}
 
 /// Counts the rows of a table; says how many are damaged.
 fn check_table(connection: &Connection, table: Table<'_>) -> rusqlite::Result<u64> {

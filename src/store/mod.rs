@@ -29,6 +29,8 @@ mod writer;
 #[cfg(test)]
 mod access_tests;
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod restart_tests;

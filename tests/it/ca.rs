@@ -36,226 +36,219 @@ fn openssl(folder: &Path, args: &[&str]) -> Option<(bool, String)> {
     ))
 }
 
-/// Everything that can be done with an authority, by the command line alone.
-fn walk_through(state: &Path, files: &Path) {
-    let ca = |args: &[&str]| {
+/// A gateway, by its state folder, and a folder for files.
+struct Site<'a> {
+    state: &'a Path,
+    files: &'a Path,
+}
+
+impl Site<'_> {
+    fn ca(&self, args: &[&str]) -> Said {
         let mut all = vec!["ca"];
         all.extend(args);
-        run_on(state, &all)
-    };
-    let path = |name: &str| files.join(name).to_str().expect("a plain name").to_owned();
-
-    let said = ca(&["status"]);
-    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
-    assert!(
-        said.stderr
-            .contains("hint: make one with `fieldgate ca init`"),
-        "{}",
-        said.stderr
-    );
-    let said = fine(ca(&["init", "--name", "gateway-7"]));
-    assert!(
-        said.contains("Made the certificate authority `gateway-7 ("),
-        "{said}"
-    );
-    let again = ca(&["init", "--name", "gateway-7"]);
-    assert!(
-        again.code == 1 && again.stderr.contains("already"),
-        "{}",
-        again.stderr
-    );
-
-    let out = path("pump");
-    let said = fine(ca(&[
-        "issue", "pump-7", "--attr", "hall=2", "--days", "30", "--out", &out, "--host", "gw",
-    ]));
-    for part in [
-        "mosquitto_sub -h gw",
-        "tls_set(",
-        "ESP-IDF",
-        "certutil",
-        "attributes  hall=2",
-    ] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
-    let key = files.join("pump/pump-7.key");
-    assert_eq!(
-        fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let again = ca(&["issue", "pump-7", "--out", &out]);
-    assert!(
-        again.code == 1 && again.stderr.contains("there already"),
-        "{}",
-        again.stderr
-    );
-    let chain = [
-        "verify",
-        "-purpose",
-        "sslclient",
-        "-CAfile",
-        "pump/ca.crt",
-        "-untrusted",
-        "pump/pump-7.crt",
-        "pump/pump-7.crt",
-    ];
-    if let Some((success, said)) = openssl(files, &chain) {
-        assert!(success, "{said}");
+        run_on(self.state, &all)
     }
 
-    let p12 = path("fan.p12");
-    let said = fine(ca(&["issue", "fan", "--p12", &p12]));
-    let password = said
-        .lines()
-        .find_map(|line| line.strip_prefix("Its password: "))
-        .expect("a password");
-    let info = [
-        "pkcs12",
-        "-noout",
-        "-info",
-        "-in",
-        &p12,
-        "-passin",
-        &format!("pass:{password}"),
-    ];
-    if let Some((success, said)) = openssl(files, &info) {
-        assert!(success, "{said}");
+    fn path(&self, name: &str) -> String {
+        self.files
+            .join(name)
+            .to_str()
+            .expect("a plain name")
+            .to_owned()
     }
 
-    let request = [
-        "req",
-        "-new",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        "own.key",
-        "-out",
-        "own.csr",
-        "-subj",
-        "/CN=press",
-    ];
-    if let Some((success, said)) = openssl(files, &request) {
-        assert!(success, "{said}");
-        let signed = fine(ca(&["sign", &path("own.csr")]));
-        assert_eq!(signed.matches("BEGIN CERTIFICATE").count(), 2);
-        let refused = ca(&["sign", &path("own.csr"), "--name", "other"]);
-        assert!(
-            refused.stderr.contains("not that of whoever asks"),
-            "{}",
-            refused.stderr
-        );
+    fn openssl(&self, args: &[&str]) -> Option<(bool, String)> {
+        openssl(self.files, args)
     }
-    fs::write(files.join("no.csr"), "nothing").unwrap();
-    let refused = ca(&["sign", &path("no.csr")]);
-    assert!(
-        refused.stderr.contains("no PKCS#10 request"),
-        "{}",
-        refused.stderr
-    );
-    assert!(refused.stderr.contains("hint:"), "{}", refused.stderr);
 
-    let renewed = path("renewed");
-    fine(ca(&["renew", "pump-7", "--out", &renewed]));
-    assert!(files.join("renewed/pump-7.crt").exists());
-    assert!(
-        !files.join("renewed/pump-7.key").exists(),
-        "the client has it"
-    );
-    fine(ca(&["renew", "fan", "--new-key", "--out", &renewed]));
-    assert!(files.join("renewed/fan.key").exists());
+    /// Everything that can be done with an authority, by the command line alone.
+    fn walk_through(&self) {
+        self.make();
+        self.issue();
+        self.pack();
+        self.sign();
+        self.renew();
+        self.revoke();
+        self.export();
+        self.make_tokens();
+        self.change_roots();
+    }
 
-    let listed = json(ca(&["list", "--json"]));
-    let names: Vec<_> = listed
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|row| &row["name"])
-        .collect();
-    assert!(names.len() >= 4, "{listed}");
-    let shown = json(ca(&["show", "pump-7", "--json"]));
-    assert_eq!(shown.as_array().expect("a list").len(), 2);
-    let serial = shown[0]["serial"]
-        .as_str()
-        .expect("a serial number")
-        .to_owned();
-    fine(ca(&["revoke", &serial, "--reason", "superseded"]));
-    let said = fine(ca(&["revoke", "pump-7", "--reason", "key-compromise"]));
-    assert_eq!(said.lines().count(), 1, "the other one: {said}");
-    let wrong = ca(&["revoke", "pump-7", "--reason", "mood"]);
-    assert!(
-        wrong.code == 64 && wrong.stderr.contains("key-compromise"),
-        "{}",
-        wrong.stderr
-    );
-    let crl = fine(ca(&["crl"]));
-    fs::write(files.join("ca.crl"), crl).unwrap();
-    if let Some((_, said)) = openssl(files, &["crl", "-in", "ca.crl", "-noout", "-text"]) {
-        assert_eq!(said.matches("Serial Number:").count(), 2, "{said}");
-        let chain = [
-            "verify",
-            "-crl_check",
-            "-CAfile",
-            "pump/ca.crt",
-            "-CRLfile",
-            "ca.crl",
-            "-untrusted",
-            "pump/pump-7.crt",
-            "pump/pump-7.crt",
+    fn make(&self) {
+        let said = self.ca(&["status"]);
+        assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+        let hint = "hint: make one with `fieldgate ca init`";
+        assert!(said.stderr.contains(hint), "{}", said.stderr);
+        let said = fine(self.ca(&["init", "--name", "gateway-7"]));
+        let made = "Made the certificate authority `gateway-7 (";
+        assert!(said.contains(made), "{said}");
+        let again = self.ca(&["init", "--name", "gateway-7"]);
+        assert_eq!(again.code, 1);
+        assert!(again.stderr.contains("already"), "{}", again.stderr);
+    }
+
+    fn issue(&self) {
+        let out = self.path("pump");
+        let said = fine(self.ca(&[
+            "issue", "pump-7", "--attr", "hall=2", "--days", "30", "--out", &out, "--host", "gw",
+        ]));
+        let lines = [
+            "mosquitto_sub -h gw",
+            "tls_set(",
+            "ESP-IDF",
+            "certutil",
+            "attributes  hall=2",
         ];
-        let (success, said) = openssl(files, &chain).expect("it was there before");
-        assert!(!success && said.contains("revoked"), "{said}");
+        for part in lines {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let key = self.files.join("pump/pump-7.key");
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let again = self.ca(&["issue", "pump-7", "--out", &out]);
+        assert_eq!(again.code, 1);
+        assert!(again.stderr.contains("there already"), "{}", again.stderr);
+        if let Some((success, said)) = self.verify(&["-purpose", "sslclient"]) {
+            assert!(success, "{said}");
+        }
     }
 
-    let pem = fine(ca(&["export-root"]));
-    assert_eq!(pem, fs::read_to_string(state.join("ca/trust.pem")).unwrap());
-    fine(ca(&["export-root", "--der", &path("root.der")]));
-    assert_eq!(fs::read(files.join("root.der")).unwrap()[0], 0x30);
-    let qr = fine(ca(&["export-root", "--qr"]));
-    assert!(qr.contains('█') && qr.lines().count() > 30, "{qr}");
+    /// Has openssl look at the certificate of `pump-7`.
+    fn verify(&self, more: &[&str]) -> Option<(bool, String)> {
+        let mut args = vec!["verify", "-CAfile", "pump/ca.crt"];
+        args.extend(more);
+        args.extend(["-untrusted", "pump/pump-7.crt", "pump/pump-7.crt"]);
+        self.openssl(&args)
+    }
 
-    let token = ca(&["token", "press-2", "--expires", "1h"]);
-    assert!(
-        token.stderr.contains("good for one enrolment until"),
-        "{}",
-        token.stderr
-    );
-    assert_eq!(fine(token).trim().len(), 32);
-    let odd = ca(&["token", "press-2", "--expires", "soon"]);
-    assert_eq!(odd.code, 64);
+    fn pack(&self) {
+        let p12 = self.path("fan.p12");
+        let said = fine(self.ca(&["issue", "fan", "--p12", &p12]));
+        let mut lines = said.lines();
+        let password = lines.find_map(|line| line.strip_prefix("Its password: "));
+        let password = format!("pass:{}", password.expect("a password"));
+        let info = [
+            "pkcs12", "-noout", "-info", "-in", &p12, "-passin", &password,
+        ];
+        if let Some((success, said)) = self.openssl(&info) {
+            assert!(success, "{said}");
+        }
+    }
 
-    let root_key = path("root.key");
-    let unsure = ca(&["root-key", "remove"]);
-    assert_eq!(unsure.code, 64);
-    fine(ca(&["root-key", "export", &root_key]));
-    fine(ca(&["root-key", "remove", "--exported"]));
-    let status = json(ca(&["status", "--json"]));
-    assert_eq!(status["certificates"][0]["key"], "absent");
-    let gone = ca(&["root-key", "export", &path("again.key")]);
-    assert!(
-        gone.stderr.contains("not on this device"),
-        "{}",
-        gone.stderr
-    );
-    fine(ca(&["root-key", "restore", &root_key]));
-    fine(ca(&["rollover"]));
-    let status = json(ca(&["status", "--json"]));
-    assert_eq!(status["certificates"].as_array().expect("a list").len(), 4);
-    assert_eq!(status["clock"], "new");
-    let said = fine(ca(&["status"]));
-    assert!(
-        said.contains("gateway-7 root 1") && said.contains("next"),
-        "{said}"
-    );
-    let bundle = fine(ca(&["export-root"]));
-    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2);
+    fn sign(&self) {
+        let request = [
+            "req",
+            "-new",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "own.key",
+            "-out",
+            "own.csr",
+            "-subj",
+            "/CN=press",
+        ];
+        if let Some((success, said)) = self.openssl(&request) {
+            assert!(success, "{said}");
+            let own = self.path("own.csr");
+            let signed = fine(self.ca(&["sign", &own]));
+            assert_eq!(signed.matches("BEGIN CERTIFICATE").count(), 2);
+            let refused = self.ca(&["sign", &own, "--name", "other"]);
+            let why = "not that of whoever asks";
+            assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        }
+        fs::write(self.files.join("no.csr"), "nothing").unwrap();
+        let refused = self.ca(&["sign", &self.path("no.csr")]);
+        let why = "no PKCS#10 request";
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint:"), "{}", refused.stderr);
+    }
+
+    fn renew(&self) {
+        let out = self.path("renewed");
+        fine(self.ca(&["renew", "pump-7", "--out", &out]));
+        assert!(self.files.join("renewed/pump-7.crt").exists());
+        let key = self.files.join("renewed/pump-7.key");
+        assert!(!key.exists(), "the client has it");
+        fine(self.ca(&["renew", "fan", "--new-key", "--out", &out]));
+        assert!(self.files.join("renewed/fan.key").exists());
+        let listed = json(self.ca(&["list", "--json"]));
+        let count = listed.as_array().expect("a list").len();
+        assert!(count >= 4, "{listed}");
+    }
+
+    fn revoke(&self) {
+        let shown = json(self.ca(&["show", "pump-7", "--json"]));
+        assert_eq!(shown.as_array().expect("a list").len(), 2);
+        let serial = shown[0]["serial"].as_str().expect("a serial number");
+        fine(self.ca(&["revoke", serial, "--reason", "superseded"]));
+        let said = fine(self.ca(&["revoke", "pump-7", "--reason", "key-compromise"]));
+        assert_eq!(said.lines().count(), 1, "the other one: {said}");
+        let wrong = self.ca(&["revoke", "pump-7", "--reason", "mood"]);
+        assert_eq!(wrong.code, 64);
+        assert!(wrong.stderr.contains("key-compromise"), "{}", wrong.stderr);
+        fs::write(self.files.join("ca.crl"), fine(self.ca(&["crl"]))).unwrap();
+        let text = ["crl", "-in", "ca.crl", "-noout", "-text"];
+        if let Some((_, said)) = self.openssl(&text) {
+            assert_eq!(said.matches("Serial Number:").count(), 2, "{said}");
+            let more = ["-crl_check", "-CRLfile", "ca.crl"];
+            let (success, said) = self.verify(&more).expect("it was there before");
+            assert!(!success && said.contains("revoked"), "{said}");
+        }
+    }
+
+    fn export(&self) {
+        let pem = fine(self.ca(&["export-root"]));
+        let bundle = fs::read_to_string(self.state.join("ca/trust.pem"));
+        assert_eq!(pem, bundle.unwrap());
+        fine(self.ca(&["export-root", "--der", &self.path("root.der")]));
+        assert_eq!(fs::read(self.files.join("root.der")).unwrap()[0], 0x30);
+        let qr = fine(self.ca(&["export-root", "--qr"]));
+        assert!(qr.contains('█') && qr.lines().count() > 30, "{qr}");
+    }
+
+    fn make_tokens(&self) {
+        let token = self.ca(&["token", "press-2", "--expires", "1h"]);
+        let note = "good for one enrolment until";
+        assert!(token.stderr.contains(note), "{}", token.stderr);
+        assert_eq!(fine(token).trim().len(), 32);
+        let odd = self.ca(&["token", "press-2", "--expires", "soon"]);
+        assert_eq!(odd.code, 64);
+    }
+
+    fn change_roots(&self) {
+        let unsure = self.ca(&["root-key", "remove"]);
+        assert_eq!(unsure.code, 64);
+        let file = self.path("root.key");
+        fine(self.ca(&["root-key", "export", &file]));
+        fine(self.ca(&["root-key", "remove", "--exported"]));
+        let status = json(self.ca(&["status", "--json"]));
+        assert_eq!(status["certificates"][0]["key"], "absent");
+        let gone = self.ca(&["root-key", "export", &self.path("again.key")]);
+        let why = "not on this device";
+        assert!(gone.stderr.contains(why), "{}", gone.stderr);
+        fine(self.ca(&["root-key", "restore", &file]));
+        fine(self.ca(&["rollover"]));
+        let status = json(self.ca(&["status", "--json"]));
+        assert_eq!(status["certificates"].as_array().expect("a list").len(), 4);
+        assert_eq!(status["clock"], "new");
+        let said = fine(self.ca(&["status"]));
+        assert!(
+            said.contains("gateway-7 root 1") && said.contains("next"),
+            "{said}"
+        );
+        let bundle = fine(self.ca(&["export-root"]));
+        assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2);
+    }
 }
 
 #[test]
 fn authority_of_a_stopped_gateway_does_everything() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    walk_through(&state, folder.path());
+    let (state, files) = (state.as_path(), folder.path());
+    Site { state, files }.walk_through();
     let mode = |name: &str| fs::metadata(state.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("ca"), 0o700);
 }
@@ -267,7 +260,11 @@ fn authority_of_a_running_gateway_does_everything() {
     };
     let folder = tempfile::tempdir().unwrap();
     let state = gateway.path("state");
-    walk_through(&state, folder.path());
+    let site = Site {
+        state: &state,
+        files: folder.path(),
+    };
+    site.walk_through();
     // What was done is there when the gateway is stopped, and the time was noted.
     gateway.signal(Signal::SIGTERM);
     gateway.await_end();
@@ -297,15 +294,19 @@ fn files_that_do_not_fit_are_named_with_a_way_out() {
     for state in [&state, &other] {
         fine(run_on(state, &["ca", "init", "--name", "gateway-7"]));
     }
-    let key = state.join("ca").join("issuing-2.key");
-    if !key.exists() {
-        // Sealed by systemd-creds: nothing to be put in its place.
-        return;
-    }
-    fs::copy(other.join("ca/issuing-2.key"), &key).unwrap();
+    // Sealed where systemd-creds does that.
+    let names = ["issuing-2.key", "sealed/issuing-2"];
+    let key = names.map(|name| Path::new("ca").join(name));
+    let key = key.iter().find(|name| state.join(name).exists());
+    let key = key.expect("a key");
+    fs::copy(other.join(key), state.join(key)).unwrap();
     let said = run_on(&state, &["ca", "issue", "pump-7", "--out", state_dir]);
     assert_eq!(said.code, 1);
-    assert!(said.stderr.contains("issuing-2.key"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains(key.to_str().unwrap()),
+        "{}",
+        said.stderr
+    );
     assert!(said.stderr.contains("does not belong"), "{}", said.stderr);
     assert!(said.stderr.contains("hint:"), "{}", said.stderr);
     assert!(
