@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::Source;
+use super::audit::{self, AuditQuery, UnbanInput};
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
+use super::{ExplainInput, Source};
 use crate::auth::users::{Actor, UserFault, UserRequest};
 use crate::ca::{Asker, CaError, CaRequest};
 
@@ -52,7 +53,7 @@ impl Peer {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 6] {
+fn table<S: Source>() -> [Command<S>; 10] {
     [
         Command {
             name: "ping",
@@ -70,9 +71,30 @@ fn table<S: Source>() -> [Command<S>; 6] {
             handler: clients,
         },
         Command {
+            name: "authz_explain",
+            role: Role::Viewer,
+            handler: explain,
+        },
+        Command {
             name: "user",
             role: Role::Operator,
             handler: user,
+        },
+        // It names users and addresses.
+        Command {
+            name: "audit",
+            role: Role::Operator,
+            handler: audit_log,
+        },
+        Command {
+            name: "bans",
+            role: Role::Operator,
+            handler: bans,
+        },
+        Command {
+            name: "unban",
+            role: Role::Operator,
+            handler: unban,
         },
         Command {
             name: "ca",
@@ -148,10 +170,50 @@ fn clients<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     })
 }
 
-fn reload<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+fn audit_log<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let query: AuditQuery = parse(input)?;
+        render(&audit::read(source.access(), &query).await?)
+    })
+}
+
+fn bans<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     Box::pin(async move {
         let NoInput {} = parse(input)?;
-        render(&source.reload().await)
+        render(&audit::bans(source.access()))
+    })
+}
+
+fn unban<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        let UnbanInput { subject } = parse(input)?;
+        render(&audit::unban(source.access(), &subject, &peer.actor()))
+    })
+}
+
+fn explain<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let input: ExplainInput = serde_json::from_value(input).map_err(|error| {
+            let message = format!("not the input of this command: {error}");
+            fault(FaultKind::BadInput, message)
+        })?;
+        // All sessions are looked through.
+        let explained = spawn_blocking(move || source.explain(&input)).await;
+        match explained {
+            Ok(Ok(reports)) => render(&reports),
+            Ok(Err(message)) => Err(fault(FaultKind::BadInput, message)),
+            Err(error) => {
+                let message = format!("the question could not be answered: {error}");
+                Err(fault(FaultKind::Internal, message))
+            }
+        }
+    })
+}
+
+fn reload<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        render(&source.reload(peer.actor()).await)
     })
 }
 

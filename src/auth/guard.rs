@@ -351,7 +351,10 @@ impl State {
                 bans.push(term.of(BanSubject::Username(username)));
             }
         }
-        let delay = self.delay(failures, now);
+        let delay = match is_allowed {
+            true => Duration::ZERO,
+            false => self.delay(failures, now),
+        };
         Consequence { delay, bans }
     }
 

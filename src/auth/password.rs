@@ -1,6 +1,7 @@
 //! The method `password`: users of the local database.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::users::Verdict;
 use super::{
@@ -57,6 +58,10 @@ impl Password {
             Verdict::Expired => refused("the time of the user is over"),
             Verdict::Unavailable(sentence) => Outcome::Unavailable(Unavailable::new(sentence)),
         }
+    }
+
+    pub(super) fn end(&self, principal: &Principal) -> Option<Instant> {
+        self.users.end(&principal.username)
     }
 
     pub(super) fn review(&self, credential: &Credential, principal: &Principal) -> Standing {

@@ -333,7 +333,7 @@ pub enum HttpMethod {
     /// POST
     #[default]
     Post,
-    /// GET, the question in the query.
+    /// GET, with JSON in the body as the plug-in sends it, and a form in the query.
     Get,
     /// PUT
     Put,
@@ -383,11 +383,11 @@ pub struct ProtectionSettings {
     ///
     /// Default 1 h: a guess costs minutes from then on, and an address that was given to somebody else is free the same day.
     pub ban_time_max: Duration,
-    /// Networks whose addresses are never banned.
+    /// Networks whose addresses are never banned, and whose refusals are never held back.
     pub never_banned: Vec<Network>,
     /// Rows of the audit log in the database.
     ///
-    /// Default 10,000: weeks of a quiet site in about 2 MiB.
+    /// Default 10,000: the last weeks of a quiet site, in a few megabytes.
     pub audit_rows_max: u32,
 }
 

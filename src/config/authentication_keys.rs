@@ -421,7 +421,10 @@ pub(super) const METHOD: KeySpec = KeySpec {
     name: "method",
     kind: Kind::Choice(&[
         ("POST", "the question in the body"),
-        ("GET", "the question in the query"),
+        (
+            "GET",
+            "JSON in the body as the plug-in sends it, a form in the query",
+        ),
         ("PUT", "the question in the body"),
     ]),
     absence: Absence::Default("\"POST\""),

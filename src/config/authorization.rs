@@ -229,7 +229,7 @@ fn pattern<T>(value: &Value, parse: fn(&str) -> Result<T, PatternFault>) -> Resu
             PatternFault::Topic(_) if typed.contains('*') => {
                 complaint.hint("in topics the wildcards are `+` for one level and `#` for the rest")
             }
-            PatternFault::Topic(_) | PatternFault::Empty => complaint,
+            PatternFault::Topic(_) | PatternFault::Empty | PatternFault::TooDeep => complaint,
         }
     })
 }

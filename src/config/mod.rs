@@ -34,6 +34,7 @@ mod resolve;
 mod schema;
 mod secrets;
 mod settings;
+mod setup_file;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -71,6 +72,8 @@ pub use url::UrlFault;
 
 pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
 
+pub use setup_file::{SetupFault, SetupFile, SetupPort, SetupTls, SetupUser};
+
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");
 
@@ -95,6 +98,11 @@ pub fn load(main: Option<&Path>) -> Result<Loaded, Report> {
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     units::parse_time(text).ok().map(Duration::from_millis)
+}
+
+/// As [`load`], with a file that is not there yet: the main file itself or one of `conf.d`.
+pub fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    load::load_with(main, added, text)
 }
 
 /// Loads a configuration from one text, which reports call `gateway.toml`.

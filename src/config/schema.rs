@@ -294,8 +294,8 @@ pub(super) static PROTECTION: TableSpec = TableSpec {
                 "a list of addresses and networks, such as `[\"192.168.10.7\", \"10.0.0.0/8\"]`",
             ),
             absence: Absence::Default("[]"),
-            doc: "Addresses that are never banned, whatever fails there: those of a test bench, or of a proxy behind which \
-                  many clients share one address.",
+            doc: "Addresses that are never banned nor kept waiting, whatever fails there: those of a test bench, or of a proxy \
+                  behind which many clients share one address. Passwords can be tried from there without end.",
             elsewhere: &["ignoreip", "allow_list", "whitelist", "trusted"],
         },
         KeySpec {

@@ -3,6 +3,7 @@
 //! The order of a start: configuration, log, state folder, hub, ports, probes and control socket, ready. The order of a
 //! stop: not ready, ports accept nobody, clients are told and drained, the rest goes.
 
+mod access;
 mod alarms;
 mod authority;
 mod configuration;
@@ -122,8 +123,9 @@ pub async fn run(
     let settings = configuration.settings();
     let authority = open_authority(&options, &mut found, settings).await?;
     let users = Arc::new(Users::new(found.take_users(), found.jobs()));
-    users.set_audit_rows_max(settings.protection.audit_rows_max);
     let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
+    access.audit().attach(found.jobs());
+    access.set(settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
@@ -211,7 +213,12 @@ impl Gateway {
         let ports = self.readiness.latch("ports");
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serving.run_timers().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.review_on_change().await });
+        let audit = Arc::clone(self.serving.access().audit());
+        tasks.spawn(async move { audit.run().await });
         tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
+        self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
         drop(ports);
 
@@ -308,9 +315,14 @@ impl Gateway {
     /// Stores what is left. A disk that hangs must not keep the process from ending.
     async fn close_store(self: &Arc<Self>) {
         let gateway = Arc::clone(self);
+        let access = Arc::clone(self.serving.access());
+        let flushed = timeout(STOP_REST, access.audit().flush()).await;
+        if let Ok(Err(fault)) = flushed {
+            warn!(hint = fault.hint(), "{fault}");
+        }
         let closing = tokio::task::spawn_blocking(move || {
-            if let Err(fault) = gateway.serving.access().users().flush_seen() {
-                warn!("{fault}; who was seen last is not noted");
+            if let Err(fault) = access.users().flush_seen() {
+                warn!(hint = fault.hint(), "{fault}");
             }
             gateway.storing.finish();
         });

@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
-    StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
+    ReloadReport, Source, Status, StoreReport,
 };
+use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
@@ -44,7 +45,9 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let access = self.access_report();
         let alarms = alarms(&Facts {
+            access: &access,
             ports: &ports,
             admin: &admin,
             refused: refused.as_ref(),
@@ -67,6 +70,7 @@ impl Source for Gateway {
             admin,
             ports,
             broker,
+            access,
             store,
             rates,
             process,
@@ -75,6 +79,10 @@ impl Source for Gateway {
 
     fn clients(&self, prefix: &str) -> Vec<ClientReport> {
         self.serving.clients(prefix)
+    }
+
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        self.serving.explain(input)
     }
 
     fn readiness(&self) -> ReadinessReport {
@@ -100,6 +108,10 @@ impl Source for Gateway {
         self.heartbeat.beat().await
     }
 
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
+    }
+
     async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
         let users = Arc::clone(self.serving.access().users());
         let applied = tokio::task::spawn_blocking(move || users.apply(&request, &actor));
@@ -113,10 +125,10 @@ impl Source for Gateway {
         self.authority.apply(request, asker).await
     }
 
-    async fn reload(&self) -> ReloadReport {
+    async fn reload(&self, actor: Actor) -> ReloadReport {
         let (reply, report) = oneshot::channel();
         // Whoever steers takes one request after the other; both ends are gone when the gateway stops.
-        let asked = self.reloads.send(reply).await.is_ok();
+        let asked = self.reloads.send((actor, reply)).await.is_ok();
         match report.await {
             Ok(report) if asked => report,
             Ok(_) | Err(_) => {

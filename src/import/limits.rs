@@ -14,91 +14,94 @@ const PACKET_REST_BYTES: u64 = 66 * 1024;
 
 const UNLIMITED: &str = "\"unlimited\"";
 
+/// What 0 means in mosquitto.
+enum Zero {
+    /// What this number means here.
+    Means(u64),
+    /// Nothing that there is here.
+    Nothing(&'static str),
+}
+
+/// Directives of the whole broker that are numbers: their key here, what 0 means, and the bounds here.
+const NUMBERS: &[(&str, &str, Zero, u64, u64)] = &[
+    (
+        "max_inflight_messages",
+        "inflight_messages_max",
+        Zero::Means(65_535),
+        1,
+        65_535,
+    ),
+    (
+        "max_queued_messages",
+        "queue_messages_per_client_max",
+        Zero::Means(100_000_000),
+        1,
+        100_000_000,
+    ),
+    (
+        "max_queued_bytes",
+        "queue_bytes_per_client_max",
+        Zero::Nothing(
+            "there is no queue without a bound; the default of 16 MiB for one client counts",
+        ),
+        1024,
+        1 << 40,
+    ),
+    (
+        "max_packet_size",
+        "max_packet_size",
+        Zero::Nothing(
+            "a packet has a bound; the default of 1 MiB counts, max_packet_size in [limits] changes it",
+        ),
+        32,
+        PACKET_BYTES_MAX,
+    ),
+    (
+        "global_max_connections",
+        "connections_max",
+        Zero::Nothing("a bound of 0 would let nobody in"),
+        1,
+        1_000_000,
+    ),
+    (
+        "global_max_clients",
+        "sessions_max",
+        Zero::Nothing("a bound of 0 would let nobody in"),
+        1,
+        10_000_000,
+    ),
+];
+
 /// Directives of the whole broker. `None` for others.
 pub(super) fn gateway(conf: &mut Conf, key: &str, value: &str) -> Option<Verdict> {
-    let limits = &mut conf.limits;
+    if let Some((_, own, zero, min, max)) = NUMBERS.iter().find(|(known, ..)| *known == key) {
+        return Some(number(&mut conf.limits, own, value, |number| {
+            match (number, zero) {
+                (0, Zero::Means(number)) => Ok(*number),
+                (0, Zero::Nothing(why)) => Err(why),
+                (number, _) => Ok(number.clamp(*min, *max)),
+            }
+        }));
+    }
     let verdict = match key {
-        "max_inflight_messages" => {
-            number(
-                limits,
-                "inflight_messages_max",
-                value,
-                |number| match number {
-                    0 => Ok(65_535),
-                    number => Ok(number.min(65_535)),
-                },
-            )
-        }
-        "max_queued_messages" => {
-            number(
-                limits,
-                "queue_messages_per_client_max",
-                value,
-                |number| match number {
-                    0 => Ok(100_000_000),
-                    number => Ok(number.min(100_000_000)),
-                },
-            )
-        }
-        "max_queued_bytes" => {
-            number(
-                limits,
-                "queue_bytes_per_client_max",
-                value,
-                |number| match number {
-                    0 => Err(
-                        "there is no queue without a bound; the default of 16 MiB for one client counts",
-                    ),
-                    number => Ok(number.clamp(1024, 1 << 40)),
-                },
-            )
-        }
-        "max_packet_size" => number(limits, "max_packet_size", value, |number| match number {
-            0 => Err(
-                "a packet has a bound; the default of 1 MiB counts, max_packet_size in [limits] changes it",
-            ),
-            number => Ok(number.clamp(32, PACKET_BYTES_MAX)),
-        }),
-        "message_size_limit" => message_size(limits, value),
-        "max_keepalive" => match value.parse::<u64>() {
-            Ok(0 | 65_535) => {
-                put(limits, "max_keep_alive", UNLIMITED.to_owned());
-                into("max_keep_alive")
-            }
-            Ok(seconds @ 1..65_535) => {
-                put(limits, "max_keep_alive", quote(&format!("{seconds} s")));
-                into("max_keep_alive")
-            }
-            _ => bad("it is a number of seconds, 0 to 65535"),
-        },
+        "message_size_limit" => message_size(&mut conf.limits, value),
+        "max_keepalive" => keep_alive(&mut conf.limits, value),
         "persistent_client_expiration" => {
             let Some(expiry) = expiry(value) else {
                 return Some(bad("it is a number with h, d, w, m or y"));
             };
-            put(limits, "max_session_expiry", quote(&expiry));
+            put(&mut conf.limits, "max_session_expiry", quote(&expiry));
             conf.has_session_expiry = true;
             into("max_session_expiry")
         }
-        "sys_interval" => match value.parse::<u64>() {
-            Ok(seconds) => {
-                let interval = match seconds {
-                    0 => "off".to_owned(),
-                    seconds => format!("{} s", seconds.min(86_400)),
-                };
-                put(limits, "sys_interval", quote(&interval));
-                into("sys_interval")
-            }
-            Err(_) => bad("it is a number of seconds"),
-        },
+        "sys_interval" => sys_interval(&mut conf.limits, value),
         "retain_available" => match switch(value) {
             Some(is_on) => {
-                put(limits, "retain_available", is_on.to_string());
+                put(&mut conf.limits, "retain_available", is_on.to_string());
                 into("retain_available")
             }
             None => not_a_switch(),
         },
-        "global_max_connections" => number(limits, "connections_max", value, at_least_one),
-        "global_max_clients" => number(limits, "sessions_max", value, at_least_one),
         "clientid_prefixes" if ClientIdPattern::parse(&format!("{value}*")).is_err() => {
             bad("such identifiers cannot be in a rule: a prefix has no `*` and no braces")
         }
@@ -117,6 +120,26 @@ pub(super) fn gateway(conf: &mut Conf, key: &str, value: &str) -> Option<Verdict
         _ => return None,
     };
     Some(verdict)
+}
+
+fn keep_alive(limits: &mut Vec<(String, String)>, value: &str) -> Verdict {
+    let keep_alive = match value.parse::<u64>() {
+        Ok(0 | 65_535) => UNLIMITED.to_owned(),
+        Ok(seconds @ 1..65_535) => quote(&format!("{seconds} s")),
+        _ => return bad("it is a number of seconds, 0 to 65535"),
+    };
+    put(limits, "max_keep_alive", keep_alive);
+    into("max_keep_alive")
+}
+
+fn sys_interval(limits: &mut Vec<(String, String)>, value: &str) -> Verdict {
+    let interval = match value.parse::<u64>() {
+        Ok(0) => "off".to_owned(),
+        Ok(seconds) => format!("{} s", seconds.min(86_400)),
+        Err(_) => return bad("it is a number of seconds"),
+    };
+    put(limits, "sys_interval", quote(&interval));
+    into("sys_interval")
 }
 
 /// Directives of one listener. `None` for others.
@@ -142,13 +165,6 @@ pub(super) fn port(listener: &mut Listener, key: &str, value: &str) -> Option<Ve
         _ => return None,
     };
     Some(verdict)
-}
-
-fn at_least_one(number: u64) -> Result<u64, &'static str> {
-    match number {
-        0 => Err("a bound of 0 would let nobody in"),
-        number => Ok(number.min(1_000_000)),
-    }
 }
 
 /// Takes a number over, or says why not.

@@ -3,6 +3,7 @@
 //! What is not taken over is reported, line by line, with what to do about it. Where a translation is not possible the
 //! result is closed rather than open.
 
+mod access;
 mod acl;
 mod conf;
 mod directives;

@@ -136,8 +136,8 @@ impl<'a> Source<'a> {
                 is_whole(table, values)
             });
         }
-        // Where it is stood in a row that could not be read.
-        let is_lost = damage.rows > 0 && source.roots.len() < TABLES.len();
+        // Where it is stood in a row that could not be read, unless the database never had it.
+        let is_lost = source.roots.len() < TABLES.len();
         if damage.pages > 0 || is_lost {
             source.stray = pages.unvisited(&visited).unwrap_or_default();
         }

@@ -7,7 +7,7 @@ use crate::store::AuditRecord;
 /// Bytes of a text of an event. Client identifiers and user names may be as long as 64 KiB, and nobody reads that.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// What has happened.
+/// What has happened. Changes of users are written by [`Users`](crate::auth::Users) itself, together with the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuditKind {
     /// A client has proven who it is.
@@ -28,14 +28,20 @@ pub enum AuditKind {
     SubscriptionRemoved,
     /// A user was added.
     UserAdded,
-    /// A user was changed: password, attributes, expiry.
+    /// A user has another password.
+    UserPassword,
+    /// A user was changed: attributes, expiry, note.
     UserChanged,
-    /// A user was disabled or enabled.
-    UserSwitched,
+    /// A user may log in again.
+    UserEnabled,
+    /// A user may log in no more.
+    UserDisabled,
     /// A user was removed.
     UserRemoved,
     /// Users were imported.
     UsersImported,
+    /// Users were given away, with the hashes of their passwords.
+    UsersExported,
     /// The configuration was changed, rules included.
     ConfigurationChanged,
     /// A changed configuration was refused.
@@ -48,7 +54,7 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All kinds, in the order of the manual.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::LoginAccepted,
         Self::LoginRefused,
         Self::LoginUnavailable,
@@ -58,10 +64,13 @@ impl AuditKind {
         Self::RightGone,
         Self::SubscriptionRemoved,
         Self::UserAdded,
+        Self::UserPassword,
         Self::UserChanged,
-        Self::UserSwitched,
+        Self::UserEnabled,
+        Self::UserDisabled,
         Self::UserRemoved,
         Self::UsersImported,
+        Self::UsersExported,
         Self::ConfigurationChanged,
         Self::ConfigurationRefused,
         Self::TrustChanged,
@@ -82,9 +91,12 @@ impl AuditKind {
             Self::SubscriptionRemoved => "subscription-removed",
             Self::UserAdded => "user-added",
             Self::UserChanged => "user-changed",
-            Self::UserSwitched => "user-switched",
+            Self::UserPassword => "user-password",
+            Self::UserEnabled => "user-enabled",
+            Self::UserDisabled => "user-disabled",
             Self::UserRemoved => "user-removed",
             Self::UsersImported => "users-imported",
+            Self::UsersExported => "users-exported",
             Self::ConfigurationChanged => "configuration-changed",
             Self::ConfigurationRefused => "configuration-refused",
             Self::TrustChanged => "trust-changed",
@@ -111,9 +123,12 @@ impl AuditKind {
             Self::SubscriptionRemoved => "Subscription removed because the right is gone",
             Self::UserAdded => "User added",
             Self::UserChanged => "User changed",
-            Self::UserSwitched => "User disabled or enabled",
+            Self::UserPassword => "Password changed",
+            Self::UserEnabled => "User enabled",
+            Self::UserDisabled => "User disabled",
             Self::UserRemoved => "User removed",
             Self::UsersImported => "Users imported",
+            Self::UsersExported => "Users exported",
             Self::ConfigurationChanged => "Configuration changed",
             Self::ConfigurationRefused => "Changed configuration refused",
             Self::TrustChanged => "Trusted certificates or revocation lists changed",
@@ -133,10 +148,13 @@ impl AuditKind {
             | Self::SubscriptionRemoved => true,
             Self::BanLifted
             | Self::UserAdded
+            | Self::UserPassword
             | Self::UserChanged
-            | Self::UserSwitched
+            | Self::UserEnabled
+            | Self::UserDisabled
             | Self::UserRemoved
             | Self::UsersImported
+            | Self::UsersExported
             | Self::ConfigurationChanged
             | Self::ConfigurationRefused
             | Self::TrustChanged

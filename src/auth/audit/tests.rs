@@ -207,6 +207,10 @@ fn words_of_kinds_are_theirs_alone() {
         assert_eq!(AuditKind::of(kind.as_str()), Some(kind));
     }
     assert_eq!(AuditKind::of("nothing"), None);
+    // Those that `Users` writes.
+    for word in ["user-password", "user-enabled", "users-exported"] {
+        assert!(AuditKind::of(word).is_some(), "{word}");
+    }
 }
 
 #[test]

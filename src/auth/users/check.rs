@@ -16,6 +16,7 @@ use super::secret::Secret;
 use super::table::Entry;
 use crate::clock;
 use crate::policy::Principal;
+use crate::store::UserRecord;
 
 /// Passwords that are checked at one time, at most: 64 MiB each in the worst case.
 const WORKERS_MAX: usize = 4;
@@ -182,14 +183,17 @@ impl Users {
             return Verdict::Expired;
         }
         entry.see(wall);
-        let left = record
-            .expires_at
-            .map(|at| Duration::from_secs(at.saturating_sub(wall)));
         Verdict::Right {
             principal: Arc::clone(entry.principal()),
             generation: record.generation,
-            expires_at: left.and_then(|left| clock::now().checked_add(left)),
+            expires_at: end(record, wall),
         }
+    }
+
+    /// When the time of a user is over; `None` if it is not bounded.
+    pub(crate) fn end(&self, username: &str) -> Option<Instant> {
+        let entry = self.table().get(username)?;
+        end(entry.record(), clock::wall_seconds())
     }
 
     /// Remembers the right password, and replaces a hash of others by one of ours.
@@ -200,9 +204,7 @@ impl Users {
         secret: &Secret,
         turn: OwnedSemaphorePermit,
     ) {
-        if entry.record().enabled {
-            entry.prove(&self.key, secret.expose());
-        }
+        entry.prove(&self.key, secret.expose());
         if hash.is_own() {
             return;
         }
@@ -228,4 +230,10 @@ impl Users {
         let chance = chance.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         PasswordHash::dummy(self.table().scheme_of_nobody(chance))
     }
+}
+
+/// When the time of a user is over, by the clock that links go by.
+fn end(record: &UserRecord, wall: u64) -> Option<Instant> {
+    let left = Duration::from_secs(record.expires_at?.saturating_sub(wall));
+    clock::now().checked_add(left)
 }

@@ -341,6 +341,7 @@ async fn proof_lives_as_long_as_the_password() {
     drop(turns);
     assert!(is_right(&users.verify("a", b"another password").await));
     let turns = all_turns(users).await;
+    assert!(is_right(&users.verify("a", b"another password").await));
     rig.enable("a", false);
     rig.enable("a", true);
     let verdict = users.verify("a", b"another password").await;

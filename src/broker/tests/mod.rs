@@ -5,6 +5,9 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod asking;
+mod authorization;
+mod authorized;
 mod backlog;
 mod delivery;
 mod disk;
@@ -14,6 +17,7 @@ mod operations;
 mod overload;
 mod power;
 mod restarting;
+mod rights;
 mod sessions;
 mod storing;
 mod world;

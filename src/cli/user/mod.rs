@@ -1,8 +1,8 @@
 //! `fieldgate user`: the users of the local database, whether the gateway is running or not.
 
 mod exchange;
-mod password;
-pub(crate) mod session;
+pub(super) mod password;
+pub(super) mod session;
 mod show;
 
 use fieldgate::auth::users::{

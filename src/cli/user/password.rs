@@ -12,7 +12,7 @@ const STDIN_BYTES_MAX: u64 = 70_000;
 
 /// Options that say where a password comes from.
 #[derive(Debug, clap::Args)]
-pub(super) struct PasswordArgs {
+pub(in crate::cli) struct PasswordArgs {
     /// Read the password from standard input, up to its end; one line end there is no part of it
     ///
     /// Without this option the password is asked for on the terminal, twice.
@@ -29,18 +29,18 @@ pub(super) struct PasswordArgs {
 }
 
 /// A password and where it came from.
-pub(super) struct Given {
+pub(in crate::cli) struct Given {
     secret: Secret,
     is_generated: bool,
 }
 
 impl Given {
-    pub(super) fn secret(&self) -> &Secret {
+    pub(in crate::cli) fn secret(&self) -> &Secret {
         &self.secret
     }
 
     /// The line to print, if it was made here and nobody knows it yet.
-    pub(super) fn generated(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::cli) fn generated(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.is_generated.then(|| {
             let password = self.secret.expose();
             let mut line = Zeroizing::new(Vec::with_capacity(password.len() + 1));
@@ -52,7 +52,7 @@ impl Given {
 }
 
 impl PasswordArgs {
-    pub(super) fn get(&self) -> Result<Given, Failure> {
+    pub(in crate::cli) fn get(&self) -> Result<Given, Failure> {
         if self.generate {
             return Ok(Given {
                 secret: Secret::generate().map_err(Failure::runtime)?,
@@ -68,7 +68,7 @@ impl PasswordArgs {
     }
 }
 
-fn weak(fault: SecretFault) -> Failure {
+pub(in crate::cli) fn weak(fault: SecretFault) -> Failure {
     let failure = Failure::runtime(fault);
     match fault {
         SecretFault::Short => failure.hint(format!(
@@ -94,7 +94,8 @@ fn read() -> Result<Secret, Failure> {
     ))
 }
 
-fn prompt() -> Result<Secret, Failure> {
+/// Asks on the terminal, twice, without showing what is typed.
+pub(in crate::cli) fn prompt() -> Result<Secret, Failure> {
     if !std::io::stdin().is_terminal() {
         let message = "there is no terminal to ask for the password on\n";
         return Err(Failure::rendered(Exit::Usage, format!("error: {message}"))

@@ -14,13 +14,13 @@ use crate::cli::folders::RunningArgs;
 
 /// Options that name a gateway, running or not.
 #[derive(Debug, clap::Args)]
-pub(super) struct SessionArgs {
+pub(in crate::cli) struct SessionArgs {
     #[command(flatten)]
     gateway: RunningArgs,
 }
 
 /// A way to the users of a gateway.
-pub(super) enum Session {
+pub(in crate::cli) enum Session {
     /// The gateway is running.
     Running(ControlClient),
     /// It is not, and does not start meanwhile.
@@ -32,12 +32,17 @@ pub(super) enum Session {
 
 impl SessionArgs {
     /// To change users; makes the database if there is none.
-    pub(super) fn open(&self) -> Result<Session, Failure> {
+    pub(in crate::cli) fn open(&self) -> Result<Session, Failure> {
         self.open_if(|_| Ok(()))
     }
 
+    /// The gateway that the options name.
+    pub(in crate::cli) fn gateway(&self) -> &RunningArgs {
+        &self.gateway
+    }
+
     /// To look at users, for which there has to be a database.
-    pub(super) fn open_existing(&self) -> Result<Session, Failure> {
+    pub(in crate::cli) fn open_existing(&self) -> Result<Session, Failure> {
         self.open_if(|folder| {
             if Offline::is_there(folder) {
                 return Ok(());
@@ -90,7 +95,7 @@ pub(crate) fn locked(fault: OfflineFault) -> Failure {
 }
 
 impl Session {
-    pub(super) fn ask(&mut self, request: &UserRequest) -> Result<UserReply, Failure> {
+    pub(in crate::cli) fn ask(&mut self, request: &UserRequest) -> Result<UserReply, Failure> {
         match self {
             Self::Running(client) => client.user(request).map_err(refused),
             Self::Stopped { users, .. } => {
