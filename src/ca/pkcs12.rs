@@ -71,7 +71,7 @@ pub fn encode(
     let safe = construct_der(|writer| {
         writer.write_sequence(|writer| write_data(writer.next(), &contents));
     });
-    let mac_key = hmac::Key::new(hmac::HMAC_SHA256, &*mac_key(password, mac_salt));
+    let mac_key = hmac::Key::new(hmac::HMAC_SHA256, &mac_key(password, mac_salt));
     let mac = hmac::sign(&mac_key, &safe);
     Ok(construct_der(|writer| {
         writer.write_sequence(|writer| {

@@ -96,7 +96,7 @@ impl CertificateAuthority {
         let file = layout::sealed_file(&self.folder, role, number);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let sealed = self
-            .sealing
+            .sealing()
             .seal(&name, &text)
             .ok_or_else(|| CaError::Sealed {
                 file: file.clone(),

@@ -20,7 +20,7 @@ fn time_of_the_build_is_read() {
     for odd in ["", "0", "315532800", "x", "-1", "99999999999999999999999"] {
         assert_eq!(seconds(odd, 1_800_000_000), 1_800_000_000, "{odd}");
     }
-    assert!(BUILT >= WRITTEN);
+    const { assert!(BUILT >= WRITTEN) };
 }
 
 #[test]

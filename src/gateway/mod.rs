@@ -134,8 +134,7 @@ pub async fn run(
         log,
         lock,
         serving,
-        storing,
-        authority,
+        (storing, authority),
         reloads,
     ));
 
@@ -177,8 +176,7 @@ impl Gateway {
         log: Log,
         lock: Option<StateLock>,
         serving: Arc<Serving>,
-        storing: Storing,
-        authority: Authority,
+        (storing, authority): (Storing, Authority),
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
