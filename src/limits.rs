@@ -315,6 +315,13 @@ pub(crate) const ACL_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Questions about messages for one client that are open at one time. Further messages wait behind those.
 pub(crate) const ACL_QUESTIONS_MAX: usize = 32;
 
+/// How long a connection waits before it asks again about messages that nobody could tell about; twice as long each time, up
+/// to [`ACL_PAUSE_MAX`].
+pub(crate) const ACL_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest such pause.
+pub(crate) const ACL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// QoS 0 messages that one client may have waiting for an answer; those beyond are dropped and counted. QoS 1 and 2 messages
 /// wait in the queue of the session.
 pub(crate) const HELD_MESSAGES_MAX: usize = 1000;

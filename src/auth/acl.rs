@@ -14,17 +14,18 @@ pub use crate::policy::{Question, TopicAccess};
 /// What the back end says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether the client may.
-    pub allowed: bool,
+    /// Whether the client may; none if nobody can tell.
+    pub allowed: Option<bool>,
     /// For how long whoever asked may go by this without asking again; zero if the answer could not be had. Links remember
     /// answers for a short time themselves, so that a message costs no task and no lock.
     pub good_for: Duration,
 }
 
 impl Answer {
-    /// The answer when none can be had: a denial that is not remembered.
+    /// The answer when none can be had. What a client asks for is denied then, and that is not remembered; messages for it
+    /// wait.
     pub const UNKNOWN: Self = Self {
-        allowed: false,
+        allowed: None,
         good_for: Duration::ZERO,
     };
 }
@@ -32,7 +33,7 @@ impl Answer {
 impl From<Answered<bool>> for Answer {
     fn from(answered: Answered<bool>) -> Self {
         Self {
-            allowed: answered.verdict,
+            allowed: Some(answered.verdict),
             good_for: answered.good_for,
         }
     }
@@ -71,7 +72,7 @@ impl Acl {
         }
         let superuser = self.superusers.ask(&self.plugin, username).await;
         let superuser = superuser.map(Answer::from).ok();
-        if let Some(answer) = superuser.filter(|answer| answer.allowed) {
+        if let Some(answer) = superuser.filter(|answer| answer.allowed == Some(true)) {
             return answer;
         }
         let Some(path) = &self.aclcheck_path else {
@@ -84,7 +85,7 @@ impl Acl {
             access: question.access,
         };
         match self.plugin.ask(path, asked).await.map(Answer::from) {
-            Ok(answer) if answer.allowed => answer,
+            Ok(answer) if answer.allowed == Some(true) => answer,
             // It could have been a superuser.
             Ok(_) if superuser.is_none() => Answer::UNKNOWN,
             Ok(answer) => answer,
@@ -93,7 +94,7 @@ impl Acl {
                     username,
                     client_id,
                     topic = &*question.topic,
-                    "Denied, because {fault}"
+                    "Nobody can tell, because {fault}"
                 );
                 Answer::UNKNOWN
             }
@@ -109,7 +110,7 @@ impl Acl {
     /// An answer of the settings.
     fn own(&self, allowed: bool) -> Answer {
         Answer {
-            allowed,
+            allowed: Some(allowed),
             good_for: self.own_time,
         }
     }

@@ -52,13 +52,13 @@ async fn the_superuser_is_asked_for_before_the_topic() {
     let acl = Acl::new(&settings(&server));
     let yes = ask(&acl, "press-1", "plant/1").await;
     assert!(
-        yes.allowed && yes.good_for <= HOUR && yes.good_for > HOUR / 2,
+        yes.allowed == Some(true) && yes.good_for <= HOUR && yes.good_for > HOUR / 2,
         "{yes:?}"
     );
     assert_eq!(lines(&server), ["/superuser", "/acl"]);
     let no = ask(&acl, "press-1", "plant/2").await;
     assert!(
-        !no.allowed && no.good_for <= HOUR / 2 && !no.good_for.is_zero(),
+        no.allowed == Some(false) && no.good_for <= HOUR / 2 && !no.good_for.is_zero(),
         "{no:?}"
     );
     assert_eq!(lines(&server), ["/superuser", "/acl", "/acl"]);
@@ -71,22 +71,22 @@ async fn the_superuser_is_asked_for_before_the_topic() {
 async fn superusers_are_not_asked_about() {
     let server = server().await;
     let acl = Acl::new(&settings(&server));
-    assert!(ask(&acl, "boss", "plant/2").await.allowed);
-    assert!(ask(&acl, "boss", "plant/3").await.allowed);
+    assert_eq!(ask(&acl, "boss", "plant/2").await.allowed, Some(true));
+    assert_eq!(ask(&acl, "boss", "plant/3").await.allowed, Some(true));
     assert_eq!(lines(&server), ["/superuser"]);
-    assert!(ask(&acl, "admin-2", "plant/2").await.allowed);
+    assert_eq!(ask(&acl, "admin-2", "plant/2").await.allowed, Some(true));
     assert_eq!(
         server.seen().len(),
         1,
         "a name of the settings needs no question"
     );
     let nobody = ask(&acl, "", "plant/1").await;
-    assert!(!nobody.allowed, "nobody is asked about nobody");
+    assert_eq!(nobody.allowed, Some(false), "nobody is asked about nobody");
     assert_eq!(server.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn what_nobody_can_tell_is_denied_and_not_remembered() {
+async fn what_nobody_can_tell_is_neither_a_yes_nor_a_no_and_not_remembered() {
     let server = server().await;
     let acl = Acl::new(&settings(&server));
     assert_eq!(ask(&acl, "lost", "plant/1").await, Answer::UNKNOWN);
@@ -95,6 +95,6 @@ async fn what_nobody_can_tell_is_denied_and_not_remembered() {
     let statistics = acl.report().statistics;
     assert_eq!((statistics.errors, statistics.denied), (2, 1));
     // The one question was answered with yes, which is enough; the other was not, and it could be a superuser.
-    assert!(ask(&acl, "half", "plant/1").await.allowed);
+    assert_eq!(ask(&acl, "half", "plant/1").await.allowed, Some(true));
     assert_eq!(ask(&acl, "half", "plant/2").await, Answer::UNKNOWN);
 }

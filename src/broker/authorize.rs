@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::clearance::{Clearance, Inquiry};
+use super::clearance::{Asked, Clearance, Inquiry};
 use super::connection::Admission;
 use super::denial::DeniedAction;
 use super::time::Timestamp;
+use super::timers::Timer;
 use super::{Broker, ConnectionId, Effect, Refusal, RefusalCause};
 use crate::mqtt::{Publish, ReasonCode, Will};
 use crate::policy::{
@@ -37,25 +38,53 @@ impl Broker {
         })
     }
 
-    /// The answer to a question of [`Broker::take_questions`], and for how long it is good. Answers for a packet that waits
-    /// must all be there before it is handed over again, and have the same `now`.
+    /// The answer to a question of [`Broker::take_questions`], and for how long it is good; none if nobody can tell. Answers
+    /// for a packet that waits must all be there before it is handed over again, and have the same `now`.
+    ///
+    /// What a packet asks for is denied if nobody can tell, and that is not remembered. Messages for the client wait on, and
+    /// there is a new question after a pause. An answer by other rights than those of now says nothing.
     pub fn handle_acl_answer(
         &mut self,
         id: ConnectionId,
-        question: &Question,
-        is_allowed: bool,
+        asked: &Asked,
+        is_allowed: Option<bool>,
         good_for: Duration,
         now: Timestamp,
     ) {
         let connection = self.clients.connections.get_mut(id);
-        let Some(clearance) = connection.and_then(|connection| connection.clearance.as_mut())
-        else {
+        let Some(connection) = connection.filter(|connection| !connection.closing) else {
             return;
+        };
+        let Some(clearance) = &mut connection.clearance else {
+            return;
+        };
+        if !clearance.is_current(asked) {
+            return;
+        }
+        let question = &asked.question;
+        let is_allowed = match is_allowed {
+            None if !asked.is_for_packet => {
+                if let Some(at) = clearance.leave_open(&question.topic, now) {
+                    self.clients.timers.arm(at, Timer::AskAgain(id));
+                }
+                return;
+            }
+            known => known == Some(true),
         };
         clearance.remember(question, is_allowed, good_for, now);
         if question.access == TopicAccess::Read {
             self.fill(id, now);
             self.tidy_answers(id, now);
+        }
+    }
+
+    /// The pause is over: whatever is first among what still waits asks again.
+    pub(super) fn handle_ask_again(&mut self, id: ConnectionId, now: Timestamp) {
+        if let Some(connection) = self.clients.connections.get_mut(id)
+            && let Some(clearance) = &mut connection.clearance
+        {
+            clearance.reopen();
+            self.fill(id, now);
         }
     }
 

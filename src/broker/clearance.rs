@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::message::Delivery;
 use super::time::Timestamp;
 use crate::limits::{
-    ACL_ANSWER_TIME_MAX, ACL_ANSWERS_MAX, ACL_QUESTIONS_MAX, DECISION_CACHE_SLOTS, HELD_BYTES_MAX,
-    HELD_MESSAGES_MAX, ROUTE_CACHE_TOPIC_LEN_MAX,
+    ACL_ANSWER_TIME_MAX, ACL_ANSWERS_MAX, ACL_PAUSE_MAX, ACL_PAUSE_MIN, ACL_QUESTIONS_MAX,
+    DECISION_CACHE_SLOTS, HELD_BYTES_MAX, HELD_MESSAGES_MAX, ROUTE_CACHE_TOPIC_LEN_MAX,
 };
 use crate::policy::{
     By, Decision, Principal, Question, Rights, Rule, RuleNumber, TopicAccess, TopicRights, Verdict,
@@ -25,6 +25,14 @@ pub(crate) struct Clearance {
     questions: Vec<Asked>,
     /// Topics of messages for the client about which a question is open.
     open: BTreeSet<Box<str>>,
+    /// Those among them that nobody could tell about.
+    unanswered: BTreeSet<Box<str>>,
+    /// When they are open no more, so that what still waits asks again.
+    again_at: Option<Timestamp>,
+    /// How long the last such pause was; zero if the back end has answered since.
+    pause: Duration,
+    /// Counts changes of the rights: an answer to a question of before says nothing.
+    generation: u64,
     /// QoS 0 messages that wait for an answer, or behind others that do.
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -41,6 +49,8 @@ pub struct Asked {
     pub question: Question,
     /// A packet of the client waits for the answer; else a message for the client.
     pub is_for_packet: bool,
+    /// Of which rights of the client the question is; its answer is for them alone.
+    pub generation: u64,
 }
 
 /// Questions about one client.
@@ -90,11 +100,53 @@ struct Remembered {
 }
 
 impl Clearance {
-    /// Forgets everything that followed from other rights.
-    pub(super) fn forget(&mut self) {
+    /// Forgets everything that followed from other rights; what still waits has to ask again. Returns when it would have
+    /// done so by itself.
+    pub(super) fn forget(&mut self) -> Option<Timestamp> {
         self.published = Remembered::default();
         self.rates = Vec::new();
         self.answers.clear();
+        self.generation += 1;
+        self.open.clear();
+        self.unanswered.clear();
+        self.pause = Duration::ZERO;
+        // What a packet waits for is asked all the same: by the new rights, as nobody has taken the question yet.
+        self.questions.retain(|asked| asked.is_for_packet);
+        for asked in &mut self.questions {
+            asked.generation = self.generation;
+        }
+        self.again_at.take()
+    }
+
+    /// Whether a question is of the rights that the client has now.
+    pub(super) fn is_current(&self, asked: &Asked) -> bool {
+        asked.generation == self.generation
+    }
+
+    /// Nobody can tell whether the client may get messages of a topic: it stays open, and they wait. Returns when to come
+    /// for [`Self::reopen`] if that was not to happen before.
+    pub(super) fn leave_open(&mut self, topic: &str, now: Timestamp) -> Option<Timestamp> {
+        self.unanswered.insert(topic.into());
+        if self.again_at.is_some() {
+            return None;
+        }
+        self.pause = (self.pause * 2).clamp(ACL_PAUSE_MIN, ACL_PAUSE_MAX);
+        self.again_at = Some(now + self.pause);
+        self.again_at
+    }
+
+    /// Whatever nobody could tell about can be asked again. Returns when that was to happen.
+    pub(super) fn reopen(&mut self) -> Option<Timestamp> {
+        for topic in std::mem::take(&mut self.unanswered) {
+            self.open.remove(&topic);
+        }
+        self.again_at.take()
+    }
+
+    /// Whether something will be asked again.
+    #[cfg(test)]
+    pub(super) fn asks_again(&self) -> bool {
+        self.again_at.is_some()
     }
 
     /// What the client may publish to a topic.
@@ -140,6 +192,7 @@ impl Clearance {
                     topic: topic.into(),
                 },
                 is_for_packet: false,
+                generation: self.generation,
             });
         }
         is_new
@@ -166,9 +219,11 @@ impl Clearance {
     /// Asks for the sake of a packet that waits.
     pub(super) fn ask_for_packet(&mut self, questions: impl IntoIterator<Item = Question>) {
         self.is_packet_waiting = true;
+        let generation = self.generation;
         let asked = questions.into_iter().map(|question| Asked {
             question,
             is_for_packet: true,
+            generation,
         });
         self.questions.extend(asked);
     }
@@ -187,6 +242,7 @@ impl Clearance {
     ) {
         if question.access == TopicAccess::Read {
             self.open.remove(&question.topic);
+            self.pause = Duration::ZERO;
         }
         let answer = Answer {
             is_allowed,

@@ -337,24 +337,31 @@ impl Clients {
 
     /// Takes the first queued message that has not expired.
     pub(super) fn dequeue(&mut self, session: SessionId, now: Timestamp) -> Option<Delivery> {
-        let kept_for = self.sessions.get(session)?.port.limits.max_message_expiry;
+        self.expire_first(session, now);
+        let entry = self.sessions.get_mut(session)?;
+        let Some(queued) = entry.queue.pop_front() else {
+            entry.queue.shrink_to_fit();
+            return None;
+        };
+        self.budget.release(entry, &queued.delivery);
+        Some(queued.delivery)
+    }
+
+    /// Takes away what has expired at the beginning of the queue.
+    pub(super) fn expire_first(&mut self, session: SessionId, now: Timestamp) {
         while let Some(entry) = self.sessions.get_mut(session)
-            && let Some(queued) = entry.queue.pop_front()
+            && let kept_for = entry.port.limits.max_message_expiry
+            && let Some(queued) = entry.queue.pop_front_if(|queued| {
+                // What was sent once does not expire any more (MQTT-4.3.3-7).
+                let is_new = queued.delivery.stored.is_none_or(|stored| !stored.again);
+                let is_over = kept_for.is_some_and(|time| queued.since + time <= now);
+                is_new && (queued.delivery.message.is_expired(now) || is_over)
+            })
         {
-            let message = &queued.delivery.message;
             self.budget.release(entry, &queued.delivery);
-            // What was sent once does not expire any more (MQTT-4.3.3-7).
-            let is_new = queued.delivery.stored.is_none_or(|stored| !stored.again);
-            let is_over = kept_for.is_some_and(|time| queued.since + time <= now);
-            if is_new && (message.is_expired(now) || is_over) {
-                self.statistics.messages_expired += 1;
-                self.write_off_delivery(session, &queued.delivery);
-                continue;
-            }
-            return Some(queued.delivery);
+            self.statistics.messages_expired += 1;
+            self.write_off_delivery(session, &queued.delivery);
         }
-        self.sessions.get_mut(session)?.queue.shrink_to_fit();
-        None
     }
 
     /// Sends queued messages as far as the client's quota and the outbox allow.

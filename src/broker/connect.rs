@@ -87,9 +87,7 @@ impl Broker {
         let known = self.sessions_by_key.get(&*key).copied();
         let owner = known.and_then(|id| Some(&*self.clients.sessions.get(id)?.owner));
         let is_own = owner.is_none_or(|owner| *owner == *admission.principal.username);
-        // What nobody has opened gives way to somebody, who gets nothing of it: else an open port could keep devices out of the
-        // others, and whoever turns authentication on would keep out all that had come before.
-        let gives_way = owner.is_some_and(str::is_empty);
+        let gives_way = owner.is_some_and(gives_way);
         if !is_own && !gives_way {
             let sentence = "The session belongs to another principal";
             return Err(Refusal {
@@ -306,6 +304,12 @@ fn check_will(will: &Will<'_>, limits: &PortLimits) -> Result<(), Refusal> {
         return Err(Violation::WillRetainNotAvailable.into());
     }
     Ok(())
+}
+
+/// What nobody has opened gives way to somebody, who gets nothing of it: else an open port could keep devices out of the others,
+/// and whoever turns authentication on would keep out all that had come before.
+fn gives_way(owner: &str) -> bool {
+    owner.is_empty()
 }
 
 /// The key of a session: clients of different mount points do not know of each other, whatever their identifiers.

@@ -124,6 +124,10 @@ impl Broker {
         if let Some(at) = connection.credential_expires_at.take() {
             timers.disarm(at, Timer::CredentialExpiry(id));
         }
+        let clearance = connection.clearance.as_mut();
+        if let Some(at) = clearance.and_then(|clearance| clearance.reopen()) {
+            timers.disarm(at, Timer::AskAgain(id));
+        }
         if let Some((at, receiver)) = connection.paused.take() {
             timers.disarm(at, Timer::PauseEnd(id));
             if let Some(receiver) = self.clients.connections.get_mut(receiver) {

@@ -205,6 +205,7 @@ impl Broker {
                 Timer::KeepAlive(id) => self.handle_keep_alive_timer(id, now),
                 Timer::CredentialExpiry(id) => self.handle_credential_expiry(id),
                 Timer::PauseEnd(id) => self.handle_pause_end(id, now),
+                Timer::AskAgain(id) => self.handle_ask_again(id, now),
                 Timer::SessionExpiry(id) => self.handle_session_expiry(id, at, now),
                 Timer::WillDelay(id) => {
                     self.publish_will(id, now);

@@ -189,7 +189,13 @@ impl Broker {
         if let Some(connection) = connection.and_then(|id| self.clients.connections.get_mut(id)) {
             connection.port = port;
             match &mut connection.clearance {
-                Some(clearance) => clearance.forget(),
+                Some(clearance) => {
+                    if let Some(at) = clearance.forget()
+                        && let Some(id) = session.connection
+                    {
+                        self.clients.timers.disarm(at, Timer::AskAgain(id));
+                    }
+                }
                 None if may_connect.is_some() => connection.clearance = Some(Box::default()),
                 None => {}
             }
@@ -219,6 +225,33 @@ impl Broker {
             self.remove_will(session);
         }
         self.disconnect(id, reason, text);
+    }
+
+    /// Ends the sessions that a principal has opened, except those of clients that are connected and stay. One whose client is on
+    /// its way out ends with its connection.
+    pub fn end_sessions_of(&mut self, username: &str, now: Timestamp) {
+        let slots = 0..self.clients.sessions.slots();
+        let sessions = self.clients.sessions.iter_in(slots);
+        let owned: Vec<SessionId> = sessions
+            .filter(|(_, session)| *session.owner == *username)
+            .map(|(id, _)| id)
+            .collect();
+        for id in owned {
+            let connection = self.clients.sessions.get(id).and_then(|s| s.connection);
+            let connection = connection.and_then(|id| self.clients.connections.get(id));
+            match connection.map(|connection| connection.closing) {
+                None => {
+                    self.remove_will(id);
+                    self.end_session(id, now);
+                }
+                Some(true) => {
+                    if let Some(session) = self.clients.sessions.get_mut(id) {
+                        session.expiry_interval = 0;
+                    }
+                }
+                Some(false) => {}
+            }
+        }
     }
 
     /// Takes the will from a session.

@@ -100,7 +100,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     units::parse_time(text).ok().map(Duration::from_millis)
 }
 
-/// As [`load`], with a file that is not there yet: the main file itself or one of `conf.d`.
+/// As [`load()`], with a file that is not there yet: the main file itself or one of `conf.d`.
 pub fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
     load::load_with(main, added, text)
 }

@@ -302,7 +302,8 @@ pub(super) static PROTECTION: TableSpec = TableSpec {
             name: "audit_rows_max",
             kind: Kind::Count(Bounds::new(100, 1_000_000)),
             absence: Absence::Default("10_000"),
-            doc: "Rows of the audit log in the database; the oldest make room.",
+            doc: "Rows of the audit log in the database; the oldest make room, half of them among what operators did and half \
+                  among what clients did.",
             elsewhere: &["audit_max"],
         },
     ],

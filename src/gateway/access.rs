@@ -11,6 +11,10 @@ use crate::broker::ConnectionId;
 use crate::clock;
 use crate::config::Settings;
 use crate::net::{Hub, Identity, Reviewed, note_review};
+use crate::store::AuditFilter;
+
+/// Logins of before the start that are looked at.
+const REMEMBERED_LOGINS_MAX: u32 = 5_000;
 
 /// Clients that are fetched at one time; others have their turn in between.
 const CLIENTS_PER_LOOK: usize = 500;
@@ -48,7 +52,7 @@ impl Gateway {
     }
 
     /// Looks at every client that is connected: one whose credential is good no more is disconnected.
-    async fn review_clients(&self) {
+    pub(super) async fn review_clients(&self) {
         self.serving.access().note_review();
         let (hub, audit) = (
             Arc::clone(self.serving.hub()),
@@ -109,6 +113,35 @@ fn back_end_report(report: BackendReport) -> BackEndReport {
 
 fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+impl Gateway {
+    /// Tells the guard from where users have logged in before this start, so that nobody locks a device out by its name just
+    /// because the power was cut.
+    pub(super) async fn remember_logins(&self) {
+        let access = self.serving.access();
+        let filter = AuditFilter {
+            kind: Some(AuditKind::LoginAccepted.as_str().into()),
+            rows_max: REMEMBERED_LOGINS_MAX,
+            ..AuditFilter::default()
+        };
+        let records = match access.audit().read(filter).await {
+            Ok(records) => records,
+            // Without a store there is nothing to remember, which is said elsewhere.
+            Err(_) => return,
+        };
+        let proven = records.iter().rev().filter(|record| {
+            let detail = &record.detail;
+            detail.ends_with("password") || detail.ends_with("http") || detail.ends_with("custom")
+        });
+        for record in proven {
+            if let Ok(address) = record.peer.parse() {
+                access
+                    .guard()
+                    .remember(address, &record.subject, clock::now());
+            }
+        }
+    }
 }
 
 fn review_all(hub: &Hub, audit: &Audit) {

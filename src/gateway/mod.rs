@@ -122,10 +122,7 @@ pub async fn run(
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
     let authority = open_authority(&options, &mut found, settings).await?;
-    let users = Arc::new(Users::new(found.take_users(), found.jobs()));
-    let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
-    access.audit().attach(found.jobs());
-    access.set(settings);
+    let access = access_of(&mut found, &options, settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
@@ -167,6 +164,19 @@ pub async fn run(
     // Waits for the tasks, so that the control socket is gone when the process is.
     tasks.shutdown().await;
     outcome
+}
+
+/// Who may connect and what they may do, with the users that were found.
+fn access_of(found: &mut Found, options: &Options, settings: &Settings) -> Arc<Access> {
+    let users = match found.take_users() {
+        Some(users) => Users::new(users, found.jobs()),
+        None => Users::unreadable(found.jobs()),
+    };
+    let (users, protection) = (Arc::new(users), &settings.protection);
+    let access = Access::new(&options.state_dir, users, protection);
+    access.audit().attach(found.jobs());
+    access.set(settings);
+    Arc::new(access)
 }
 
 impl Gateway {
@@ -217,6 +227,7 @@ impl Gateway {
         tasks.spawn(async move { audit.run().await });
         tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
         self.prepare_access(&settings).await;
+        self.remember_logins().await;
         self.serving.apply(&settings).await;
         drop(ports);
 

@@ -114,11 +114,22 @@ impl Source for Gateway {
 
     async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
         let users = Arc::clone(self.serving.access().users());
+        let removed = match &request {
+            UserRequest::Remove { username } => Some(username.clone()),
+            _ => None,
+        };
         let applied = tokio::task::spawn_blocking(move || users.apply(&request, &actor));
-        applied.await.unwrap_or_else(|_| {
+        let applied = applied.await.unwrap_or_else(|_| {
             let path = self.options.state_dir.clone();
             Err(StoreError::Closed { path }.into())
-        })
+        });
+        if let (Ok(_), Some(username)) = (&applied, removed) {
+            // Whoever gets the name later is not to find what waited for the user before.
+            self.review_clients().await;
+            let hub = self.serving.hub();
+            hub.with(|broker, now| broker.end_sessions_of(&username, now));
+        }
+        applied
     }
 
     async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {

@@ -137,9 +137,9 @@ impl Found {
     }
 
     /// The local users as they were found; none where there is no store.
-    pub(crate) fn take_users(&mut self) -> Vec<UserRecord> {
-        let opened = self.opened.as_mut();
-        opened.map_or_else(Vec::new, |(opened, ..)| std::mem::take(&mut opened.users))
+    pub(crate) fn take_users(&mut self) -> Option<Vec<UserRecord>> {
+        let (opened, ..) = self.opened.as_mut()?;
+        Some(std::mem::take(&mut opened.users))
     }
 
     /// What the authority has issued, as it was found; nothing where there is no store.

@@ -91,14 +91,22 @@ impl Translation<'_> {
             let why = "after the word come read, write, readwrite or deny, and a topic";
             return Verdict::Bad { why: why.into() };
         };
+        let mut widened = None;
         let filter = match self.filter(is_pattern, topic) {
             Ok(filter) => filter,
-            Err(why) if access == Access::Deny => {
-                let why = format!(
-                    "{why}; nothing is denied by this line now, so write that rule by hand"
-                );
-                return Verdict::NoEquivalent { why };
-            }
+            // Closed rather than open: more is denied than the line says.
+            Err(why) if access == Access::Deny => match self.filter(false, &wider(topic)) {
+                Ok(filter) => {
+                    widened = Some(format!(
+                        "{why}; everything of {filter} is denied in its place"
+                    ));
+                    filter
+                }
+                Err(_) => {
+                    widened = Some(format!("{why}; everything is denied in its place"));
+                    "#".to_owned()
+                }
+            },
             Err(why) => return Verdict::NoEquivalent { why },
         };
         let whom = if is_pattern {
@@ -120,6 +128,9 @@ impl Translation<'_> {
             into.push("subscribe");
         }
         let into = into.join(" and ");
+        if let Some(how) = widened {
+            return Verdict::Differs { how };
+        }
         if access == Access::Deny && is_pattern {
             let how = format!(
                 "{into} of {filter} are denied to everybody, also where a user has a topic line for it, which would win in mosquitto"
@@ -209,6 +220,17 @@ fn below(mount_point: &str, filter: &str) -> Option<String> {
     (!rest.is_empty()).then(|| rest.join("/"))
 }
 
+/// A filter that has all that a topic line could mean: each level that cannot be written here is any level.
+fn wider(topic: &str) -> String {
+    let level = |level: &str| match level {
+        "+" | "#" => level.to_owned(),
+        text if text.contains(['+', '#', '%', '{', '}', '*']) => "+".to_owned(),
+        text => text.to_owned(),
+    };
+    let levels: Vec<_> = topic.split('/').map(level).collect();
+    levels.join("/")
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -253,14 +275,14 @@ mod tests {
             ["a/{principal.username}/b/{principal.clientId}"]
         );
         assert!(acl.rules[1].denies);
-        assert_eq!(acl.rules[1].subscribe, ["x/{principal.username}"]);
+        assert_eq!(acl.rules[1].subscribe, ["+/x", "x/{principal.username}"]);
         assert_eq!(acl.rules[2].publish, ["%u/literal"]);
         let counts = report.counts();
-        assert_eq!((counts.no_equivalent, counts.differs), (2, 1));
+        assert_eq!((counts.no_equivalent, counts.differs), (1, 2));
         let text = report.render();
         assert!(text.contains("acl:3: pattern deny dev-%c/x"), "{text}");
         assert!(
-            text.contains("nothing is denied by this line now"),
+            text.contains("everything of +/x is denied in its place"),
             "{text}"
         );
     }

@@ -262,7 +262,7 @@ impl Admitting<'_> {
             access: TopicAccess::Write,
             topic: will.topic.into(),
         };
-        Some(acl.ask(principal, client_id, &question).await.allowed)
+        Some(acl.ask(principal, client_id, &question).await.allowed == Some(true))
     }
 
     /// Catches up with what has changed since the client began to log in: it was not there to be looked at.

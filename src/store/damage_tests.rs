@@ -402,7 +402,7 @@ fn check_and_stats_say_what_is_there() {
             stats.retained_bytes,
             stats.deliveries_of_one_max
         ),
-        (2, 4, 2)
+        (schema::VERSION, 4, 2)
     );
     assert_eq!(stats.delivery_bytes, 3 * shared.stored_bytes());
     let report = check(rig.path()).unwrap();

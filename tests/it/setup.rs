@@ -84,7 +84,7 @@ fn a_setup_makes_a_user_and_a_file_and_says_what_comes_next() {
     assert!(password.len() >= 20);
     let written = site.read("etc/gateway.toml");
     assert!(!written.contains(password), "no password stands in a file");
-    assert!(written.contains("connect = [\"{principal.username}*\"]"));
+    assert!(written.contains("client_id = \"username-prefix\""));
     let audit = site.run(&["audit", "--kind", "user-added"]);
     assert!(audit.stdout.contains("press-1"), "{audit:?}");
 }

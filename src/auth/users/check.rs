@@ -121,6 +121,9 @@ impl Users {
     /// Whether a user has this password. Takes as long for users that there are as for others, until the password is right;
     /// who had the right one before and comes back with it does not wait.
     pub async fn verify(self: &Arc<Self>, username: &str, password: &[u8]) -> Verdict {
+        if self.is_unreadable {
+            return Verdict::Unavailable("the database of the users could not be read");
+        }
         if let Some(verdict) = self.recognise(username, password) {
             return verdict;
         }

@@ -13,7 +13,9 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::{Mutex, PoisonError};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::{BASE64, BASE64_NOPAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, pbkdf2};
@@ -233,12 +235,14 @@ impl Scheme {
             } => {
                 let params = Params::new(memory_kib, passes, lanes, Some(length))
                     .map_err(|_| HashFault::Malformed)?;
-                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                    .hash_password_into(password, salt, &mut out)
-                    .map_err(|error| match error {
-                        argon2::Error::OutOfMemory => HashFault::NoMemory,
-                        _ => HashFault::Malformed,
-                    })?;
+                let mut memory = Memory::take(params.block_count());
+                let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                    .hash_password_into_with_memory(password, salt, &mut out, &mut memory.0);
+                memory.give_back();
+                hashed.map_err(|error| match error {
+                    argon2::Error::OutOfMemory => HashFault::NoMemory,
+                    _ => HashFault::Malformed,
+                })?;
             }
             Self::Pbkdf2Sha512 { iterations } => {
                 let algorithm = pbkdf2::PBKDF2_HMAC_SHA512;
@@ -266,6 +270,36 @@ impl Scheme {
 type Rest<'a> = (&'a str, Option<usize>);
 
 /// `v=19$m=…,t=…,p=…$`
+/// What argon2id works in. It is kept for the next password: freed and taken again, blocks of this size stay with the process
+/// as holes in its heap, one for each thread that ever had one.
+struct Memory(Vec<Block>);
+
+/// Kept memory; never more than there were passwords under way at one time.
+static KEPT: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
+
+/// Blocks of kept memory: those of a hash of our own, of 1 KiB each.
+const KEPT_BLOCKS_MAX: usize = MEMORY_KIB as usize;
+
+impl Memory {
+    fn take(blocks: usize) -> Self {
+        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut memory = kept.unwrap_or(Self(Vec::new()));
+        memory.0.resize(blocks, Block::default());
+        memory
+    }
+
+    fn give_back(mut self) {
+        if self.0.capacity() > KEPT_BLOCKS_MAX {
+            return;
+        }
+        // What passwords have left in it is not needed any more.
+        self.0.fill(Block::default());
+        KEPT.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self);
+    }
+}
+
 fn argon2id(rest: &str) -> Result<(Scheme, Rest<'_>), HashFault> {
     let rest = rest.strip_prefix("v=19$").ok_or(HashFault::Malformed)?;
     let (parameters, rest) = rest.split_once('$').ok_or(HashFault::Malformed)?;

@@ -64,6 +64,7 @@ pub struct Users {
     key: hmac::Key,
     changed: Notify,
     audit_rows_max: AtomicU32,
+    is_unreadable: bool,
 }
 
 impl Default for Users {
@@ -92,6 +93,16 @@ impl Users {
             key: random_key(),
             changed: Notify::new(),
             audit_rows_max: AtomicU32::new(ProtectionSettings::default().audit_rows_max),
+            is_unreadable: false,
+        }
+    }
+
+    /// What the database holds could not be read: until the next start nobody can tell who a user is.
+    #[must_use]
+    pub fn unreadable(jobs: Jobs) -> Self {
+        Self {
+            is_unreadable: true,
+            ..Self::new(Vec::new(), jobs)
         }
     }
 

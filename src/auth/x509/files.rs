@@ -135,6 +135,12 @@ impl Place {
         })
     }
 
+    /// Whether something has to be there and was never read.
+    pub(super) fn is_awaited(&self) -> bool {
+        let has_read = |kept: &Kept| !kept.contents.is_empty();
+        !self.is_optional && !self.is_folder && !self.files.values().any(has_read)
+    }
+
     /// What is wrong.
     pub(super) fn faults(&self) -> impl Iterator<Item = &str> {
         let of_files = self.files.values().map(|kept| &kept.fault);

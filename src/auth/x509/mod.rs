@@ -173,6 +173,8 @@ fn standing(reason: UnfitReason) -> Standing {
 }
 
 #[cfg(test)]
+mod awaited_tests;
+#[cfg(test)]
 mod malformed_tests;
 #[cfg(test)]
 mod testing;

@@ -44,6 +44,8 @@ struct Loaded {
     anchors: Arc<Anchors>,
     lists: Vec<Arc<RevocationList>>,
     faults: Vec<String>,
+    /// Every list that is asked for was read.
+    is_ready: bool,
 }
 
 /// What a person wants to know about whom a port trusts.
@@ -146,6 +148,8 @@ impl ClientTrust {
             .collect();
         faults.extend(remarks(&anchors, &lists, now));
         let is_changed = certificates_changed || lists_changed || former.is_none();
+        // Who is revoked is not known before the lists were read once; after that the newest that was read counts.
+        let former_is_there = former.as_ref().is_some_and(|former| former.is_ready);
         let said = former.map(|former| former.faults.clone());
         if !is_changed && said.as_ref() == Some(&faults) {
             return;
@@ -155,7 +159,9 @@ impl ClientTrust {
             warn!("certificates of clients: {fault}");
         }
         let (authorities, revocation_lists) = (anchors.len(), lists.len());
+        let is_ready = former_is_there || !files.lists.iter().any(Place::is_awaited);
         let loaded = Arc::new(Loaded {
+            is_ready,
             anchors,
             lists,
             faults,
@@ -197,8 +203,8 @@ impl ClientTrust {
         now: SystemTime,
     ) -> Result<Arc<Path>, UnfitCertificate> {
         match self.loaded() {
-            Some(loaded) => loaded.anchors.judge(chain, &loaded.lists, now),
-            None => Err(UnfitCertificate {
+            Some(loaded) if loaded.is_ready => loaded.anchors.judge(chain, &loaded.lists, now),
+            Some(_) | None => Err(UnfitCertificate {
                 subject: None,
                 reason: UnfitReason::NotLoaded,
             }),

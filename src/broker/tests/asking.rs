@@ -9,7 +9,7 @@ use crate::broker::{Asked, ConnectionId, Next};
 use crate::mqtt::{AckKind, QoS, ReasonCode, RetainHandling, SubscriptionOptions, Violation};
 use crate::policy::TopicAccess;
 
-fn options(qos: QoS) -> SubscriptionOptions {
+pub(super) fn options(qos: QoS) -> SubscriptionOptions {
     SubscriptionOptions {
         qos,
         no_local: false,
@@ -50,7 +50,7 @@ fn a_publication_waits_for_the_answer_of_the_back_end() {
     assert_eq!(next, Ok(Next::Ask));
     world.answer(0, |_| false);
     assert_eq!(acks(&mut world, publisher)[1].1, ReasonCode::NotAuthorized);
-    // Nobody could tell, and that is not remembered.
+    // Good for now only, so it is not remembered.
     assert_eq!(world.publish(publisher, "t", "4", 0), Ok(Next::Continue));
     world.advance(Duration::from_millis(1));
     assert_eq!(world.publish(publisher, "t", "4", 0), Ok(Next::Ask));
@@ -102,7 +102,7 @@ fn a_will_goes_by_the_answer_that_came_with_it() {
 }
 
 /// A client that reads what the back end allows, subscribed to `t/#`, and a publisher that may do everything.
-fn reading(opening: &Opening, stored: bool) -> (World, ConnectionId, ConnectionId) {
+pub(super) fn reading(opening: &Opening, stored: bool) -> (World, ConnectionId, ConnectionId) {
     let mut world = if stored { stored_world() } else { world() };
     world.set_rules(asking(&["allow user=p publish=#"]));
     let reader = world.connect(opening);
@@ -115,7 +115,11 @@ fn reading(opening: &Opening, stored: bool) -> (World, ConnectionId, ConnectionI
     (world, reader, publisher)
 }
 
-fn publish_all(world: &mut World, publisher: ConnectionId, messages: &[(&str, &str, u8)]) {
+pub(super) fn publish_all(
+    world: &mut World,
+    publisher: ConnectionId,
+    messages: &[(&str, &str, u8)],
+) {
     for (at, (topic, payload, qos)) in messages.iter().enumerate() {
         let packet = packet_id(1 + u16::try_from(at).unwrap());
         let sent = world.publish_with(publisher, topic, payload, *qos, |parts| {
@@ -185,7 +189,7 @@ fn an_answer_lets_go_what_waits_for_it_and_nothing_behind() {
         let (good_for, now) = (Duration::from_secs(60), world.now);
         world
             .broker
-            .handle_acl_answer(id, &asked.question, true, good_for, now);
+            .handle_acl_answer(id, &asked, Some(true), good_for, now);
         world.run();
         world.payloads(reader)
     };

@@ -14,6 +14,7 @@ mod disk;
 mod invariants;
 mod ledger;
 mod operations;
+mod outage;
 mod overload;
 mod power;
 mod restarting;

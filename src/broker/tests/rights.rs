@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{Message, Received, World};
-use crate::broker::{Asked, ConnectionId, PortPolicy, Review};
+use crate::broker::{ConnectionId, PortPolicy, Review};
 use crate::policy::testing::authorization;
 use crate::policy::{Question, RuleSet};
 
@@ -49,12 +49,23 @@ impl World {
 
     /// The back end answers everything that it has been asked so far.
     pub(super) fn answer(&mut self, good_for: u64, allows: impl Fn(&Question) -> bool) {
+        self.bring_answers(good_for, |question| Some(allows(question)));
+    }
+
+    /// Nobody can tell anything of what has been asked so far; returns how much that was.
+    pub(super) fn cannot_tell(&mut self) -> usize {
+        let asked = self.questions.len();
+        self.bring_answers(0, |_| None);
+        asked
+    }
+
+    fn bring_answers(&mut self, good_for: u64, allows: impl Fn(&Question) -> Option<bool>) {
         let good_for = Duration::from_secs(good_for);
-        for (id, Asked { question, .. }) in std::mem::take(&mut self.questions) {
-            let is_allowed = allows(&question);
+        for (id, asked) in std::mem::take(&mut self.questions) {
+            let is_allowed = allows(&asked.question);
             let now = self.now;
             self.broker
-                .handle_acl_answer(id, &question, is_allowed, good_for, now);
+                .handle_acl_answer(id, &asked, is_allowed, good_for, now);
         }
         for (id, bytes) in std::mem::take(&mut self.asking) {
             if self.links.get(&id).is_some_and(|link| !link.closed) {

@@ -161,10 +161,12 @@ fn render(port: &SetupPort, listener: &str, name: &str) -> String {
         ));
     }
     text.push_str(&format!(
-        "\n# Users are managed by `fieldgate user`.\n[authentication.{name}]\nmethods = [\"password\"]\n\n\
-         # Each user connects with client identifiers that begin with its name, and has the topics below its name.\n\
+        "\n# Users are managed by `fieldgate user`.\n[authentication.{name}]\nmethods = [\"password\"]\n\
+         # Client identifiers are the name of the user, or begin with it and a hyphen.\n\
+         client_id = \"username-prefix\"\n\n\
+         # Each user has the topics below its name.\n\
          [[authorization.{name}.rule]]\nprincipals = {{ everyone = true }}\n\
-         connect = [\"{{principal.username}}*\"]\npublish = [\"{{principal.username}}/#\"]\n\
+         connect = [\"{{principal.username}}\", \"{{principal.username}}-*\"]\npublish = [\"{{principal.username}}/#\"]\n\
          subscribe = [\"{{principal.username}}/#\"]\n\n\
          # Who may see and say everything: take away the # and write the names.\n\
          #[[authorization.{name}.rule]]\n#principals = {{ usernames = [\"dashboard\"] }}\n#publish = [\"#\"]\n\

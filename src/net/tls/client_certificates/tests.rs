@@ -1,5 +1,5 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use rcgen::{CertificateParams, date_time_ymd};
@@ -32,6 +32,7 @@ impl Server {
         let leaf = authority.issue("gw");
         let files = Files::with(&leaf.cert, &leaf.key);
         std::fs::write(files.path().join("ca.pem"), authority.pem()).unwrap();
+        std::fs::create_dir(files.path().join("lists")).unwrap();
         Self {
             authority,
             files,
@@ -40,10 +41,15 @@ impl Server {
         }
     }
 
+    /// A folder, which may be empty: a file that is named has to be there.
+    fn lists(&self) -> PathBuf {
+        self.files.path().join("lists")
+    }
+
     fn trust(&self) -> Arc<ClientTrust> {
         let settings = X509Settings {
             trust: vec![TrustSource::Path(self.files.path().join("ca.pem"))],
-            crls: vec![self.files.path().join("crl.pem")],
+            crls: vec![self.lists()],
             identity: CertificateIdentity::CommonName,
             attributes: Vec::new(),
         };
@@ -147,7 +153,7 @@ async fn a_bad_certificate_ends_the_handshake_with_its_alert_and_the_journal_hea
     let trust = server.trust();
     let revoked = server.authority.issue("press-1");
     let list = server.authority.revoke(&[&revoked]);
-    std::fs::write(server.files.path().join("crl.pem"), list).unwrap();
+    std::fs::write(server.lists().join("crl.pem"), list).unwrap();
     for (identity, wanted, said) in [
         (
             Authority::new("other", ECDSA).issue("press-1"),
