@@ -163,6 +163,7 @@ fn open_database(
 ) -> Result<Opened, StoreError> {
     let mut connection = schema::open_writing(path)?;
     bring_up_to_date(&mut connection, path)?;
+    complete_file(&connection, path)?;
     check_structure(&connection, path)?;
     let read = restore::read(&connection, clock.millis())
         .map_err(|unreadable| damage(path, unreadable))?;
@@ -220,6 +221,31 @@ fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), Stor
         return Ok(());
     }
     schema::migrate(connection, path)
+}
+
+/// Makes the file as long as the pages that belong to it, with what is in the write-ahead log. A file that was cut has holes
+/// then, which are damaged rows like any other; SQLite reads long values past the end of a file as a fault of the disk, which
+/// would come again with every start.
+fn complete_file(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let pages: i64 = connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .about(path, "check")?;
+    let whole = pages.max(0).cast_unsigned() * schema::PAGE_BYTES;
+    let length = || path.metadata().map_or(0, |metadata| metadata.len());
+    if length() >= whole {
+        return Ok(());
+    }
+    connection
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .about(path, "check")?;
+    if length() >= whole {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        path: path.to_owned(),
+        operation: "check",
+        detail: "the file is shorter than it should be".to_owned(),
+    })
 }
 
 fn check_structure(connection: &Connection, path: &Path) -> Result<(), StoreError> {
