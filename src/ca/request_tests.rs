@@ -195,3 +195,34 @@ fn keys_that_are_too_short_or_too_long_are_refused() {
     assert_eq!(refusal(1025), RequestFault::KeyLength { bits: 8200 });
     assert_eq!(refusal(256), RequestFault::NotSigned);
 }
+
+#[test]
+fn no_flipped_bit_changes_what_is_taken() {
+    let key = SecretKey::generate(KeyAlgorithm::Ed25519, &SystemChance::default()).unwrap();
+    let dns = [DnsName::parse("gw.local").unwrap()];
+    let text = make_request("pump-7", &dns, &["10.0.0.1".parse().unwrap()], &key).unwrap();
+    let whole = super::der(text.as_bytes()).unwrap();
+    let taken = |request: &SigningRequest| {
+        let names = (
+            request.name.clone(),
+            request.dns.clone(),
+            request.ip.clone(),
+        );
+        (names, request.public_key.clone())
+    };
+    let sound = taken(&SigningRequest::parse(&whole).unwrap());
+    for at in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[at / 8] ^= 1 << (at % 8);
+        // What the signature does not cover may be written in more than one way.
+        if let Ok(request) = SigningRequest::parse(&flipped) {
+            assert_eq!(taken(&request), sound, "bit {at}");
+        }
+    }
+    for length in 0..whole.len() {
+        assert!(
+            SigningRequest::parse(&whole[..length]).is_err(),
+            "{length} bytes"
+        );
+    }
+}
