@@ -301,10 +301,13 @@ pub(super) fn seal(args: &PlainArgs) -> Result<(), Failure> {
     let mut output = Output::default();
     output.line(format!("Sealed {count} keys in `{}`", folder.display()));
     output.line("A gateway that does not run as root gets them from systemd:");
+    let drop_in = "/etc/systemd/system/fieldgate.service.d";
+    output.line(format!("  mkdir -p {drop_in}"));
     output.line(format!(
-        "  printf '[Service]\\nLoadCredentialEncrypted=fieldgate-ca:{}\\n' | systemctl edit --stdin fieldgate",
+        "  printf '[Service]\\nLoadCredentialEncrypted=fieldgate-ca:{}\\n' > {drop_in}/ca.conf",
         folder.display()
     ));
+    output.line("  systemctl daemon-reload && systemctl restart fieldgate");
     output.finish()
 }
 
