@@ -16,9 +16,13 @@ use super::{
     Status,
 };
 use crate::auth::users::{UserReply, UserRequest};
+use crate::ca::{CaReply, CaRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a request that may make RSA keys, on a small board.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// A connection to the control socket of a gateway.
 #[derive(Debug)]
@@ -130,6 +134,16 @@ impl ControlClient {
         };
         let input = serde_json::to_value(input).map_err(ClientFault::Foreign)?;
         self.ask("unban", input)
+    }
+
+    /// Does something with the certificate authority.
+    pub fn ca(&mut self, request: &CaRequest) -> Result<CaReply, ClientFault> {
+        let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        let stream = self.stream.get_ref();
+        stream
+            .set_read_timeout(Some(KEYS_TIMEOUT))
+            .map_err(ClientFault::Broken)?;
+        self.ask("ca", input)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

@@ -13,6 +13,7 @@ use super::audit::{self, AuditQuery, UnbanInput};
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
 use super::{ExplainInput, Source};
 use crate::auth::users::{Actor, UserFault, UserRequest};
+use crate::ca::{Asker, CaError, CaRequest};
 
 /// Who may give a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +53,7 @@ impl Peer {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 9] {
+fn table<S: Source>() -> [Command<S>; 10] {
     [
         Command {
             name: "ping",
@@ -94,6 +95,11 @@ fn table<S: Source>() -> [Command<S>; 9] {
             name: "unban",
             role: Role::Operator,
             handler: unban,
+        },
+        Command {
+            name: "ca",
+            role: Role::Operator,
+            handler: ca,
         },
         Command {
             name: "reload",
@@ -233,6 +239,28 @@ fn user_fault(refused: &UserFault) -> CommandFault {
         None => refused.to_string(),
     };
     fault(kind, message)
+}
+
+fn ca<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        // What was wrong with the input is not said: it may be a key.
+        let request: CaRequest = serde_json::from_value(input).map_err(|_| {
+            let message = "not the input of this command".to_owned();
+            fault(FaultKind::BadInput, message)
+        })?;
+        let Actor { name, peer } = peer.actor();
+        let reply = source.ca(request, Asker { name, peer }).await;
+        render(&reply.map_err(|refused| ca_fault(&refused))?)
+    })
+}
+
+fn ca_fault(refused: &CaError) -> CommandFault {
+    let kind = if refused.is_passing() {
+        FaultKind::Internal
+    } else {
+        FaultKind::BadInput
+    };
+    fault(kind, format!("{refused}; {}", refused.hint()))
 }
 
 /// Absent input is the input with every default.

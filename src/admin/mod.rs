@@ -25,6 +25,7 @@ pub use report::*;
 
 use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
+use crate::ca::{Asker, CaError, CaReply, CaRequest};
 
 /// What probes, metrics and commands ask of the gateway.
 pub trait Source: Send + Sync + 'static {
@@ -53,6 +54,13 @@ pub trait Source: Send + Sync + 'static {
         request: UserRequest,
         actor: Actor,
     ) -> impl Future<Output = Result<UserReply, UserFault>> + Send;
+
+    /// Does something with the certificate authority, for whoever asks for it.
+    fn ca(
+        &self,
+        request: CaRequest,
+        asker: Asker,
+    ) -> impl Future<Output = Result<CaReply, CaError>> + Send;
 
     /// Loads the configuration again and applies it, or refuses it whole. The actor is for the audit log.
     fn reload(&self, actor: Actor) -> impl Future<Output = ReloadReport> + Send;

@@ -3,6 +3,7 @@
 mod audit;
 mod authz;
 mod backup;
+mod ca;
 mod check;
 mod clients;
 mod config;
@@ -40,6 +41,7 @@ Examples:
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
   fieldgate user add press-1                  Make a user, whose password is asked for
+  fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
@@ -86,6 +88,7 @@ enum Command {
     Store(store::Args),
     User(user::Args),
     Audit(audit::Args),
+    Ca(ca::Args),
     Import(import::Args),
     Generate(generate::Args),
 }
@@ -110,6 +113,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Store(args) => store::run(&args),
         Command::User(args) => user::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Ca(args) => ca::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };

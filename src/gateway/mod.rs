@@ -5,6 +5,7 @@
 
 mod access;
 mod alarms;
+mod authority;
 mod configuration;
 mod heartbeat;
 mod lock;
@@ -43,6 +44,7 @@ use crate::config::Settings;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
+use authority::Authority;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
 use readiness::Readiness;
@@ -85,6 +87,7 @@ struct Gateway {
     readiness: Readiness,
     serving: Arc<Serving>,
     storing: Storing,
+    authority: Authority,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -118,6 +121,7 @@ pub async fn run(
     let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
+    let authority = open_authority(&options, &mut found, settings).await?;
     let access = access_of(&mut found, &options, settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
@@ -127,7 +131,7 @@ pub async fn run(
         log,
         lock,
         serving,
-        storing,
+        (storing, authority),
         reloads,
     ));
 
@@ -182,7 +186,7 @@ impl Gateway {
         log: Log,
         lock: Option<StateLock>,
         serving: Arc<Serving>,
-        storing: Storing,
+        (storing, authority): (Storing, Authority),
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
@@ -199,6 +203,7 @@ impl Gateway {
             }),
             serving,
             storing,
+            authority,
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -233,6 +238,8 @@ impl Gateway {
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
+        let authority = self.authority.clone();
+        tasks.spawn(async move { authority.keep().await });
         let gateway = Arc::clone(self);
         tasks.spawn(
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
@@ -310,6 +317,7 @@ impl Gateway {
             },
             signal = again.next() => warn!("stopped at once because of a second {signal}"),
         }
+        self.authority.stop().await;
         self.close_store().await;
     }
 
@@ -354,6 +362,22 @@ async fn open_store(options: &Options, settings: &Settings) -> anyhow::Result<Fo
     tokio::task::spawn_blocking(move || Found::open(&state_dir, &settings))
         .await
         .context("the store could not be opened")
+}
+
+/// Opens the certificate authority, for which files are read and keys are opened.
+async fn open_authority(
+    options: &Options,
+    found: &mut Found,
+    settings: &Settings,
+) -> anyhow::Result<Authority> {
+    let (records, jobs) = (found.take_certificates(), found.jobs());
+    let (state_dir, rows_max) = (
+        options.state_dir.clone(),
+        settings.protection.audit_rows_max,
+    );
+    tokio::task::spawn_blocking(move || Authority::open(&state_dir, records, jobs, rows_max))
+        .await
+        .context("the certificate authority could not be opened")
 }
 
 /// Where the control socket is by the settings, else by the command line.

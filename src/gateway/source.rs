@@ -12,6 +12,7 @@ use crate::admin::{
 };
 use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
+use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
 use crate::store::StoreError;
 
@@ -129,6 +130,10 @@ impl Source for Gateway {
             hub.with(|broker, now| broker.end_sessions_of(&username, now));
         }
         applied
+    }
+
+    async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
+        self.authority.apply(request, asker).await
     }
 
     async fn reload(&self, actor: Actor) -> ReloadReport {

@@ -209,7 +209,7 @@ fn database_of_the_first_format_is_inspected_backed_up_and_brought_on() {
     let kept = rig.path().join("gateway.db.v1.bak");
     assert!(kept.exists(), "the older one was copied first");
     assert_eq!(rig.open().users, [user("a", 1)]);
-    assert_eq!(stats(rig.path()).unwrap().format, 2);
+    assert_eq!(stats(rig.path()).unwrap().format, schema::VERSION);
 
     restore(&file, rig.path(), 0).unwrap();
     let store = rig.open();

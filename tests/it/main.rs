@@ -9,6 +9,7 @@ mod access;
 mod admin;
 mod audit;
 mod backends;
+mod ca;
 mod check;
 mod cli;
 mod clients;

@@ -245,7 +245,7 @@ fn attributes(pairs: &[(String, String)]) -> Attributes {
         .collect()
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
+pub(crate) fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("an attribute is written as NAME=VALUE".to_owned()),

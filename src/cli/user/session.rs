@@ -77,7 +77,7 @@ impl SessionArgs {
     }
 }
 
-fn locked(fault: OfflineFault) -> Failure {
+pub(crate) fn locked(fault: OfflineFault) -> Failure {
     match fault {
         OfflineFault::Lock(fault) => {
             let is_taken = matches!(fault, LockFault::Taken { .. });
@@ -117,7 +117,7 @@ impl Session {
 }
 
 /// What the gateway says about a request it did not carry out: the sentence, and what to do about it.
-fn refused(fault: ClientFault) -> Failure {
+pub(crate) fn refused(fault: ClientFault) -> Failure {
     if let ClientFault::Refused(fault) = &fault
         && let Some((sentence, hint)) = fault.message.split_once("; ")
     {
