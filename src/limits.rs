@@ -284,5 +284,50 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// a twentieth of its time.
 pub(crate) const PAUSE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rules of all `[authorization.NAME]` together: twice what the largest known plant has, and about 20 MiB in memory.
+/// Answers of one back end that are remembered: every topic of a plant with ten thousand data points, or all clients of a
+/// full gateway.
+pub(crate) const BACKEND_CACHE_ENTRIES_MAX: usize = 10_000;
+
+/// Bytes that they take together.
+pub(crate) const BACKEND_CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one answer of a back end. Attributes of a client fit many times over; a server gone mad fills no memory.
+pub(crate) const BACKEND_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Connections to one back end that are kept open between questions.
+pub(crate) const BACKEND_IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// Time after which such a connection is closed. Servers commonly close theirs after one minute.
+pub(crate) const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Rules of all `[authorization.NAME]` together: two for each connection, at about 1 KiB each.
 pub(crate) const AUTHORIZATION_RULES_MAX: usize = 20_000;
+
+/// Topics of a connection whose publishing rights are remembered: a device publishes to a few.
+pub(crate) const DECISION_CACHE_SLOTS: u64 = 8;
+
+/// Answers of an ACL back end that a connection remembers. The back end's own cache has the rest.
+pub(crate) const ACL_ANSWERS_MAX: usize = 256;
+
+/// Longest time that a connection remembers such an answer, whatever the cache time of the back end.
+pub(crate) const ACL_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Questions about messages for one client that are open at one time. Further messages wait behind those.
+pub(crate) const ACL_QUESTIONS_MAX: usize = 32;
+
+/// How long a connection waits before it asks again about messages that nobody could tell about; twice as long each time, up
+/// to [`ACL_PAUSE_MAX`].
+pub(crate) const ACL_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest such pause.
+pub(crate) const ACL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// QoS 0 messages that one client may have waiting for an answer; those beyond are dropped and counted. QoS 1 and 2 messages
+/// wait in the queue of the session.
+pub(crate) const HELD_MESSAGES_MAX: usize = 1000;
+
+/// Bytes of the same.
+pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Denials that are written down for the journal between two looks of the shell; those beyond are counted only.
+pub(crate) const DENIALS_NOTED_MAX: usize = 64;

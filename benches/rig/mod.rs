@@ -13,7 +13,8 @@ use fieldgate::mqtt::{
 /// A broker and the settings that all its clients share.
 pub(crate) struct Rig {
     broker: Broker,
-    port: Arc<PortPolicy>,
+    /// The settings of the port, for those who connect from here on.
+    pub(crate) port: Arc<PortPolicy>,
     version: ProtocolVersion,
     now: Timestamp,
 }
@@ -55,6 +56,7 @@ impl Rig {
             connect: &connect,
             assigned_client_id: client_id,
             principal: Arc::default(),
+            will_answer: None,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),

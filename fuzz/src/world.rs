@@ -113,6 +113,7 @@ impl World {
             connect: &connect,
             assigned_client_id: &format!("auto{index}"),
             principal: Arc::clone(&self.principal),
+            will_answer: None,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),
@@ -157,7 +158,8 @@ impl World {
                     self.clients[index].paused = true;
                     break;
                 }
-                Ok(Next::Close) | Err(_) => break,
+                // Nobody is asked: the port has no rules.
+                Ok(Next::Ask | Next::Close) | Err(_) => break,
             }
         }
         self.pump();
@@ -377,7 +379,12 @@ impl World {
     fn pump(&mut self) {
         while let Some(effect) = self.broker.poll_effect() {
             match effect {
-                Effect::Send(_) | Effect::Overflow(_) | Effect::Store | Effect::Load(_) => {}
+                Effect::Send(_)
+                | Effect::Overflow(_)
+                | Effect::Store
+                | Effect::Load(_)
+                | Effect::Ask(_) => {}
+                Effect::Denied => drop(self.broker.take_denials()),
                 Effect::Close(connection) => {
                     if let Some(index) = self.index_of(connection) {
                         let outbox = self.broker.take_outbox(connection, self.now);

@@ -9,11 +9,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::address::SocketPath;
+use super::audit::UnbanInput;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
-use super::{ClientReport, ReloadReport, Status};
+use super::{
+    AuditQuery, AuditRow, BanReport, ClientReport, ExplainInput, ExplainReport, ReloadReport,
+    Status,
+};
+use crate::auth::users::{UserReply, UserRequest};
+use crate::ca::{CaReply, CaRequest};
 
 /// Time that a gateway may take to answer; a reload reads files that may be on a slow card.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a request that may make RSA keys, on a small board.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// A connection to the control socket of a gateway.
 #[derive(Debug)]
@@ -93,6 +102,48 @@ impl ControlClient {
     /// Loads the configuration again and waits for what came of it.
     pub fn reload(&mut self) -> Result<ReloadReport, ClientFault> {
         self.ask("reload", Value::Null)
+    }
+
+    /// Why a client may do something, or may not.
+    pub fn explain(&mut self, input: &ExplainInput) -> Result<Vec<ExplainReport>, ClientFault> {
+        let input = serde_json::to_value(input).map_err(ClientFault::Foreign)?;
+        self.ask("authz_explain", input)
+    }
+
+    /// Does something with the local users.
+    pub fn user(&mut self, request: &UserRequest) -> Result<UserReply, ClientFault> {
+        let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        self.ask("user", input)
+    }
+
+    /// Rows of the audit log, the newest first.
+    pub fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditRow>, ClientFault> {
+        let input = serde_json::to_value(query).map_err(ClientFault::Foreign)?;
+        self.ask("audit", input)
+    }
+
+    /// The bans in force.
+    pub fn bans(&mut self) -> Result<Vec<BanReport>, ClientFault> {
+        self.ask("bans", Value::Null)
+    }
+
+    /// Lifts the bans of an address or a user name and says which.
+    pub fn unban(&mut self, subject: &str) -> Result<Vec<BanReport>, ClientFault> {
+        let input = UnbanInput {
+            subject: subject.to_owned(),
+        };
+        let input = serde_json::to_value(input).map_err(ClientFault::Foreign)?;
+        self.ask("unban", input)
+    }
+
+    /// Does something with the certificate authority.
+    pub fn ca(&mut self, request: &CaRequest) -> Result<CaReply, ClientFault> {
+        let input = serde_json::to_value(request).map_err(ClientFault::Foreign)?;
+        let stream = self.stream.get_ref();
+        stream
+            .set_read_timeout(Some(KEYS_TIMEOUT))
+            .map_err(ClientFault::Broken)?;
+        self.ask("ca", input)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

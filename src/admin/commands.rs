@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::Source;
+use super::audit::{self, AuditQuery, UnbanInput};
 use super::protocol::{ClientsInput, CommandFault, FaultKind, NoInput, Request};
+use super::{ExplainInput, Source};
+use crate::auth::users::{Actor, UserFault, UserRequest};
+use crate::ca::{Asker, CaError, CaRequest};
 
 /// Who may give a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,12 +28,32 @@ pub(super) enum Role {
 struct Command<S> {
     name: &'static str,
     role: Role,
-    handler: fn(Arc<S>, Value) -> Answer,
+    handler: fn(Arc<S>, Value, Peer) -> Answer,
+}
+
+/// Who gives a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) role: Role,
+    /// The user of the system, where it is known.
+    pub(super) uid: Option<u32>,
+}
+
+impl Peer {
+    fn actor(self) -> Actor {
+        let name = self
+            .uid
+            .map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}"));
+        Actor {
+            name: name.into(),
+            peer: "control socket".into(),
+        }
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 4] {
+fn table<S: Source>() -> [Command<S>; 10] {
     [
         Command {
             name: "ping",
@@ -48,6 +71,37 @@ fn table<S: Source>() -> [Command<S>; 4] {
             handler: clients,
         },
         Command {
+            name: "authz_explain",
+            role: Role::Viewer,
+            handler: explain,
+        },
+        Command {
+            name: "user",
+            role: Role::Operator,
+            handler: user,
+        },
+        // It names users and addresses.
+        Command {
+            name: "audit",
+            role: Role::Operator,
+            handler: audit_log,
+        },
+        Command {
+            name: "bans",
+            role: Role::Operator,
+            handler: bans,
+        },
+        Command {
+            name: "unban",
+            role: Role::Operator,
+            handler: unban,
+        },
+        Command {
+            name: "ca",
+            role: Role::Operator,
+            handler: ca,
+        },
+        Command {
             name: "reload",
             role: Role::Operator,
             handler: reload,
@@ -55,10 +109,10 @@ fn table<S: Source>() -> [Command<S>; 4] {
     ]
 }
 
-/// Carries out one line from a peer that has `role`.
+/// Carries out one line from a peer.
 pub(super) async fn carry_out<S: Source>(
     source: &Arc<S>,
-    role: Role,
+    peer: Peer,
     line: &[u8],
 ) -> Result<Value, CommandFault> {
     let request: Request = serde_json::from_slice(line)
@@ -73,17 +127,17 @@ pub(super) async fn carry_out<S: Source>(
         );
         return Err(fault(FaultKind::UnknownCommand, message));
     };
-    if role < command.role {
+    if peer.role < command.role {
         let message = format!(
             "`{}` is for root and the user that the gateway runs as",
             command.name
         );
         return Err(fault(FaultKind::NotPermitted, message));
     }
-    (command.handler)(Arc::clone(source), request.input).await
+    (command.handler)(Arc::clone(source), request.input, peer).await
 }
 
-fn ping<S: Source>(source: Arc<S>, input: Value) -> Answer {
+fn ping<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     Box::pin(async move {
         let NoInput {} = parse(input)?;
         if source.heartbeat().await {
@@ -97,14 +151,14 @@ fn ping<S: Source>(source: Arc<S>, input: Value) -> Answer {
     })
 }
 
-fn status<S: Source>(source: Arc<S>, input: Value) -> Answer {
+fn status<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     Box::pin(async move {
         let NoInput {} = parse(input)?;
         render(&source.status())
     })
 }
 
-fn clients<S: Source>(source: Arc<S>, input: Value) -> Answer {
+fn clients<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     Box::pin(async move {
         let ClientsInput { prefix } = parse(input)?;
         // A hundred thousand clients take a while to sort and write, and links run on the threads of this task.
@@ -116,11 +170,97 @@ fn clients<S: Source>(source: Arc<S>, input: Value) -> Answer {
     })
 }
 
-fn reload<S: Source>(source: Arc<S>, input: Value) -> Answer {
+fn audit_log<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let query: AuditQuery = parse(input)?;
+        render(&audit::read(source.access(), &query).await?)
+    })
+}
+
+fn bans<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
     Box::pin(async move {
         let NoInput {} = parse(input)?;
-        render(&source.reload().await)
+        render(&audit::bans(source.access()))
     })
+}
+
+fn unban<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        let UnbanInput { subject } = parse(input)?;
+        render(&audit::unban(source.access(), &subject, &peer.actor()))
+    })
+}
+
+fn explain<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let input: ExplainInput = serde_json::from_value(input).map_err(|error| {
+            let message = format!("not the input of this command: {error}");
+            fault(FaultKind::BadInput, message)
+        })?;
+        // All sessions are looked through.
+        let explained = spawn_blocking(move || source.explain(&input)).await;
+        match explained {
+            Ok(Ok(reports)) => render(&reports),
+            Ok(Err(message)) => Err(fault(FaultKind::BadInput, message)),
+            Err(error) => {
+                let message = format!("the question could not be answered: {error}");
+                Err(fault(FaultKind::Internal, message))
+            }
+        }
+    })
+}
+
+fn reload<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        render(&source.reload(peer.actor()).await)
+    })
+}
+
+fn user<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        // What was wrong with the input is not said: it may be a hash.
+        let request: UserRequest = serde_json::from_value(input).map_err(|_| {
+            let message = "not the input of this command".to_owned();
+            fault(FaultKind::BadInput, message)
+        })?;
+        let reply = source.user(request, peer.actor()).await;
+        render(&reply.map_err(|refused| user_fault(&refused))?)
+    })
+}
+
+fn user_fault(refused: &UserFault) -> CommandFault {
+    let kind = match refused {
+        UserFault::Store(_) => FaultKind::Internal,
+        _ => FaultKind::BadInput,
+    };
+    let message = match refused.hint() {
+        Some(hint) => format!("{refused}; {hint}"),
+        None => refused.to_string(),
+    };
+    fault(kind, message)
+}
+
+fn ca<S: Source>(source: Arc<S>, input: Value, peer: Peer) -> Answer {
+    Box::pin(async move {
+        // What was wrong with the input is not said: it may be a key.
+        let request: CaRequest = serde_json::from_value(input).map_err(|_| {
+            let message = "not the input of this command".to_owned();
+            fault(FaultKind::BadInput, message)
+        })?;
+        let Actor { name, peer } = peer.actor();
+        let reply = source.ca(request, Asker { name, peer }).await;
+        render(&reply.map_err(|refused| ca_fault(&refused))?)
+    })
+}
+
+fn ca_fault(refused: &CaError) -> CommandFault {
+    let kind = if refused.is_passing() {
+        FaultKind::Internal
+    } else {
+        FaultKind::BadInput
+    };
+    fault(kind, format!("{refused}; {}", refused.hint()))
 }
 
 /// Absent input is the input with every default.

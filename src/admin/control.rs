@@ -16,8 +16,10 @@ use tracing::{debug, warn};
 
 use super::Source;
 use super::address::SocketPath;
-use super::commands::{self, Role};
-use super::protocol::{CommandFault, FaultKind, REQUEST_BYTES_MAX, Response};
+use super::commands::{self, Peer, Role};
+use super::protocol::{
+    CommandFault, FaultKind, OPERATOR_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX, Response,
+};
 
 /// Peers served at one time; people and a monitor or two.
 const PEERS_MAX: usize = 16;
@@ -170,13 +172,19 @@ async fn remove_stale(path: &Path) -> Result<(), ControlFault> {
 }
 
 async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
-    let role = role_of(&stream);
+    let peer = peer_of(&stream);
+    let bytes_max = match peer.role {
+        Role::Viewer => REQUEST_BYTES_MAX,
+        Role::Operator => OPERATOR_REQUEST_BYTES_MAX,
+    };
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(1024, reader);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let Ok(Ok(_)) = timeout(PEER_TIMEOUT, read_line(&mut reader, &mut line)).await else {
+        line.shrink_to(REQUEST_BYTES_MAX);
+        let read = read_line(&mut reader, &mut line, bytes_max);
+        let Ok(Ok(_)) = timeout(PEER_TIMEOUT, read).await else {
             return;
         };
         if line.is_empty() {
@@ -184,12 +192,12 @@ async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
         }
         let whole = line.last() == Some(&b'\n');
         let response = if whole {
-            match commands::carry_out(&source, role, &line).await {
+            match commands::carry_out(&source, peer, &line).await {
                 Ok(answer) => Response::Ok(answer),
                 Err(fault) => Response::Error(fault),
             }
         } else {
-            Response::Error(unfinished(line.len()))
+            Response::Error(unfinished(line.len(), bytes_max))
         };
         let sent = timeout(PEER_TIMEOUT, send(&mut writer, &response)).await;
         if !whole || !matches!(sent, Ok(Ok(()))) {
@@ -202,16 +210,14 @@ async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
 async fn read_line(
     reader: &mut (impl tokio::io::AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
+    bytes_max: usize,
 ) -> io::Result<usize> {
-    reader
-        .take(REQUEST_BYTES_MAX as u64)
-        .read_until(b'\n', line)
-        .await
+    reader.take(bytes_max as u64).read_until(b'\n', line).await
 }
 
-fn unfinished(length: usize) -> CommandFault {
-    let message = if length >= REQUEST_BYTES_MAX {
-        format!("a request has at most {REQUEST_BYTES_MAX} bytes")
+fn unfinished(length: usize, bytes_max: usize) -> CommandFault {
+    let message = if length >= bytes_max {
+        format!("a request has at most {bytes_max} bytes")
     } else {
         "a request ends with a line end".to_owned()
     };
@@ -230,11 +236,14 @@ async fn send(
     writer.write_all(&text).await
 }
 
-fn role_of(stream: &UnixStream) -> Role {
-    match stream.peer_cred() {
-        Ok(peer) if may_operate(peer.uid(), nix::unistd::geteuid().as_raw()) => Role::Operator,
-        Ok(_) | Err(_) => Role::Viewer,
-    }
+fn peer_of(stream: &UnixStream) -> Peer {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let own = nix::unistd::geteuid().as_raw();
+    let role = match uid {
+        Some(uid) if may_operate(uid, own) => Role::Operator,
+        Some(_) | None => Role::Viewer,
+    };
+    Peer { role, uid }
 }
 
 fn may_operate(peer: u32, own: u32) -> bool {

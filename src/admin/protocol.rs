@@ -13,6 +13,9 @@ use serde_json::Value;
 /// Longest request; the longest that makes sense is a client identifier and a few words.
 pub(super) const REQUEST_BYTES_MAX: usize = 128 * 1024;
 
+/// Longest request of somebody who may change something: all users of an import, each with a name, a hash and attributes.
+pub(super) const OPERATOR_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A command and what it takes, as one line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::access_report::AccessReport;
+
 /// Everything about a gateway but its clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -34,6 +36,9 @@ pub struct Status {
     pub ports: Vec<PortReport>,
     /// What the broker core holds and has counted.
     pub broker: BrokerReport,
+    /// Who may connect, and who tries.
+    #[serde(default)]
+    pub access: AccessReport,
     /// How the store fares.
     #[serde(default)]
     pub store: StoreReport,
@@ -254,6 +259,9 @@ pub struct PortReport {
     pub detail: Option<String>,
     /// The certificate that clients see.
     pub certificate: Option<CertificateReport>,
+    /// Whose certificates clients may present, if they are asked for any.
+    #[serde(default)]
+    pub client_trust: Option<ClientTrustReport>,
     /// Connections served now.
     pub connections: u64,
     /// Connections accepted so far.
@@ -295,6 +303,34 @@ pub struct CertificateReport {
     pub not_after_seconds: u64,
     /// What is wrong with it or with the files that are to replace it.
     pub notes: Vec<String>,
+}
+
+/// Whose certificates the clients of a port may present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTrustReport {
+    /// Trusted certificates, of roots and of intermediate authorities.
+    pub authorities: u64,
+    /// Last second since 1970 at which all of them are valid.
+    pub not_after_seconds: Option<u64>,
+    /// Every revocation list.
+    pub revocation_lists: Vec<RevocationListReport>,
+    /// What is wrong with the files, or will be soon.
+    pub notes: Vec<String>,
+}
+
+/// A revocation list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationListReport {
+    /// Whose list it is.
+    pub issuer: String,
+    /// Second since 1970 at which it was made.
+    pub this_update_seconds: u64,
+    /// Second since 1970 at which there will be a newer one.
+    pub next_update_seconds: Option<u64>,
+    /// Whether there should be a newer one by now. It stays in force.
+    pub stale: bool,
+    /// Certificates that it names.
+    pub revoked: u64,
 }
 
 /// What the broker core holds now and has counted since it started.

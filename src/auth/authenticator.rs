@@ -1,6 +1,7 @@
 //! The chain of methods of `[authentication.NAME]`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::anonymous::Anonymous;
 use super::custom::Custom;
@@ -9,12 +10,27 @@ use super::password::Password;
 use super::service_account_token::ServiceAccountToken;
 use super::x509::{ClientTrust, X509};
 use super::{
-    Acceptance, Access, Challenge, Credential, Credentials, Exchange, Outcome, Refused, Standing,
-    State, Unavailable,
+    Acceptance, Access, BackendReport, Challenge, Credential, Credentials, Exchange, Outcome,
+    Refused, Standing, State, Unavailable,
 };
 use crate::config::{AuthenticationSettings, ClientIdBinding, MethodSettings, WhenUnavailable};
 use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
+
+/// What a client has proven, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// What it has proven.
+    pub credential: &'a Credential,
+    /// Who it is.
+    pub principal: &'a Principal,
+    /// The client identifier that it has sent; empty if the broker gave it one.
+    pub client_id: &'a str,
+    /// The method that accepted it.
+    pub method: &'a str,
+    /// The chain that accepted it.
+    pub accepted_by: &'a Authenticator,
+}
 
 /// Who says who a client is: methods that are asked in order, the first one that knows the credentials decides.
 #[derive(Debug)]
@@ -23,6 +39,7 @@ pub struct Authenticator {
     /// refused, because the client would take our silence for proof of who we are.
     is_open: bool,
     methods: Vec<Method>,
+    settings: Vec<MethodSettings>,
     client_id: ClientIdBinding,
 }
 
@@ -46,6 +63,7 @@ impl Authenticator {
         Self {
             is_open: true,
             methods: Vec::new(),
+            settings: Vec::new(),
             client_id: ClientIdBinding::Any,
         }
     }
@@ -56,6 +74,7 @@ impl Authenticator {
         Self {
             is_open: false,
             methods: vec![Method::Scripted(script)],
+            settings: Vec::new(),
             client_id: ClientIdBinding::Any,
         }
     }
@@ -67,6 +86,7 @@ impl Authenticator {
         Self {
             is_open: false,
             methods: methods.map(|method| Method::new(method, access)).collect(),
+            settings: settings.methods.clone(),
             client_id: settings.client_id,
         }
     }
@@ -117,13 +137,59 @@ impl Authenticator {
 
     /// Whether a credential that was accepted is still good, and who its client is now.
     #[must_use]
-    pub fn review(&self, credential: &Credential, principal: &Principal, method: &str) -> Standing {
-        let found = self.methods.iter().find(|known| known.name() == method);
-        match found {
-            Some(found) => found.review(credential, principal),
-            None if self.is_open && method.is_empty() => Standing::Same,
+    pub fn review(&self, proof: &Proof<'_>) -> Standing {
+        if !self.allows_client_id(proof.client_id, &proof.principal.username) {
+            return Standing::Gone("The client identifier is not that of the identity");
+        }
+        match self.method(proof.method) {
+            Some(_) if !self.asks_as(proof.accepted_by, proof.method) => {
+                Standing::Gone("The port asks somebody else now")
+            }
+            Some(found) => found.review(proof.credential, proof.principal),
+            None if self.is_open && proof.method.is_empty() => Standing::Same,
             None => Standing::Gone("The port does not take this kind of credential any more"),
         }
+    }
+
+    /// When a credential ends now, where that can be moved while its client is connected.
+    #[must_use]
+    pub fn end(&self, proof: &Proof<'_>) -> Option<Option<Instant>> {
+        match self.method(proof.method)? {
+            Method::Password(method) => Some(method.end(proof.principal)),
+            _ => None,
+        }
+    }
+
+    /// Whether a method asks the same server about the same as that of another chain. Those that ask nobody look at what the
+    /// client has proven by themselves.
+    fn asks_as(&self, former: &Self, method: &str) -> bool {
+        let settings = |chain: &'_ Self| {
+            let found = chain.settings.iter().find(|known| known.key() == method);
+            found.cloned()
+        };
+        match (settings(self), settings(former)) {
+            (
+                Some(MethodSettings::ServiceAccountToken(now)),
+                Some(MethodSettings::ServiceAccountToken(then)),
+            ) => {
+                let mut audiences = then.audiences.iter();
+                now.api_server == then.api_server
+                    && audiences.all(|audience| now.audiences.contains(audience))
+            }
+            (Some(MethodSettings::Custom(now)), Some(MethodSettings::Custom(then))) => {
+                now.server.url == then.server.url && now.server.ca == then.server.ca
+            }
+            (Some(MethodSettings::Http(now)), Some(MethodSettings::Http(then))) => {
+                now.server.url == then.server.url
+                    && now.server.ca == then.server.ca
+                    && now.getuser_path == then.getuser_path
+            }
+            _ => true,
+        }
+    }
+
+    fn method(&self, name: &str) -> Option<&Method> {
+        self.methods.iter().find(|method| method.name() == name)
     }
 
     /// Whose certificates the TLS handshake takes; `None` if clients are not asked for any.
@@ -133,6 +199,18 @@ impl Authenticator {
             Method::X509(method) => Some(method.trust()),
             _ => None,
         })
+    }
+
+    /// What the back ends of the chain have been asked.
+    #[must_use]
+    pub fn back_ends(&self) -> Vec<BackendReport> {
+        let reports = self.methods.iter().filter_map(|method| match method {
+            Method::ServiceAccountToken(method) => Some(method.report()),
+            Method::Custom(method) => Some(method.report()),
+            Method::Http(method) => Some(method.report()),
+            _ => None,
+        });
+        reports.collect()
     }
 
     /// How client identifiers are bound to identities.
@@ -241,7 +319,10 @@ impl Method {
 
     async fn resume(&self, state: State, data: Option<&[u8]>) -> Outcome {
         match (self, state) {
-            (Self::Custom(method), State::Custom) => method.resume(data).await,
+            (Self::Custom(method), State::Again(again)) => method.resume(again, data).await,
+            (Self::ServiceAccountToken(method), State::Again(again)) => {
+                method.resume(again, data).await
+            }
             #[cfg(test)]
             (_, State::Scripted(progress)) => progress.resume(data),
             _ => Outcome::NotMine,

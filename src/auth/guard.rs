@@ -224,6 +224,12 @@ impl Guard {
         Ok(())
     }
 
+    /// Remembers from where a user name has logged in before this guard was made.
+    pub fn remember(&self, address: IpAddr, username: &str, now: Instant) {
+        let known = &mut self.lock().known;
+        known.note(name_of(username), Some(Prefix::of(address)), now);
+    }
+
     /// All bans in force: of addresses, then of user names, those that end first in front.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<Ban> {
@@ -351,7 +357,10 @@ impl State {
                 bans.push(term.of(BanSubject::Username(username)));
             }
         }
-        let delay = self.delay(failures, now);
+        let delay = match is_allowed {
+            true => Duration::ZERO,
+            false => self.delay(failures, now),
+        };
         Consequence { delay, bans }
     }
 

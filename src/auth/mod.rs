@@ -6,16 +6,20 @@
 
 mod access;
 mod acl;
+mod again;
 mod anonymous;
 mod audit;
 mod authenticator;
+mod backend;
 mod custom;
 mod guard;
 mod http;
+mod mosquitto;
 mod password;
 #[cfg(test)]
 pub mod scripted;
 mod service_account_token;
+mod token_review;
 pub mod users;
 mod x509;
 
@@ -28,13 +32,17 @@ use std::time::Instant;
 use crate::mqtt::ReasonCode;
 use crate::policy::Principal;
 
-pub use access::Access;
-pub use acl::{Acl, Question, TopicAccess};
-pub use audit::{Audit, AuditEvent};
-pub use authenticator::Authenticator;
+use again::Again;
+
+pub use access::{Access, Changed};
+pub use acl::{Acl, Answer, Question, TopicAccess};
+pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
+pub use authenticator::{Authenticator, Proof};
+pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
+pub use service_account_token::TOKEN_USERNAME;
 pub use users::Users;
-pub use x509::ClientTrust;
+pub use x509::{ClientTrust, RevocationListSummary, TrustSummary, UnfitCertificate, UnfitReason};
 
 /// What a client says about itself.
 #[derive(Clone, Copy, Default)]
@@ -204,8 +212,8 @@ pub struct Exchange {
 /// Where an exchange is, by method.
 #[derive(Debug)]
 enum State {
-    /// The custom server decides about each AUTH by itself.
-    Custom,
+    /// The client authenticates again, and nobody could tell so far.
+    Again(Again),
     #[cfg(test)]
     Scripted(scripted::Progress),
 }

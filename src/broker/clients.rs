@@ -17,8 +17,7 @@ use super::time::Timestamp;
 use super::timers::Timers;
 use super::{ConnectionId, SessionId};
 use crate::limits::ENCODE_AHEAD_BYTES;
-use crate::mqtt::encode;
-use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode};
+use crate::mqtt::{PacketId, QoS};
 
 /// What became of a message for one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +26,8 @@ pub(crate) enum Delivered {
     Yes,
     /// It was dropped because a bound was reached.
     Dropped,
+    /// The client may not read its topic.
+    Forbidden,
 }
 
 /// Everybody the broker knows, and what waits for them.
@@ -45,6 +46,8 @@ pub(crate) struct Clients {
     pub(crate) images: Images,
     pub(crate) buffers: BufferPool,
     pub(crate) pending: Pending,
+    /// Messages of shared subscriptions whose member may not read them, for another member.
+    pub(crate) misdirected: Vec<Delivery>,
 }
 
 impl Clients {
@@ -81,21 +84,44 @@ impl Clients {
         publication: &mut Publication<'_>,
         group: Option<GroupId>,
     ) -> Delivered {
-        let qos = publication.qos.min(target.qos);
-        let share = self.outbox_share();
-        let Some(session) = self.sessions.get_mut(target.session) else {
+        let Some(session) = self.sessions.get(target.session) else {
             return Delivered::Yes;
         };
         let Some(id) = session.connection else {
+            let qos = publication.qos.min(target.qos);
             if qos == QoS::AtMostOnce || !session.is_durable() {
                 return Delivered::Yes;
             }
             if session.store.is_some() {
-                return self.deliver_stored(target, publication, qos, group);
+                return self.deliver_stored(target, publication, qos, group, false);
             }
             return self.enqueue(target, publication, group);
         };
-        let Some(connection) = self.connections.get_mut(id) else {
+        if session.rights.is_some() {
+            let connection = self.connections.get(id);
+            let clearance = connection.and_then(|connection| connection.clearance.as_ref());
+            if clearance.is_some_and(|clearance| target.is_narrowed || clearance.is_holding()) {
+                return self.deliver_cleared(target, publication, group, id);
+            }
+        }
+        self.deliver_online(target, publication, group, id)
+    }
+
+    /// Sends or queues a publication for a session that is connected, and whose client may read it.
+    #[inline]
+    pub(super) fn deliver_online(
+        &mut self,
+        target: &Target,
+        publication: &mut Publication<'_>,
+        group: Option<GroupId>,
+        id: ConnectionId,
+    ) -> Delivered {
+        let qos = publication.qos.min(target.qos);
+        let share = self.outbox_share();
+        let (Some(session), Some(connection)) = (
+            self.sessions.get_mut(target.session),
+            self.connections.get_mut(id),
+        ) else {
             return Delivered::Yes;
         };
         // As for a client that is away: QoS 0 is not kept for it, and nothing for a session that ends.
@@ -116,7 +142,7 @@ impl Clients {
             return Delivered::Yes;
         }
         if session.store.is_some() {
-            return self.deliver_stored(target, publication, qos, group);
+            return self.deliver_stored(target, publication, qos, group, false);
         }
         let quota = usize::from(connection.send_quota);
         let keeps = session.is_durable() || group.is_some();
@@ -265,7 +291,7 @@ impl Clients {
     }
 
     /// Puts a publication into the queue of a session.
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         target: &Target,
         publication: &mut Publication<'_>,
@@ -301,6 +327,7 @@ impl Clients {
             return Delivered::Dropped;
         }
         self.budget.hold(entry, &delivery);
+        entry.enqueued += 1;
         entry.queue.push_back(Queued {
             delivery,
             since: now,
@@ -309,25 +336,32 @@ impl Clients {
     }
 
     /// Takes the first queued message that has not expired.
-    fn dequeue(&mut self, session: SessionId, now: Timestamp) -> Option<Delivery> {
-        let kept_for = self.sessions.get(session)?.port.limits.max_message_expiry;
+    pub(super) fn dequeue(&mut self, session: SessionId, now: Timestamp) -> Option<Delivery> {
+        self.expire_first(session, now);
+        let entry = self.sessions.get_mut(session)?;
+        let Some(queued) = entry.queue.pop_front() else {
+            entry.queue.shrink_to_fit();
+            return None;
+        };
+        self.budget.release(entry, &queued.delivery);
+        Some(queued.delivery)
+    }
+
+    /// Takes away what has expired at the beginning of the queue.
+    pub(super) fn expire_first(&mut self, session: SessionId, now: Timestamp) {
         while let Some(entry) = self.sessions.get_mut(session)
-            && let Some(queued) = entry.queue.pop_front()
+            && let kept_for = entry.port.limits.max_message_expiry
+            && let Some(queued) = entry.queue.pop_front_if(|queued| {
+                // What was sent once does not expire any more (MQTT-4.3.3-7).
+                let is_new = queued.delivery.stored.is_none_or(|stored| !stored.again);
+                let is_over = kept_for.is_some_and(|time| queued.since + time <= now);
+                is_new && (queued.delivery.message.is_expired(now) || is_over)
+            })
         {
-            let message = &queued.delivery.message;
             self.budget.release(entry, &queued.delivery);
-            // What was sent once does not expire any more (MQTT-4.3.3-7).
-            let is_new = queued.delivery.stored.is_none_or(|stored| !stored.again);
-            let is_over = kept_for.is_some_and(|time| queued.since + time <= now);
-            if is_new && (message.is_expired(now) || is_over) {
-                self.statistics.messages_expired += 1;
-                self.write_off_delivery(session, &queued.delivery);
-                continue;
-            }
-            return Some(queued.delivery);
+            self.statistics.messages_expired += 1;
+            self.write_off_delivery(session, &queued.delivery);
         }
-        self.sessions.get_mut(session)?.queue.shrink_to_fit();
-        None
     }
 
     /// Sends queued messages as far as the client's quota and the outbox allow.
@@ -338,30 +372,35 @@ impl Clients {
     }
 
     fn fill_from_queue(&mut self, id: ConnectionId, now: Timestamp) {
-        loop {
-            let Some(connection) = self.connections.get(id).filter(|c| !c.closing) else {
-                return;
-            };
-            let Some(session) = self.sessions.get(connection.session) else {
-                return;
-            };
-            if session.queue.is_empty()
-                || connection.outbox.len() > self.outbox_share()
-                || session.outgoing.holds_back()
-                || session.outgoing.len() >= usize::from(connection.send_quota)
-                || connection.outbox.len() >= ENCODE_AHEAD_BYTES
-            {
-                return;
-            }
-            let session = connection.session;
-            if !self.is_ready(session) {
-                return;
-            }
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let session = connection.session;
+        if connection.clearance.is_some() {
+            return self.fill_cleared(id, now);
+        }
+        while self.can_fill(id) && self.is_ready(session) {
             let Some(delivery) = self.dequeue(session, now) else {
                 return;
             };
             self.send_delivery(id, session, delivery, now);
         }
+    }
+
+    /// Whether the first message of the queue may be sent, as far as quota and outbox go.
+    pub(super) fn can_fill(&self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get(id).filter(|c| !c.closing) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get(connection.session) else {
+            return false;
+        };
+        let waiting = connection.outbox.len();
+        !session.queue.is_empty()
+            && !session.outgoing.holds_back()
+            && session.outgoing.len() < usize::from(connection.send_quota)
+            && waiting <= self.outbox_share()
+            && waiting < ENCODE_AHEAD_BYTES
     }
 
     /// Sends one kept message to a connection whose quota allows it.
@@ -412,7 +451,7 @@ impl Clients {
     }
 
     /// Encodes one kept message; false if the client does not take a packet that large.
-    fn write_delivery(
+    pub(super) fn write_delivery(
         &mut self,
         id: ConnectionId,
         delivery: &Delivery,
@@ -449,47 +488,6 @@ impl Clients {
         self.outbox_bytes += connection.outbox.len() - before;
         connection.announce(id, &mut self.effects);
         true
-    }
-
-    /// Sends again what was under way when the last connection ended, in its order (MQTT-4.4.0-1), and no more at a time
-    /// than the client takes now (MQTT-3.3.4-9).
-    pub(crate) fn resend(&mut self, id: ConnectionId, now: Timestamp) {
-        while let Some(connection) = self.connections.get(id).filter(|c| !c.closing)
-            && let quota = usize::from(connection.send_quota)
-            && let session = connection.session
-            && let Some(entry) = self.sessions.get_mut(session)
-            && let Some(exchange) = entry.outgoing.next_again(quota)
-        {
-            let (packet_id, awaiting) = (exchange.packet_id, exchange.awaiting);
-            let delivery = exchange.delivery.as_deref().cloned();
-            match (awaiting, delivery) {
-                (Awaiting::PubComp, _) => self.send_pubrel(id, packet_id),
-                (Awaiting::PubAck | Awaiting::PubRec, Some(delivery)) => {
-                    if !self.write_delivery(id, &delivery, Some(packet_id), true, now) {
-                        self.end_exchange(session, packet_id, awaiting);
-                    }
-                }
-                (Awaiting::PubAck | Awaiting::PubRec, None) => {
-                    self.end_exchange(session, packet_id, awaiting);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn send_pubrel(&mut self, id: ConnectionId, packet_id: PacketId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            let before = connection.outbox.len();
-            encode::ack(
-                connection.outbox.buffer(),
-                connection.version,
-                AckKind::PubRel,
-                packet_id,
-                ReasonCode::Success,
-                None,
-            );
-            self.outbox_bytes += connection.outbox.len() - before;
-            connection.announce(id, &mut self.effects);
-        }
     }
 
     /// Marks a connection as ending: the link writes what waits for it and closes.

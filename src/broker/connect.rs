@@ -12,7 +12,6 @@ use super::{Broker, ConnectionId, SessionId};
 use crate::limits::PortLimits;
 use crate::mqtt::encode;
 use crate::mqtt::{ConnAck, ConnAckProperties, QoS, ReasonCode, Violation, Will};
-use crate::policy::{Action, Decision};
 
 /// Why an admitted CONNECT is not accepted after all. The link answers with the reason code and closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +22,30 @@ pub struct Refusal {
     pub sentence: &'static str,
     /// The rule that the client broke, if it did.
     pub violation: Option<Violation>,
+    /// Whose business it is.
+    pub cause: RefusalCause,
+}
+
+/// What kind of refusal it is, for whoever keeps a record of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// The client broke a rule of the standard.
+    Violation,
+    /// The session belongs to another principal (MQTT 5, 5.4.2): a mistake, or an attempt to take it over.
+    SessionOfAnother,
+    /// The rules of the port do not allow it. [`Broker::take_denials`] has the details.
+    NotAllowed,
+    /// A bound is reached, or the store cannot be written.
+    NoRoom,
 }
 
 impl Refusal {
-    fn new(reason: ReasonCode, sentence: &'static str) -> Self {
+    pub(super) fn new(reason: ReasonCode, sentence: &'static str) -> Self {
         Self {
             reason,
             sentence,
             violation: None,
+            cause: RefusalCause::NoRoom,
         }
     }
 }
@@ -41,6 +56,7 @@ impl From<Violation> for Refusal {
             reason: violation.reason(),
             sentence: violation.sentence(),
             violation: Some(violation),
+            cause: RefusalCause::Violation,
         }
     }
 }
@@ -60,19 +76,24 @@ impl Broker {
         let connect = admission.connect;
         let limits = &admission.port.limits;
         if let Some(will) = &connect.will {
-            self.check_will(admission, will)?;
+            check_will(will, limits)?;
         }
         let client_id = match connect.client_id {
             "" => admission.assigned_client_id,
             client_id => client_id,
         };
+        let rights = self.admit(admission, client_id)?;
         let key = session_key(&admission.port.mount_point, client_id);
         let known = self.sessions_by_key.get(&*key).copied();
-        if let Some(session) = known.and_then(|id| self.clients.sessions.get(id))
-            && *session.owner != *admission.principal.username
-        {
+        let owner = known.and_then(|id| Some(&*self.clients.sessions.get(id)?.owner));
+        let is_own = owner.is_none_or(|owner| *owner == *admission.principal.username);
+        let gives_way = owner.is_some_and(gives_way);
+        if !is_own && !gives_way {
             let sentence = "The session belongs to another principal";
-            return Err(Refusal::new(ReasonCode::NotAuthorized, sentence));
+            return Err(Refusal {
+                cause: RefusalCause::SessionOfAnother,
+                ..Refusal::new(ReasonCode::NotAuthorized, sentence)
+            });
         }
         let expiry = capped_expiry(connect.properties.session_expiry_interval, limits);
         if expiry > 0 && !self.takes_sessions() {
@@ -90,7 +111,7 @@ impl Broker {
         let was_stored = known_store.is_some();
         if let Some(session) = known {
             self.take_over(session, now);
-            if connect.clean_start {
+            if connect.clean_start || !is_own {
                 self.end_session(session, now);
             }
         }
@@ -102,6 +123,7 @@ impl Broker {
             .connections
             .insert(Connection::new(admission, session, now));
         self.attach(session, id, admission, expiry);
+        self.grant(session, id, rights, resumed.is_some());
         self.write_session(session);
         if was_stored && resumed.is_none() {
             self.hold(id);
@@ -112,29 +134,16 @@ impl Broker {
             session.outgoing.hold_back_all();
         }
         self.fill(id, now);
+        self.count_connection();
+        Ok(id)
+    }
+
+    fn count_connection(&mut self) {
         let statistics = &mut self.clients.statistics;
         statistics.connections_total += 1;
         statistics.packets_received += 1;
         let connections = u64::try_from(self.clients.connections.len()).unwrap_or(0);
         statistics.connections_peak = statistics.connections_peak.max(connections);
-        Ok(id)
-    }
-
-    fn check_will(&mut self, admission: &Admission<'_>, will: &Will<'_>) -> Result<(), Refusal> {
-        let port = &admission.port;
-        if will.qos > port.limits.maximum_qos {
-            return Err(Violation::WillQoSAboveMaximum.into());
-        }
-        if will.retain && !port.limits.retain_available {
-            return Err(Violation::WillRetainNotAvailable.into());
-        }
-        let action = Action::Publish(will.topic);
-        if port.authorization.decide(&admission.principal, action) == Decision::Denied {
-            self.clients.statistics.authorization_denials += 1;
-            let sentence = "The client may not publish to the topic of its will";
-            return Err(Refusal::new(ReasonCode::NotAuthorized, sentence));
-        }
-        Ok(())
     }
 
     /// Ends the connection that a session has, for another one (MQTT-3.1.4-3).
@@ -180,6 +189,7 @@ impl Broker {
             return;
         };
         session.connection = Some(id);
+        session.principal = Some(Arc::clone(&admission.principal));
         session.expiry_interval = expiry;
         session.port = Arc::clone(&admission.port);
         if let Some(at) = session.expires_at.take() {
@@ -284,6 +294,22 @@ impl Broker {
             self.clients.close(id);
         }
     }
+}
+
+fn check_will(will: &Will<'_>, limits: &PortLimits) -> Result<(), Refusal> {
+    if will.qos > limits.maximum_qos {
+        return Err(Violation::WillQoSAboveMaximum.into());
+    }
+    if will.retain && !limits.retain_available {
+        return Err(Violation::WillRetainNotAvailable.into());
+    }
+    Ok(())
+}
+
+/// What nobody has opened gives way to somebody, who gets nothing of it: else an open port could keep devices out of the others,
+/// and whoever turns authentication on would keep out all that had come before.
+fn gives_way(owner: &str) -> bool {
+    owner.is_empty()
 }
 
 /// The key of a session: clients of different mount points do not know of each other, whatever their identifiers.

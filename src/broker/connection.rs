@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clearance::Clearance;
 use super::outbox::Outbox;
 use super::pending::Withheld;
 use super::time::Timestamp;
@@ -74,7 +75,8 @@ pub struct Connection {
     pub(crate) maximum_packet_size: usize,
     pub(crate) outbox: Outbox,
     pub(crate) port: Arc<PortPolicy>,
-    pub(crate) principal: Arc<Principal>,
+    /// What is known of the rights of the client; none where its port has no rules.
+    pub(crate) clearance: Option<Box<Clearance>>,
     pub(crate) last_packet_at: Timestamp,
     pub(crate) keep_alive_at: Option<Timestamp>,
     pub(crate) credential_expires_at: Option<Timestamp>,
@@ -106,6 +108,8 @@ pub struct Admission<'a> {
     pub assigned_client_id: &'a str,
     /// Who was authenticated.
     pub principal: Arc<Principal>,
+    /// What the back end of the port says about the topic of the will, where no rule decides.
+    pub will_answer: Option<bool>,
     /// When the credential ends, if it does.
     pub expires_at: Option<Timestamp>,
     /// What the last step of an enhanced authentication has for the client (MQTT 5, 4.12).
@@ -143,7 +147,7 @@ impl Connection {
             }),
             outbox: Outbox::default(),
             port: Arc::clone(&admission.port),
-            principal: Arc::clone(&admission.principal),
+            clearance: None,
             last_packet_at: now,
             keep_alive_at: None,
             credential_expires_at: admission.expires_at,

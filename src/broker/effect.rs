@@ -22,6 +22,12 @@ pub enum Effect {
     Load(SessionId),
     /// Messages for this session are being dropped because a bound is reached: the first of a burst, for the journal.
     Overflow(SessionId),
+    /// Clients were denied something: take what is to be said of it with
+    /// [`Broker::take_denials`](super::Broker::take_denials).
+    Denied,
+    /// Somebody is to be asked about topics of this client: take the questions with
+    /// [`Broker::take_questions`](super::Broker::take_questions).
+    Ask(ConnectionId),
 }
 
 /// What the link does after a packet.
@@ -31,6 +37,8 @@ pub enum Next {
     Continue,
     /// Stop reading until [`Effect::Resume`]: a receiver of this publisher is behind.
     Pause,
+    /// The packet was not handled: hand it over again when the questions of [`Effect::Ask`] are answered.
+    Ask,
     /// Handle no further packet: the connection ends.
     Close,
 }

@@ -124,6 +124,10 @@ impl Broker {
         if let Some(at) = connection.credential_expires_at.take() {
             timers.disarm(at, Timer::CredentialExpiry(id));
         }
+        let clearance = connection.clearance.as_mut();
+        if let Some(at) = clearance.and_then(|clearance| clearance.reopen()) {
+            timers.disarm(at, Timer::AskAgain(id));
+        }
         if let Some((at, receiver)) = connection.paused.take() {
             timers.disarm(at, Timer::PauseEnd(id));
             if let Some(receiver) = self.clients.connections.get_mut(receiver) {
@@ -284,8 +288,10 @@ impl Broker {
         let Some(connection) = self.clients.connections.get_mut(id) else {
             return;
         };
-        // A client that is not read, because the disk is slow, cannot be heard.
-        if connection.stalled || connection.withheld.len() > WITHHELD_MAX {
+        // A client that is not read, because the disk or somebody who is asked is slow, cannot be heard.
+        let clearance = connection.clearance.as_ref();
+        let is_asking = clearance.is_some_and(|clearance| clearance.is_packet_waiting);
+        if connection.stalled || is_asking || connection.withheld.len() > WITHHELD_MAX {
             connection.last_packet_at = now;
         }
         let Some(deadline) = connection.keep_alive_deadline() else {

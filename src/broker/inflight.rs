@@ -168,6 +168,13 @@ impl Outgoing {
         self.held_back > 0
     }
 
+    /// What [`Self::next_again`] would give.
+    pub(crate) fn peek_again(&self, quota: usize) -> Option<&Exchange> {
+        let sent = self.exchanges.len() - self.held_back;
+        let has_next = self.held_back > 0 && sent < quota;
+        has_next.then(|| self.exchanges.get(sent))?
+    }
+
     /// The next exchange to send again, if `quota` allows one more.
     pub(crate) fn next_again(&mut self, quota: usize) -> Option<&Exchange> {
         let sent = self.exchanges.len() - self.held_back;

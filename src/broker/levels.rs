@@ -51,7 +51,7 @@ impl Levels {
         }
     }
 
-    fn text(&self, level: u32) -> &str {
+    pub(super) fn text(&self, level: u32) -> &str {
         self.levels.get(at(level)).map_or("", |level| &level.text)
     }
 

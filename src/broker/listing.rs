@@ -6,6 +6,18 @@ use super::session::Session;
 use super::time::Timestamp;
 use super::{Broker, ClientInfo, ConnectionId, ConnectionInfo, EndedBy, SessionId, Statistics};
 use crate::mqtt::ProtocolVersion;
+use crate::policy::{Action, Explanation};
+
+/// Why one client may do something, or may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The port of its last connection.
+    pub port: Box<str>,
+    /// Who it is.
+    pub principal: Box<str>,
+    /// The decision and its reasons.
+    pub explanation: Explanation,
+}
 
 impl Broker {
     /// Counters and levels as they are now.
@@ -54,6 +66,37 @@ impl Broker {
                 .iter_in(places)
                 .filter(move |(_, session)| session.client_id.starts_with(prefix))
                 .map(move |(_, session)| self.client_info(session, now))
+        })
+    }
+
+    /// Why clients with an identifier may do something, or may not, as far as their sessions are in a range of places, like
+    /// [`Broker::clients_in`]. Sessions whose client was not here since the start are left out: who it is shows when it
+    /// connects.
+    #[must_use]
+    pub fn explain(
+        &self,
+        places: Range<usize>,
+        client_id: &str,
+        action: Action<'_>,
+    ) -> Option<Vec<Explained>> {
+        let sessions = &self.clients.sessions;
+        let explain = |session: &Session| {
+            let principal = session.principal.as_ref()?;
+            Some(Explained {
+                port: session.port.endpoint.clone(),
+                principal: principal.username.clone(),
+                explanation: match &session.rights {
+                    Some(rights) => rights.explain(action),
+                    None => Explanation::without_rules(action),
+                },
+            })
+        };
+        (places.start < sessions.slots()).then(|| {
+            sessions
+                .iter_in(places)
+                .filter(|(_, session)| *session.client_id == *client_id)
+                .filter_map(|(_, session)| explain(session))
+                .collect()
         })
     }
 

@@ -40,10 +40,13 @@
 )]
 
 mod arena;
+mod authorize;
+mod clearance;
 mod clients;
 mod commit;
 mod connect;
 mod connection;
+mod denial;
 mod effect;
 mod ending;
 mod form;
@@ -56,8 +59,11 @@ mod pending;
 mod persist;
 mod publication;
 mod publish;
+mod reading;
+mod resending;
 mod restore;
 mod retained;
+mod review;
 mod route;
 mod session;
 mod shared;
@@ -92,9 +98,12 @@ use sys_topics::SysTopics;
 use timers::Timer;
 
 pub use arena::Id;
-pub use connect::Refusal;
+pub use clearance::{Asked, Inquiry};
+pub use connect::{Refusal, RefusalCause};
 pub use connection::{Admission, EndedBy, PortPolicy};
+pub use denial::{Denial, DeniedAction};
 pub use effect::{Effect, Next};
+pub use listing::Explained;
 pub use message::Message;
 pub use outbox::Outbox;
 pub use pending::StoreCondition;
@@ -102,6 +111,7 @@ pub use persist::{
     Batch, Change, DeliveryRecord, LoadRequest, LoadedDelivery, Restored, RestoredSession,
     SessionRecord, StoreId, SubscriptionRecord, WillRecord,
 };
+pub use review::Review;
 pub use statistics::{ClientInfo, ConnectionInfo, Statistics};
 pub use time::Timestamp;
 
@@ -126,6 +136,8 @@ pub struct Broker {
     retained: Retained,
     sys: SysTopics,
     effects_from: usize,
+    denials: Vec<Denial>,
+    denials_unnoted: u64,
 }
 
 impl Broker {
@@ -146,6 +158,8 @@ impl Broker {
             retained: Retained::default(),
             sys: SysTopics::new(version),
             effects_from: 0,
+            denials: Vec::new(),
+            denials_unnoted: 0,
             default_limits: Arc::new(limits.port.clone()),
             limits,
         };
@@ -191,6 +205,7 @@ impl Broker {
                 Timer::KeepAlive(id) => self.handle_keep_alive_timer(id, now),
                 Timer::CredentialExpiry(id) => self.handle_credential_expiry(id),
                 Timer::PauseEnd(id) => self.handle_pause_end(id, now),
+                Timer::AskAgain(id) => self.handle_ask_again(id, now),
                 Timer::SessionExpiry(id) => self.handle_session_expiry(id, at, now),
                 Timer::WillDelay(id) => {
                     self.publish_will(id, now);
@@ -510,6 +525,10 @@ impl Broker {
     fn fill(&mut self, id: ConnectionId, now: Timestamp) {
         self.clients.fill(id, now);
         self.fill_retained(id, now);
+        if !self.clients.misdirected.is_empty() {
+            let misdirected = std::mem::take(&mut self.clients.misdirected);
+            self.redirect(misdirected, now);
+        }
     }
 
     /// Routes a message of the broker itself or a will.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::authorize::Permission;
 use super::clients::Delivered;
+use super::denial::DeniedAction;
 use super::message::Delivery;
 use super::pending::{Answer, StoreCondition};
 use super::persist::Change;
@@ -13,7 +15,7 @@ use super::subscriptions::Subscriber;
 use super::time::Timestamp;
 use super::{Broker, ConnectionId, Next, SessionId};
 use crate::mqtt::{AckKind, PacketId, Publish, PublishProperties, QoS, ReasonCode, Violation};
-use crate::policy::{Action, Decision};
+use crate::policy::{By, is_reserved};
 
 /// How many receivers a message had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,25 @@ pub(super) struct Routed {
 impl Broker {
     #[inline]
     pub(super) fn handle_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Violation> {
+        let result = self.take_publish(id, publish, now);
+        if result == Ok(Next::Ask) {
+            // It comes again, and counts then.
+            let statistics = &mut self.clients.statistics;
+            statistics.uncount_received(publish.qos, publish.payload.len());
+            if let Some(connection) = self.clients.connections.get_mut(id) {
+                connection.details.received_messages -= 1;
+            }
+        }
+        result
+    }
+
+    #[inline]
+    fn take_publish(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
@@ -90,19 +111,7 @@ impl Broker {
         let v5 = connection.version.is_v5();
         let is_quota_used = connection.unreleased >= connection.port.limits.receive_maximum;
         let session = connection.session;
-        let action = Action::Publish(topic);
-        let decision = connection
-            .port
-            .authorization
-            .decide(&connection.principal, action);
-        let mounted;
-        let topic = match &*connection.port.mount_point {
-            "" => topic,
-            mount_point => {
-                mounted = [mount_point, topic].concat();
-                &mounted
-            }
-        };
+        let has_rules = connection.clearance.is_some();
         if publish.qos == QoS::ExactlyOnce
             && let Some(packet_id) = publish.packet_id
             && let Some(session) = self.clients.sessions.get(session)
@@ -115,13 +124,18 @@ impl Broker {
                 return Err(Violation::ReceiveMaximumExceeded);
             }
         }
+        let permission = match has_rules {
+            true => self.may_publish(id, publish, topic, now),
+            false if is_reserved(topic) => Permission::Denied(By::Reserved),
+            false => Permission::Granted,
+        };
         let before = self.clients.pending.mark();
-        let (reason, text, next) = if decision == Decision::Denied {
-            self.clients.statistics.authorization_denials += 1;
-            let text = "not allowed to publish to this topic";
-            (ReasonCode::NotAuthorized, text, Next::Continue)
-        } else {
-            self.route_publish(id, publish, topic, now)
+        let (reason, text, next) = match permission {
+            Permission::Granted => self.route_mounted(id, publish, topic, now),
+            Permission::Asked => return Ok(Next::Ask),
+            Permission::Denied(_) | Permission::TooMuch => {
+                self.refuse_publish(id, topic, permission)
+            }
         };
         if next == Next::Close {
             return Ok(next);
@@ -133,6 +147,51 @@ impl Broker {
             return Ok(self.stalled_if(has_added, id));
         }
         Ok(next)
+    }
+
+    /// Says why a PUBLISH is not taken.
+    fn refuse_publish(
+        &mut self,
+        id: ConnectionId,
+        topic: &str,
+        permission: Permission,
+    ) -> (ReasonCode, &'static str, Next) {
+        let (reason, text) = match permission {
+            Permission::Denied(by) => {
+                self.deny(id, DeniedAction::Publish, topic, by);
+                let text = "not allowed to publish to this topic";
+                (ReasonCode::NotAuthorized, text)
+            }
+            Permission::TooMuch | Permission::Granted | Permission::Asked => {
+                self.clients.statistics.rate_refusals += 1;
+                let text = "more messages than the rules allow";
+                (ReasonCode::QuotaExceeded, text)
+            }
+        };
+        if self.closes_on_denial(id) {
+            self.disconnect(id, reason, text);
+            return (reason, text, Next::Close);
+        }
+        (reason, text, Next::Continue)
+    }
+
+    /// Puts the mount point of the publisher before the topic of its message.
+    #[inline]
+    fn route_mounted(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Timestamp,
+    ) -> (ReasonCode, &'static str, Next) {
+        let connection = self.clients.connections.get(id);
+        match connection.map_or("", |connection| &connection.port.mount_point) {
+            "" => self.route_publish(id, publish, topic, now),
+            mount_point => {
+                let topic = [mount_point, topic].concat();
+                self.route_publish(id, publish, &topic, now)
+            }
+        }
     }
 
     /// Retains and routes what a client has published.
@@ -334,7 +393,7 @@ impl Broker {
             routed.count(delivered);
         }
         for group in &route.groups {
-            routed.count(self.deliver_shared(*group, publication));
+            routed.count(self.deliver_shared(*group, publication, false));
         }
         self.routes.put_back(hash, cached);
         routed
@@ -350,20 +409,28 @@ impl Broker {
     }
 
     /// Gives a message to the least loaded member of a shared subscription: one that is connected, else one that comes
-    /// back for its queue.
-    fn deliver_shared(&mut self, group: GroupId, publication: &mut Publication<'_>) -> Delivered {
+    /// back for its queue. Only one of which it is known that it may read the topic, if it must be `sure`.
+    fn deliver_shared(
+        &mut self,
+        group: GroupId,
+        publication: &mut Publication<'_>,
+        sure: bool,
+    ) -> Delivered {
         let clients = &self.clients;
         let Some(members) = self.subscriptions.group_mut(group) else {
             return Delivered::Yes;
         };
-        let (topic, qos) = (publication.topic, publication.qos);
-        let load = |member: &Subscriber, online| match member.sees(topic) {
-            true => clients.load(member.session, online, qos.min(member.qos)),
-            false => None,
+        let (topic, qos, now) = (publication.topic, publication.qos, publication.received_at);
+        let load = |member: &Subscriber, online, is_sure| {
+            let may_have = member.sees(topic)
+                && (!member.is_narrowed || clients.may_get(member.session, topic, now, is_sure));
+            may_have.then(|| clients.load(member.session, online, qos.min(member.qos)))?
         };
+        // One of whom it must be asked whether it may read the topic comes after those who may.
         let member = members
-            .choose(|member| load(member, true))
-            .or_else(|| members.choose(|member| load(member, false)));
+            .choose(|member| load(member, true, true))
+            .or_else(|| members.choose(|member| load(member, true, sure)))
+            .or_else(|| members.choose(|member| load(member, false, sure)));
         match member {
             Some(member) => {
                 let target = Target::from(&member);
@@ -375,6 +442,15 @@ impl Broker {
 
     /// Gives messages of a shared subscription to another member, after the one that had them is gone.
     pub(super) fn redistribute(&mut self, deliveries: Vec<Delivery>, now: Timestamp) {
+        self.give_to_others(deliveries, false, now);
+    }
+
+    /// The same after the one that had them turned out not to be allowed to read them. Nobody is asked about them again.
+    pub(super) fn redirect(&mut self, deliveries: Vec<Delivery>, now: Timestamp) {
+        self.give_to_others(deliveries, true, now);
+    }
+
+    fn give_to_others(&mut self, deliveries: Vec<Delivery>, sure: bool, now: Timestamp) {
         for delivery in deliveries {
             if delivery.message.is_expired(now) {
                 self.clients.statistics.messages_expired += 1;
@@ -384,7 +460,7 @@ impl Broker {
                 continue;
             };
             let mut publication = Publication::of(&delivery.message, delivery.retain, now);
-            self.deliver_shared(group, &mut publication);
+            self.deliver_shared(group, &mut publication, sure);
         }
     }
 }
@@ -392,9 +468,13 @@ impl Broker {
 impl Routed {
     #[inline]
     fn count(&mut self, delivered: Delivered) {
-        self.matched += 1;
-        if delivered == Delivered::Dropped {
-            self.dropped += 1;
+        match delivered {
+            Delivered::Yes => self.matched += 1,
+            Delivered::Dropped => {
+                self.matched += 1;
+                self.dropped += 1;
+            }
+            Delivered::Forbidden => {}
         }
     }
 }

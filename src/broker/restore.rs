@@ -130,6 +130,16 @@ impl Broker {
 
     /// Has the record of a session stored, if the session is to be stored; one that is connected waits for it.
     pub(super) fn write_session(&mut self, id: SessionId) {
+        self.note_session(id);
+        let session = self.clients.sessions.get(id);
+        let session = session.filter(|session| session.store.is_some());
+        if let Some(id) = session.and_then(|session| session.connection) {
+            self.hold(id);
+        }
+    }
+
+    /// The same without anybody waiting for it.
+    pub(super) fn note_session(&mut self, id: SessionId) {
         let clients = &mut self.clients;
         let Some(session) = clients.sessions.get_mut(id) else {
             return;
@@ -163,9 +173,6 @@ impl Broker {
         clients
             .pending
             .add_session(Box::new(record), &mut clients.effects);
-        if let Some(id) = session.connection {
-            self.hold(id);
-        }
     }
 
     /// Hands out nothing to a connection before everything that is pending now is stored.

@@ -49,6 +49,8 @@ pub(crate) struct RetainedCursor {
     mount_len: usize,
     pub(crate) qos: QoS,
     pub(crate) identifier: Option<u32>,
+    /// The client may not read everything that the filter matches.
+    pub(crate) is_narrowed: bool,
     /// The walk begins when this batch is stored, so that the SUBACK comes first.
     pub(crate) not_before: u64,
     /// Where the walk goes on.
@@ -64,6 +66,7 @@ impl RetainedCursor {
             filter: filter.into(),
             qos,
             identifier,
+            is_narrowed: false,
             not_before: 0,
         }
     }

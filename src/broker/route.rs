@@ -15,6 +15,8 @@ pub(crate) struct Target {
     pub(crate) retain_as_published: bool,
     /// At least one of the matching subscriptions wants nothing that its own session publishes.
     pub(crate) no_local: bool,
+    /// By none of the matching subscriptions may the client read everything.
+    pub(crate) is_narrowed: bool,
     pub(crate) identifiers: Box<[u32]>,
 }
 
@@ -34,6 +36,7 @@ impl From<&Subscriber> for Target {
             qos: subscriber.qos,
             retain_as_published: subscriber.retain_as_published,
             no_local: subscriber.no_local,
+            is_narrowed: subscriber.is_narrowed,
             identifiers: match subscriber.identifier {
                 0 => Box::default(),
                 identifier => Box::new([identifier]),
@@ -60,6 +63,7 @@ impl Route {
             kept.qos = kept.qos.max(later.qos);
             kept.retain_as_published |= later.retain_as_published;
             kept.no_local |= later.no_local;
+            kept.is_narrowed &= later.is_narrowed;
             if !later.identifiers.is_empty() {
                 kept.identifiers = kept
                     .identifiers

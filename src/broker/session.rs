@@ -12,6 +12,7 @@ use super::shared::GroupId;
 use super::stored::StoredSession;
 use super::subscriptions::FilterId;
 use super::time::Timestamp;
+use crate::policy::{Principal, Rights};
 
 /// A will that is to be published if the client goes without saying goodbye (3.1.2.5).
 #[derive(Debug)]
@@ -39,6 +40,12 @@ pub struct Session {
     pub(crate) client_id: Box<str>,
     /// The name of the principal that opened the session; nobody else may have it (5.4.2).
     pub(crate) owner: Box<str>,
+    /// Who that was at the last connection; not known of a session that was restored.
+    pub(crate) principal: Option<Arc<Principal>>,
+    /// What the client may do; none where its port has no rules.
+    pub(crate) rights: Option<Box<Rights>>,
+    /// Messages may wait that the client may not read.
+    pub(crate) checks_reads: bool,
     pub(crate) connection: Option<ConnectionId>,
     /// Seconds that the session stays after its connection, `u32::MAX` for ever.
     pub(crate) expiry_interval: u32,
@@ -52,6 +59,8 @@ pub struct Session {
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
     pub(crate) queue: VecDeque<Queued>,
+    /// How many messages were put into the queue, where they are not numbered by the store.
+    pub(crate) enqueued: u64,
     /// Bytes of the messages that are queued or in flight.
     pub(crate) held_bytes: u64,
     /// Retained messages that new subscriptions have still to get.
@@ -70,6 +79,10 @@ impl Session {
             key,
             client_id: client_id.into(),
             owner: owner.into(),
+            principal: None,
+            rights: None,
+            checks_reads: false,
+            enqueued: 0,
             connection: None,
             expiry_interval: 0,
             expires_at: None,

@@ -1,5 +1,6 @@
 //! What the broker counts.
 
+use super::denial::DeniedAction;
 use crate::mqtt::QoS;
 
 /// Counters since the start, and levels as they are now.
@@ -29,8 +30,18 @@ pub struct Statistics {
     pub messages_too_large: u64,
     /// Publications and subscriptions that were refused because a bound was reached.
     pub quota_refusals: u64,
-    /// Publications and subscriptions that the rules denied.
+    /// What the rules, or who is asked instead, have denied: the sum of the four below.
     pub authorization_denials: u64,
+    /// Connections that were denied.
+    pub connect_denials: u64,
+    /// Publications that were denied, and connections because of their will.
+    pub publish_denials: u64,
+    /// Subscriptions that were denied, or removed when rules changed.
+    pub subscribe_denials: u64,
+    /// Messages that a subscription has matched and its client may not read.
+    pub read_denials: u64,
+    /// Publications that were refused because a rule allows only so many.
+    pub rate_refusals: u64,
     /// Times that a publisher was told to wait for a receiver.
     pub pauses: u64,
     /// Connections accepted by the core since the start.
@@ -78,6 +89,25 @@ impl Statistics {
         if let Some(count) = self.publishes_received.get_mut(usize::from(qos.as_u8())) {
             *count += 1;
         }
+    }
+
+    /// Takes a count back: the PUBLISH is handed over again.
+    pub(crate) fn uncount_received(&mut self, qos: QoS, payload: usize) {
+        self.packets_received -= 1;
+        self.payload_bytes_received -= u64::try_from(payload).unwrap_or(0);
+        if let Some(count) = self.publishes_received.get_mut(usize::from(qos.as_u8())) {
+            *count -= 1;
+        }
+    }
+
+    pub(crate) fn count_denial(&mut self, action: DeniedAction) {
+        self.authorization_denials += 1;
+        *match action {
+            DeniedAction::Connect => &mut self.connect_denials,
+            DeniedAction::Publish | DeniedAction::Will => &mut self.publish_denials,
+            DeniedAction::Subscribe => &mut self.subscribe_denials,
+            DeniedAction::Read => &mut self.read_denials,
+        } += 1;
     }
 
     /// PUBLISH packets taken, of all QoS.

@@ -88,13 +88,14 @@ impl StoredSession {
 }
 
 impl Clients {
-    /// Takes a QoS 1 or 2 publication for a session that is stored.
+    /// Takes a QoS 1 or 2 publication for a session that is stored. One that `waits` is not sent at once.
     pub(super) fn deliver_stored(
         &mut self,
         target: &Target,
         publication: &mut Publication<'_>,
         qos: QoS,
         group: Option<GroupId>,
+        waits: bool,
     ) -> Delivered {
         let mut delivery = Delivery {
             qos,
@@ -118,7 +119,7 @@ impl Clients {
             publication.behind = Some(id);
         }
         // Exactly once cannot be promised for a message that the store may lose after the client has it.
-        if qos == QoS::AtLeastOnce && self.can_send(target.session, id, stored.number) {
+        if qos == QoS::AtLeastOnce && !waits && self.can_send(target.session, id, stored.number) {
             self.begin_stored(target, publication, id, delivery);
         } else {
             self.park(target.session, delivery, publication.received_at);

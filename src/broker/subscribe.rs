@@ -1,13 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a new subscription receives.
 
+use super::authorize::decide;
+use super::denial::DeniedAction;
 use super::message::Delivery;
 use super::pending::{Answer, StoreCondition};
 use super::persist::{Change, SubscriptionRecord};
+use super::reading::Reading;
 use super::retained::{RetainedCursor, Walk};
 use super::session::Session;
 use super::subscriptions::{Subscriber, Subscriptions};
 use super::time::Timestamp;
-use super::{Broker, ConnectionId, Next, SessionId};
+use super::{Broker, ConnectionId, Effect, Next, SessionId};
 use crate::limits::{
     ENCODE_AHEAD_BYTES, FILTER_BYTES_PER_CLIENT_MAX, PortLimits, RETAINED_STEPS_PER_TURN,
 };
@@ -17,7 +20,7 @@ use crate::mqtt::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, TopicFilter, Unsubscribe,
     Violation,
 };
-use crate::policy::{Action, Decision};
+use crate::policy::{By, Decision, Question, Rights, SubscriptionVerdict, TopicAccess};
 
 impl Broker {
     pub(super) fn handle_subscribe(
@@ -30,14 +33,19 @@ impl Broker {
             return Ok(Next::Close);
         };
         let (session, version) = (connection.session, connection.version);
-        let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let before = self.clients.pending.mark();
+        let is_asking = connection.clearance.is_some();
         if version.is_v5() {
             check_available(subscribe, &connection.port.limits)?;
         }
+        if is_asking && self.asks_for_filters(id, subscribe, now) {
+            self.clients.statistics.packets_received -= 1;
+            return Ok(Next::Ask);
+        }
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        let before = self.clients.pending.mark();
         for (filter, options) in subscribe.filters {
             let identifier = subscribe.subscription_identifier;
-            let reason = self.subscribe(id, session, filter, options, identifier);
+            let reason = self.subscribe((id, session), filter, options, identifier, now);
             if reason == ReasonCode::QuotaExceeded {
                 self.clients.statistics.quota_refusals += 1;
             }
@@ -47,6 +55,9 @@ impl Broker {
         encode::suback(&mut packet, version, subscribe.packet_id, &reasons, None);
         let promises = self.clients.pending.mark() > before;
         self.answer(id, Answer::Packet(packet.into()), promises);
+        if is_asking {
+            self.tidy_answers(id, now);
+        }
         self.fill(id, now);
         Ok(self.stalled_if(promises, id))
     }
@@ -54,16 +65,36 @@ impl Broker {
     /// Adds one subscription and returns the reason code of its place in the SUBACK (MQTT 5, 3.9.3).
     fn subscribe(
         &mut self,
-        id: ConnectionId,
-        session_id: SessionId,
+        (id, session_id): (ConnectionId, SessionId),
         text: &str,
         options: SubscriptionOptions,
         identifier: Option<u32>,
+        now: Timestamp,
     ) -> ReasonCode {
-        let filter = match self.check_filter(id, text) {
-            Ok(filter) => filter,
+        let (filter, right) = match self.check_filter(id, text) {
+            Ok(filter) => {
+                let right = self.subscription_right(id, filter.filter(), now);
+                (filter, right)
+            }
             Err(reason) => return reason,
         };
+        if !right.verdict.is_allowed() {
+            self.deny(id, DeniedAction::Subscribe, text, right.verdict.by);
+            return ReasonCode::NotAuthorized;
+        }
+        self.add_subscription((id, session_id), &filter, &right, options, identifier)
+    }
+
+    /// Adds a subscription that the client may have.
+    fn add_subscription(
+        &mut self,
+        (id, session_id): (ConnectionId, SessionId),
+        filter: &TopicFilter,
+        right: &SubscriptionVerdict,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) -> ReasonCode {
+        let text = filter.as_str();
         let Some(connection) = self.clients.connections.get(id) else {
             return ReasonCode::UnspecifiedError;
         };
@@ -73,14 +104,15 @@ impl Broker {
             usize::try_from(limits.subscriptions_per_client_max).unwrap_or(usize::MAX);
         let retain_available = limits.retain_available;
         let mounted = [&*connection.port.mount_point, filter.filter()].concat();
-        let qos = options.qos.min(limits.maximum_qos);
+        let qos = options.qos.min(limits.maximum_qos).min(right.qos);
         let options = SubscriptionOptions { qos, ..options };
         let Some(session) = self.clients.sessions.get_mut(session_id) else {
             return ReasonCode::UnspecifiedError;
         };
         let mount_point = &*connection.port.mount_point;
-        let subscriber =
+        let mut subscriber =
             Subscriber::new(session_id, &options, identifier).behind(mount_point, filter.filter());
+        subscriber.is_narrowed = right.is_narrowed;
         let mount_len = mount_point.len();
         let known = self.subscriptions.has(&mounted, share_name, session_id);
         if session.store.is_some() && self.clients.pending.condition() == StoreCondition::Failing {
@@ -105,6 +137,7 @@ impl Broker {
         if !known {
             session.filter_bytes += text.len();
         }
+        session.checks_reads |= right.is_narrowed;
         if let Some(store) = &session.store {
             let filter = stored_filter(share_name, &mounted);
             let record = subscription_record(filter, &options, identifier);
@@ -113,6 +146,7 @@ impl Broker {
         }
         if retain_available && share_name.is_none() && options.retain_handling.wants(!known) {
             let mut cursor = RetainedCursor::new(mounted, mount_len, qos, identifier);
+            cursor.is_narrowed = right.is_narrowed;
             if session.store.is_some() {
                 cursor.not_before = self.clients.pending.open_number;
             }
@@ -122,7 +156,7 @@ impl Broker {
     }
 
     /// The topic filter of a subscription, or the reason why the client may not have it.
-    fn check_filter(&mut self, id: ConnectionId, text: &str) -> Result<TopicFilter, ReasonCode> {
+    fn check_filter(&self, id: ConnectionId, text: &str) -> Result<TopicFilter, ReasonCode> {
         let Some(connection) = self.clients.connections.get(id) else {
             return Err(ReasonCode::UnspecifiedError);
         };
@@ -143,13 +177,68 @@ impl Broker {
         {
             return Err(ReasonCode::UnspecifiedError);
         }
-        let action = Action::Subscribe(filter.filter());
-        let rules = &connection.port.authorization;
-        if rules.decide(&connection.principal, action) == Decision::Denied {
-            self.clients.statistics.authorization_denials += 1;
-            return Err(ReasonCode::NotAuthorized);
-        }
         Ok(filter)
+    }
+
+    /// What the rights of a client say to a subscription.
+    fn subscription_right(
+        &self,
+        id: ConnectionId,
+        filter: &str,
+        now: Timestamp,
+    ) -> SubscriptionVerdict {
+        let connection = self.clients.connections.get(id);
+        let session = connection.and_then(|c| self.clients.sessions.get(c.session));
+        let rights = session.and_then(|session| session.rights.as_deref());
+        let clearance = connection.and_then(|connection| connection.clearance.as_deref());
+        let (Some(rights), Some(clearance)) = (rights, clearance) else {
+            return SubscriptionVerdict::UNRESTRICTED;
+        };
+        let right = rights.subscribe(filter);
+        let about = (TopicAccess::Subscribe, filter);
+        SubscriptionVerdict {
+            verdict: decide(right.verdict, clearance, about, now),
+            ..right
+        }
+    }
+
+    /// Asks about the filters that no rule decides, all of them if the answer to one is not known: then all are known when
+    /// the packet comes again. False if nothing is to be asked.
+    fn asks_for_filters(
+        &mut self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let connection = self.clients.connections.get(id);
+        let session = connection.and_then(|c| self.clients.sessions.get(c.session));
+        let rights = session.and_then(|session| session.rights.as_deref());
+        if !rights.is_some_and(Rights::asks) {
+            return false;
+        }
+        let mut questions = Vec::new();
+        let mut is_unknown = false;
+        for (text, _) in subscribe.filters {
+            let Ok(filter) = self.check_filter(id, text) else {
+                continue;
+            };
+            let right = self.subscription_right(id, filter.filter(), now);
+            is_unknown |= right.verdict.decision == Decision::Ask;
+            if right.verdict.by == By::BackEnd {
+                questions.push(Question {
+                    access: TopicAccess::Subscribe,
+                    topic: filter.filter().into(),
+                });
+            }
+        }
+        if is_unknown
+            && let Some(connection) = self.clients.connections.get_mut(id)
+            && let Some(clearance) = &mut connection.clearance
+        {
+            clearance.ask_for_packet(questions);
+            self.clients.effects.push(Effect::Ask(id));
+        }
+        is_unknown
     }
 
     pub(super) fn handle_unsubscribe(
@@ -174,7 +263,12 @@ impl Broker {
         Ok(self.stalled_if(promises, id))
     }
 
-    fn unsubscribe(&mut self, id: SessionId, mount_point: &str, text: &str) -> ReasonCode {
+    pub(super) fn unsubscribe(
+        &mut self,
+        id: SessionId,
+        mount_point: &str,
+        text: &str,
+    ) -> ReasonCode {
         let Ok(filter) = TopicFilter::parse(text) else {
             return ReasonCode::TopicFilterInvalid;
         };
@@ -231,27 +325,18 @@ impl Broker {
             let Some(session) = self.clients.sessions.get_mut(session_id) else {
                 return;
             };
-            // Stored messages that wait for their commit are on their way as well.
-            let is_queued = match &session.store {
-                Some(store) => {
-                    store.gap > 0 || session.outgoing.len() + session.queue.len() >= quota
-                }
-                None => !session.queue.is_empty(),
-            };
-            let no_quota =
-                session.outgoing.len() >= quota || session.outgoing.holds_back() || is_queued;
-            let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
-                && (session.outgoing.is_empty()
-                    || self.clients.budget.bytes() < self.limits.queue_bytes_max / 2);
-            let keeps = session.is_durable();
+            let held = self.clients.budget.bytes();
+            let takes_more = takes_more(session, quota, held, self.limits.queue_bytes_max);
             let Some(cursor) = session.retained.front_mut() else {
                 return;
             };
+            let (wanted_qos, identifier) = (cursor.qos, cursor.identifier);
+            let before = cursor.is_narrowed.then(|| cursor.from.clone());
             if cursor.not_before > self.clients.pending.stored {
                 return;
             }
             // What the client has to acknowledge first makes room for the rest.
-            if cursor.qos > QoS::AtMostOnce && (no_quota || (keeps && !has_room)) {
+            if cursor.qos > QoS::AtMostOnce && !takes_more {
                 return;
             }
             let message = match self.retained.next(cursor, &mut steps) {
@@ -268,11 +353,18 @@ impl Broker {
             if message.is_expired(now) {
                 continue;
             }
+            let topic = &message.topic;
+            let reading = self.clients.clear_retained(session_id, topic, before, now);
+            let qos_max = match reading {
+                Reading::Yes(qos) => qos,
+                Reading::No => continue,
+                Reading::Unknown => return,
+            };
             let delivery = Delivery {
                 message: message.clone(),
-                qos: message.qos.min(cursor.qos),
+                qos: message.qos.min(wanted_qos).min(qos_max),
                 retain: true,
-                identifiers: cursor.identifier.into_iter().collect(),
+                identifiers: identifier.into_iter().collect(),
                 group: None,
                 stored: None,
             };
@@ -286,6 +378,19 @@ impl Broker {
         let connection = self.clients.connections.get(id);
         connection.is_some_and(|connection| connection.is_walking)
     }
+}
+
+/// Whether a session may be given retained messages that its client has to acknowledge, when so many bytes are held for all.
+fn takes_more(session: &Session, quota: usize, held: u64, held_max: u64) -> bool {
+    // Stored messages that wait for their commit are on their way as well.
+    let is_queued = match &session.store {
+        Some(store) => store.gap > 0 || session.outgoing.len() + session.queue.len() >= quota,
+        None => !session.queue.is_empty(),
+    };
+    let no_quota = session.outgoing.len() >= quota || session.outgoing.holds_back() || is_queued;
+    let has_room = session.held_bytes < session.port.limits.queue_bytes_per_client_max / 2
+        && (session.outgoing.is_empty() || held < held_max / 2);
+    !no_quota && (!session.is_durable() || has_room)
 }
 
 /// Puts a subscription into the index and into its session; false if it does not fit.
@@ -322,7 +427,7 @@ fn subscription_record(
 }
 
 /// A subscription's filter as it is stored.
-fn stored_filter(share_name: Option<&str>, mounted: &str) -> Box<str> {
+pub(super) fn stored_filter(share_name: Option<&str>, mounted: &str) -> Box<str> {
     match share_name {
         Some(name) => format!("$share/{name}/{mounted}").into(),
         None => mounted.into(),

@@ -34,6 +34,8 @@ pub(crate) struct Subscriber {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
+    /// The client may not read everything that the filter matches.
+    pub(crate) is_narrowed: bool,
     /// Levels of the mount point, if the filter has a wildcard right behind it; zero otherwise.
     hides_dollar_at: u8,
     /// Zero where the subscription has none.
@@ -48,6 +50,7 @@ impl Subscriber {
     ) -> Self {
         Self {
             hides_dollar_at: 0,
+            is_narrowed: false,
             session,
             qos: options.qos,
             no_local: options.no_local,
@@ -220,18 +223,65 @@ impl Subscriptions {
             return false;
         };
         if let Some(name) = share_name {
-            return self
-                .find_group(id, name)
-                .and_then(|group| self.groups.get(group))
-                .is_some_and(|group| group.member(session).is_some());
+            let group = self.find_group(id, name);
+            return group.is_some_and(|group| self.member(group, session).is_some());
         }
-        let node = self.nodes.get(at(id.0));
-        node.and_then(|node| self.lists.get(at(node.list)))
-            .is_some_and(|list| {
-                list.direct
-                    .binary_search_by(|entry| entry.session.cmp(&session))
-                    .is_ok()
-            })
+        self.subscriber(id, session).is_some()
+    }
+
+    /// The filter at a place, as it was subscribed to behind a mount point.
+    pub(crate) fn text(&self, id: FilterId) -> String {
+        let mut levels = Vec::new();
+        let mut node = id.0;
+        while node != ROOT
+            && let Some(entry) = self.nodes.get(at(node))
+        {
+            levels.push(self.levels.text(entry.level));
+            node = entry.parent;
+        }
+        levels.reverse();
+        levels.join("/")
+    }
+
+    /// The same for a shared subscription, with its share name.
+    pub(crate) fn group_text(&self, group: GroupId) -> Option<(&str, String)> {
+        let group = self.groups.get(group)?;
+        Some((group.name(), self.text(group.filter())))
+    }
+
+    /// A session's subscription at a filter.
+    pub(crate) fn subscriber(&self, id: FilterId, session: SessionId) -> Option<Subscriber> {
+        let list = self.lists.get(at(self.nodes.get(at(id.0))?.list))?;
+        let found = list
+            .direct
+            .binary_search_by(|entry| entry.session.cmp(&session));
+        list.direct.get(found.ok()?).copied()
+    }
+
+    /// A session's membership of a shared subscription.
+    pub(crate) fn member(&self, group: GroupId, session: SessionId) -> Option<Subscriber> {
+        self.groups.get(group)?.member(session).copied()
+    }
+
+    /// Changes the terms of a session's subscription.
+    pub(crate) fn change(&mut self, id: FilterId, subscriber: Subscriber) {
+        self.generation += 1;
+        if let Some(list) = self.list_mut(id)
+            && let Ok(at) = list
+                .direct
+                .binary_search_by(|entry| entry.session.cmp(&subscriber.session))
+            && let Some(entry) = list.direct.get_mut(at)
+        {
+            *entry = subscriber;
+        }
+    }
+
+    /// Changes the terms of a member of a shared subscription.
+    pub(crate) fn change_member(&mut self, group: GroupId, member: Subscriber) {
+        self.generation += 1;
+        if let Some(group) = self.groups.get_mut(group) {
+            group.join(member);
+        }
     }
 
     /// Removes a session's subscription; false if there was none.

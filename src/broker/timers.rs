@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     CredentialExpiry(ConnectionId),
     /// The publisher has waited long enough for a slow receiver.
     PauseEnd(ConnectionId),
+    /// The back end is asked again about messages for the client that nobody could tell about.
+    AskAgain(ConnectionId),
     /// The session has been without a connection for its expiry interval (3.1.2.11.2).
     SessionExpiry(SessionId),
     /// The will delay interval has passed (3.1.3.2.2).

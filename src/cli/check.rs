@@ -4,8 +4,8 @@ use std::path::Path;
 
 use fieldgate::clock;
 use fieldgate::config::{
-    self, Authentication, Authorization, Fault, Loaded, Paint, PortSettings, Protocol, Report,
-    Severity, TlsSettings,
+    self, Authentication, Authorization, Fault, Loaded, MethodSettings, Paint, PortSettings,
+    Protocol, Report, Severity, TlsSettings,
 };
 use fieldgate::gateway::{CONFIG_FILE, find_config};
 use fieldgate::net::tls;
@@ -98,8 +98,8 @@ fn print(loaded: &Loaded, ports: &[CheckedPort], output: &mut Output) {
             port.listener.clone(),
             port.endpoint.clone(),
             port.speaks(),
-            port.authentication.to_owned(),
-            port.authorization.to_owned(),
+            port.asks(),
+            port.allows(),
         ]);
     }
     let http = loaded.settings.admin.http.map(|http| http.to_string());
@@ -172,7 +172,15 @@ struct CheckedPort {
     protocol: &'static str,
     tls: bool,
     authentication: String,
+    /// The methods of the authentication, in the order in which they are asked.
+    methods: Vec<&'static str>,
     authorization: String,
+    /// How many rules the authorization has; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<usize>,
+    /// Whether a server is asked about what no rule decides.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    asks_server: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<Certificate>,
 }
@@ -195,8 +203,46 @@ impl CheckedPort {
                 Authorization::None => "none".to_owned(),
                 Authorization::Named(named) => named.name.to_string(),
             },
+            methods: match &port.authentication {
+                Authentication::None => Vec::new(),
+                Authentication::Named(named) => {
+                    named.methods.iter().map(MethodSettings::key).collect()
+                }
+            },
+            rules: match &port.authorization {
+                Authorization::None => None,
+                Authorization::Named(named) => Some(named.rules.rules.len()),
+            },
+            asks_server: match &port.authorization {
+                Authorization::None => false,
+                Authorization::Named(named) => named.rules.asks,
+            },
             certificate: port.tls.as_ref().map(Certificate::look_at),
         }
+    }
+
+    /// The authentication with its chain of methods.
+    fn asks(&self) -> String {
+        match self.methods.as_slice() {
+            [] => self.authentication.clone(),
+            methods => format!("{}: {}", self.authentication, methods.join(", ")),
+        }
+    }
+
+    /// The authorization with the number of its rules.
+    fn allows(&self) -> String {
+        let rules = match self.rules {
+            None => return self.authorization.clone(),
+            Some(0) => String::new(),
+            Some(1) => "1 rule".to_owned(),
+            Some(rules) => format!("{rules} rules"),
+        };
+        let server = match (self.asks_server, rules.is_empty()) {
+            (false, _) => "",
+            (true, true) => "a server",
+            (true, false) => ", then a server",
+        };
+        format!("{}: {rules}{server}", self.authorization)
     }
 
     fn speaks(&self) -> String {

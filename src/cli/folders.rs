@@ -96,26 +96,43 @@ impl FolderArgs {
 impl RunningArgs {
     /// Connects to the gateway that the options name.
     pub(crate) fn connect(&self) -> Result<ControlClient, Failure> {
-        let mut denied = None;
-        let sockets = self.sockets();
-        for socket in &sockets {
-            match ControlClient::connect(socket) {
-                Ok(client) => return Ok(client),
-                Err(fault @ ClientFault::Denied { .. }) => denied = Some(fault),
-                Err(_) => {}
-            }
+        if let Some(client) = self.try_connect()? {
+            return Ok(client);
         }
-        if let Some(fault) = denied {
-            return Err(Failure::runtime(fault)
-                .hint("run as root, or as a member of the group that the gateway runs as"));
-        }
-        let tried: Vec<String> = sockets
+        let tried: Vec<String> = self
+            .sockets()
             .iter()
             .map(|socket| format!("`{}`", socket.display()))
             .collect();
         let message = format!("no gateway listens on {}", tried.join(" or "));
         Err(Failure::runtime(anyhow::Error::msg(message))
             .hint("name the state folder of a running gateway with `--state-dir`"))
+    }
+
+    /// Connects to the gateway that the options name; `None` if it is not running.
+    pub(crate) fn try_connect(&self) -> Result<Option<ControlClient>, Failure> {
+        let mut denied = None;
+        for socket in &self.sockets() {
+            match ControlClient::connect(socket) {
+                Ok(client) => return Ok(Some(client)),
+                Err(fault @ ClientFault::Denied { .. }) => denied = Some(fault),
+                Err(_) => {}
+            }
+        }
+        match denied {
+            None => Ok(None),
+            Some(fault) => Err(Failure::runtime(fault)
+                .hint("run as root, or as a member of the group that the gateway runs as")),
+        }
+    }
+
+    /// The state folder of the gateway, for when it is not running.
+    pub(crate) fn state_folder(&self) -> PathBuf {
+        let folders = FolderArgs {
+            state_dir: self.state_dir.clone(),
+            runtime_dir: None,
+        };
+        folders.state_dir()
     }
 
     /// Control sockets that may be meant, the likeliest first.

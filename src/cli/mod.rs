@@ -1,6 +1,9 @@
 //! The command line: one file per subcommand. Prints, never decides.
 
+mod audit;
+mod authz;
 mod backup;
+mod ca;
 mod check;
 mod clients;
 mod config;
@@ -8,12 +11,15 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod import;
 mod output;
 mod reload;
 mod serve;
+mod setup;
 mod status;
 mod store;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,11 +34,17 @@ const AFTER_HELP: &str = "\
 Examples:
   fieldgate serve                             Serve what /etc/fieldgate/gateway.toml says
   fieldgate serve --state-dir ./var           Serve on loopback with state below ./var
+  fieldgate setup                             Make the first user and open a port for it
   fieldgate check --config gateway.toml       Check a file and show which ports it opens
   fieldgate config default                    Print the commented default configuration
   fieldgate status                            Show how the gateway fares that runs as a service
   fieldgate clients --state-dir ./var pump    List the clients of another one that begin with `pump`
   fieldgate backup /media/stick/gw.db         Copy sessions and messages while the gateway runs
+  fieldgate user add press-1                  Make a user, whose password is asked for
+  fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
+  fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
+  fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -64,14 +76,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Setup(setup::Args),
     Check(check::Args),
     Config(config::Args),
     Status(status::Args),
     Clients(clients::Args),
+    Authz(authz::Args),
     Reload(reload::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
+    User(user::Args),
+    Audit(audit::Args),
+    Ca(ca::Args),
+    Import(import::Args),
     Generate(generate::Args),
 }
 
@@ -83,14 +101,20 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Setup(args) => setup::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),
+        Command::User(args) => user::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Ca(args) => ca::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

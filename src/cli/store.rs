@@ -105,6 +105,7 @@ fn print_stats(stats: &Stats, output: &mut Output) {
         "users              {}, {} entries of the audit log",
         rows.users, rows.audit_rows
     ));
+    output.line(format!("certificates       {}", rows.certificates));
     output.line(format!(
         "database           {}, of which {} are free for new rows; format {}",
         bytes(stats.database_bytes),

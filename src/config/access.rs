@@ -171,7 +171,7 @@ pub struct BackendSettings {
     pub concurrency_max: u32,
     /// Times that a question is asked again after an error.
     ///
-    /// Default 3: as in mosquitto-auth-plug.
+    /// Default 1: an answer that was lost is asked for again, and a client is told in time that nobody can tell.
     pub retries: u32,
     /// Errors in a row after which the back end is not asked for a while.
     ///
@@ -203,7 +203,7 @@ impl Default for BackendSettings {
         Self {
             timeout: Duration::from_secs(5),
             concurrency_max: 16,
-            retries: 3,
+            retries: 1,
             breaker_errors: 5,
             breaker_pause: Duration::from_secs(10),
             cache_time: Duration::ZERO,
@@ -333,7 +333,7 @@ pub enum HttpMethod {
     /// POST
     #[default]
     Post,
-    /// GET, the question in the query.
+    /// GET, with JSON in the body as the plug-in sends it, and a form in the query.
     Get,
     /// PUT
     Put,
@@ -383,11 +383,11 @@ pub struct ProtectionSettings {
     ///
     /// Default 1 h: a guess costs minutes from then on, and an address that was given to somebody else is free the same day.
     pub ban_time_max: Duration,
-    /// Networks whose addresses are never banned.
+    /// Networks whose addresses are never banned, and whose refusals are never held back.
     pub never_banned: Vec<Network>,
     /// Rows of the audit log in the database.
     ///
-    /// Default 10,000: weeks of a quiet site in about 2 MiB.
+    /// Default 10,000: the last weeks of a quiet site, in a few megabytes.
     pub audit_rows_max: u32,
 }
 

@@ -1,5 +1,6 @@
 //! What is right by itself and wrong together, of ports and of the access that they refer to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::access::{
@@ -22,6 +23,8 @@ const NAMES_SHOWN_MAX: usize = 8;
 
 /// Every section of the file.
 pub(super) struct Sections<'a> {
+    /// The file as a whole.
+    pub(super) root: Scope<'a>,
     pub(super) authentications: Vec<Section<'a, AuthenticationSettings>>,
     pub(super) authorizations: Vec<Section<'a, AuthorizationSettings>>,
 }
@@ -29,14 +32,26 @@ pub(super) struct Sections<'a> {
 impl Sections<'_> {
     /// What a port refers to as `authentication`; nothing where that is wrong, which is noted.
     pub(super) fn authentication(&self, port: &Scope<'_>, faults: &mut Faults) -> Authentication {
-        refer(port, "authentication", &self.authentications, faults)
-            .map_or(Authentication::None, Authentication::Named)
+        refer(
+            port,
+            "authentication",
+            &self.authentications,
+            &self.root,
+            faults,
+        )
+        .map_or(Authentication::None, Authentication::Named)
     }
 
     /// What a port refers to as `authorization`.
     pub(super) fn authorization(&self, port: &Scope<'_>, faults: &mut Faults) -> Authorization {
-        refer(port, "authorization", &self.authorizations, faults)
-            .map_or(Authorization::None, Authorization::Named)
+        refer(
+            port,
+            "authorization",
+            &self.authorizations,
+            &self.root,
+            faults,
+        )
+        .map_or(Authorization::None, Authorization::Named)
     }
 
     /// Compares the ports with what they refer to.
@@ -64,16 +79,35 @@ fn refer<T>(
     port: &Scope<'_>,
     key: &str,
     sections: &[Section<'_, T>],
+    root: &Scope<'_>,
     faults: &mut Faults,
 ) -> Option<Arc<T>> {
     if port.entry(key).is_none() {
         missing(port, key, faults);
         return None;
     }
+    if is_broken(port, key, root) {
+        return None;
+    }
     let section = read(port, key, faults, |value, _| {
         find(value, key, sections).map(|found| found.map(|section| section.settings.clone()))
     });
     section.flatten().flatten()
+}
+
+/// Whether the section that a port names is there in a form that is wrong, which is noted.
+fn is_broken(port: &Scope<'_>, key: &str, root: &Scope<'_>) -> bool {
+    let named = match port.entry(key).map(|entry| &entry.node.value) {
+        Some(Value::Text(name)) => name,
+        _ => return false,
+    };
+    match root.entry(key).map(|entry| &entry.node.value) {
+        Some(Value::Table(table)) => table
+            .get(named)
+            .is_some_and(|entry| !matches!(entry.node.value, Value::Table(_))),
+        Some(Value::List(_)) => !named.eq_ignore_ascii_case("none"),
+        _ => false,
+    }
 }
 
 /// The section that is named; `None` for `"none"`.
@@ -236,15 +270,20 @@ fn check_unused<T>(
     faults: &mut Faults,
 ) {
     let ports = listeners.iter().flat_map(|listener| &listener.ports);
-    let named: std::collections::BTreeSet<&str> = ports
-        .filter_map(|port| match &port.scope.entry(key)?.node.value {
-            Value::Text(name) => Some(name.as_str()),
-            _ => None,
-        })
-        .collect();
+    let mut named = BTreeSet::new();
+    for port in ports {
+        match port.scope.entry(key).map(|entry| &entry.node.value) {
+            Some(Value::Text(name)) if name.eq_ignore_ascii_case("none") => {}
+            Some(Value::Text(name)) if sections.iter().any(|section| section.name == name) => {
+                named.insert(name.as_str());
+            }
+            // A port that says something wrong may mean any of them.
+            _ => return,
+        }
+    }
     for section in sections
         .iter()
-        .filter(|section| !named.contains(section.name))
+        .filter(|section| section.settings.is_some() && !named.contains(section.name))
     {
         let title = section.scope.title();
         faults.push(

@@ -22,6 +22,7 @@ use super::source::At;
 use super::texts::{plain, read_list, read_pairs, read_words};
 use super::tree::{Entry, Value};
 use super::value::{self, Complaint};
+use crate::policy::DistinguishedName;
 
 /// A table under a name, with the place of the name. Ports refer to it.
 pub(super) struct Section<'a, T> {
@@ -321,16 +322,14 @@ fn subject_attributes(
     })
 }
 
-/// A distinguished name, as far as it can be told from its form.
+/// A distinguished name, in any of the usual notations.
 fn subject(value: &Value) -> Result<Box<str>, Complaint> {
     let typed = plain(value)?;
-    let is_assignment = typed.split_once('=').is_some_and(|(kind, rest)| {
-        let kind = kind.trim();
-        let legal = |c: char| c.is_ascii_alphanumeric() || c == '.';
-        !kind.is_empty() && kind.chars().all(legal) && !rest.trim().is_empty()
-    });
-    if is_assignment {
+    let Err(fault) = DistinguishedName::parse(&typed) else {
         return Ok(typed);
+    };
+    if typed.contains('=') {
+        return Err(Complaint::bad(fault.to_string()));
     }
     let takes = "takes a distinguished name such as \"CN = Line 1 CA, O = Plant\"";
     let complaint = Complaint::bad(format!("{takes}, not {}", super::source::quoted(&typed)));
@@ -338,7 +337,7 @@ fn subject(value: &Value) -> Result<Box<str>, Complaint> {
         "write {}",
         super::source::quoted(&format!("CN = {}", typed.trim()))
     );
-    Err(complaint.maybe_hint((!typed.contains(['=', '/', ','])).then_some(hint)))
+    Err(complaint.maybe_hint((!typed.contains(['/', ','])).then_some(hint)))
 }
 
 fn service_account_token(

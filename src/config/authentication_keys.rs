@@ -37,6 +37,7 @@ pub(super) static AUTHENTICATION: TableSpec = TableSpec {
             elsewhere: &[
                 "authentication_methods",
                 "method",
+                "allow_anonymous",
                 "type",
                 "backends",
                 "order",
@@ -420,7 +421,10 @@ pub(super) const METHOD: KeySpec = KeySpec {
     name: "method",
     kind: Kind::Choice(&[
         ("POST", "the question in the body"),
-        ("GET", "the question in the query"),
+        (
+            "GET",
+            "JSON in the body as the plug-in sends it, a form in the query",
+        ),
         ("PUT", "the question in the body"),
     ]),
     absence: Absence::Default("\"POST\""),
@@ -497,7 +501,7 @@ pub(super) const CONCURRENCY_MAX: KeySpec = KeySpec {
 pub(super) const RETRIES: KeySpec = KeySpec {
     name: "retries",
     kind: Kind::Count(Bounds::new(0, 10)),
-    absence: Absence::Default("3"),
+    absence: Absence::Default("1"),
     doc: "Times that a question is asked again after an error.",
     elsewhere: &["retry_count", "http_retry_count"],
 };
@@ -506,7 +510,7 @@ pub(super) const BREAKER_ERRORS: KeySpec = KeySpec {
     name: "breaker_errors",
     kind: Kind::Count(Bounds::new(1, 1000)),
     absence: Absence::Default("5"),
-    doc: "Questions in a row that end in an error after which the server is left alone for a while.",
+    doc: "Errors in a row after which the server is left alone for a while.",
     elsewhere: &[],
 };
 

@@ -20,8 +20,8 @@ use super::value::{self, Complaint};
 use crate::limits::AUTHORIZATION_RULES_MAX;
 use crate::mqtt::QoS;
 use crate::policy::{
-    ClientIdPattern, DeniedPublish, Effect, FilterPattern, PatternFault, Principals, Rule, RuleSet,
-    WideSubscription,
+    ClientIdPattern, DeniedPublish, Effect, FilterPattern, Level, PatternFault, Principals, Rule,
+    RuleSet, WideSubscription,
 };
 
 /// Every section, in the order of the file.
@@ -66,43 +66,11 @@ fn section(
         backend::http(scope, faults)
     });
     let asks = scope.entry("http").is_some();
-    if scope.entry("rule").is_none() && (asks || scope.is_meant("http")) {
-        let name = name?;
-        return Some(AuthorizationSettings {
-            rules: Arc::new(RuleSet {
-                name: name.as_str().into(),
-                rules: Vec::new(),
-                denied_publish,
-                wide_subscription,
-                asks,
-            }),
-            name,
-            http,
-        });
-    }
-    let scopes = tables(scope, "rule", &RULE, faults);
-    let too_many = scopes
-        .len()
-        .checked_sub(*rules_left)
-        .filter(|more| *more > 0);
-    if let (Some(_), Some(first)) = (too_many, scopes.get(*rules_left)) {
-        let message = format!("the files hold more than {AUTHORIZATION_RULES_MAX} rules");
-        faults.push(
-            Draft::error(FaultCode::BadValue, first.place(), message)
-                .key(&first.path)
-                .hint("one rule with {principal.username} or attributes does for many clients"),
-        );
-    }
-    let taken = scopes.len().min(*rules_left);
-    *rules_left -= taken;
-    let rules: Vec<Rule> = scopes
-        .iter()
-        .take(taken)
-        .filter_map(|scope| rule(scope, faults))
-        .collect();
-    if rules.len() == scopes.len() && !asks {
-        check_way_in(scope, &rules, faults);
-    }
+    let may_be_absent = asks || scope.is_meant("http");
+    let rules = match scope.entry("rule").is_none() && may_be_absent {
+        true => Vec::new(),
+        false => rules(scope, asks, rules_left, faults),
+    };
     let name = name?;
     Some(AuthorizationSettings {
         rules: Arc::new(RuleSet {
@@ -117,12 +85,36 @@ fn section(
     })
 }
 
-/// Warns where no client could ever connect.
-fn check_way_in(scope: &Scope<'_>, rules: &[Rule], faults: &mut Faults) {
-    let opens = |rule: &Rule| rule.effect == Effect::Allow && !rule.connect.is_empty();
-    if rules.iter().any(opens) {
-        return;
+/// The rules that are right, as many as may still be taken.
+fn rules(scope: &Scope<'_>, asks: bool, rules_left: &mut usize, faults: &mut Faults) -> Vec<Rule> {
+    let scopes = tables(scope, "rule", &RULE, faults);
+    if let Some(first) = scopes.get(*rules_left) {
+        let message = format!("the files hold more than {AUTHORIZATION_RULES_MAX} rules");
+        faults.push(
+            Draft::error(FaultCode::BadValue, first.place(), message)
+                .key(&first.path)
+                .hint("one rule with {principal.username} or attributes does for many clients"),
+        );
     }
+    let taken = scopes.len().min(*rules_left);
+    *rules_left -= taken;
+    let rules: Vec<Rule> = scopes
+        .iter()
+        .take(taken)
+        .filter_map(|scope| rule(scope, faults))
+        .collect();
+    let opens = |(scope, rule): (&Scope<'_>, &Rule)| {
+        rule.effect == Effect::Allow && is_typed(scope, &["connect"])
+    };
+    let is_whole = rules.len() == scopes.len() && !scopes.is_empty();
+    if is_whole && !asks && !scopes.iter().zip(&rules).any(opens) {
+        check_way_in(scope, faults);
+    }
+    rules
+}
+
+/// Warns where no client could ever connect.
+fn check_way_in(scope: &Scope<'_>, faults: &mut Faults) {
     faults.push(
         Draft::warning(
             FaultCode::Surprising,
@@ -187,9 +179,36 @@ fn number(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<u32> {
 }
 
 fn filters(scope: &Scope<'_>, key: &str, faults: &mut Faults) -> Option<Vec<FilterPattern>> {
-    read_list(scope, key, faults, |value, _| {
+    let filters = read_list(scope, key, faults, |value, _| {
         pattern(value, FilterPattern::parse)
-    })
+    })?;
+    check_levels(scope, key, &filters, faults);
+    Some(filters)
+}
+
+/// Warns of levels that mean something to other brokers and are plain text here.
+fn check_levels(scope: &Scope<'_>, key: &str, filters: &[FilterPattern], faults: &mut Faults) {
+    let meant = |level: &Level| match level {
+        Level::Text(text) => match &**text {
+            "%u" | "${username}" => Some((text.clone(), "{principal.username}")),
+            "%c" | "${clientid}" => Some((text.clone(), "{principal.clientId}")),
+            "*" => Some((text.clone(), "+, or # at the end")),
+            _ => None,
+        },
+        Level::Any | Level::Rest | Level::Token(_) => None,
+    };
+    let Some(entry) = scope.entry(key) else {
+        return;
+    };
+    let levels = filters.iter().flat_map(FilterPattern::levels);
+    if let Some((found, meant)) = levels.filter_map(meant).next() {
+        let message = format!("`{key}` has the level `{found}`, which is plain text here");
+        faults.push(
+            Draft::warning(FaultCode::Surprising, entry.node.at, message)
+                .key(scope.path_of(key))
+                .hint(format!("write {meant}")),
+        );
+    }
 }
 
 fn pattern<T>(value: &Value, parse: fn(&str) -> Result<T, PatternFault>) -> Result<T, Complaint> {
@@ -210,7 +229,7 @@ fn pattern<T>(value: &Value, parse: fn(&str) -> Result<T, PatternFault>) -> Resu
             PatternFault::Topic(_) if typed.contains('*') => {
                 complaint.hint("in topics the wildcards are `+` for one level and `#` for the rest")
             }
-            PatternFault::Topic(_) | PatternFault::Empty => complaint,
+            PatternFault::Topic(_) | PatternFault::Empty | PatternFault::TooDeep => complaint,
         }
     })
 }
@@ -269,6 +288,15 @@ fn principals(outer: &Scope<'_>, faults: &mut Faults) -> Option<Principals> {
     })
 }
 
+/// Whether something is written for one of the keys, right or wrong.
+fn is_typed(scope: &Scope<'_>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| {
+        let value = scope.entry(key).map(|entry| &entry.node.value);
+        let is_empty = matches!(value, Some(Value::List(items)) if items.is_empty());
+        (value.is_some() && !is_empty) || scope.is_meant(key)
+    })
+}
+
 /// Warns of rules, and of parts of rules, that have no effect.
 fn check_rule(scope: &Scope<'_>, rule: &Rule, faults: &mut Faults) {
     let written = |key: &str| scope.entry(key).is_some();
@@ -286,18 +314,20 @@ fn check_rule(scope: &Scope<'_>, rule: &Rule, faults: &mut Faults) {
         Principals::Listed { usernames, client_ids, attributes }
             if usernames.is_empty() && client_ids.is_empty() && attributes.is_empty()
     );
+    let is_empty = rule.connect.is_empty() && rule.publish.is_empty() && rule.subscribe.is_empty();
     let (message, hint) = if lists_nobody {
+        let keys = ["usernames", "client_ids", "attributes"];
+        let below = scope.table("principals", &PRINCIPALS, faults);
+        if below.is_some_and(|below| is_typed(&below, &keys)) {
+            return;
+        }
         (
             format!("this rule is about nobody, so it {verb} nothing"),
             "name somebody in `principals`; for every client write principals = { everyone = true }",
         )
-    } else if rule.connect.is_empty() && rule.publish.is_empty() && rule.subscribe.is_empty() {
-        let typed = ["connect", "publish", "subscribe"].into_iter().any(|key| {
-            let items = scope.entry(key).map(|entry| &entry.node.value);
-            matches!(items, Some(Value::List(items)) if !items.is_empty())
-        });
+    } else if is_empty {
         // A list in which everything is wrong is noted already.
-        if typed {
+        if is_typed(scope, &["connect", "publish", "subscribe"]) {
             return;
         }
         (

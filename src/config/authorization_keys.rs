@@ -18,7 +18,7 @@ pub(super) static AUTHORIZATION: TableSpec = TableSpec {
             name: "rule",
             kind: Kind::Tables(&RULE),
             absence: Absence::Fault(
-                "add a line [[authorization.NAME.rule]] with that name, and below it principals, connect, publish and subscribe",
+                "add a line [[authorization.NAME.rule]], and below it principals, connect, publish and subscribe",
             ),
             doc: "The rules. May be absent where `http` is written. Rules of several files are added to each other.",
             elsewhere: &["rules", "acl", "policy", "authorization_policies"],

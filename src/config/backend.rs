@@ -219,6 +219,11 @@ fn checked_url(value: &Value, urls: Urls) -> Result<HttpUrl, Complaint> {
     };
     let typed = value::text(value, takes)?;
     let url = HttpUrl::try_from(typed).map_err(|fault| {
+        // What stands in front of an `@` may be a password with signs that a URL does not have.
+        let fault = match typed.contains('@') {
+            true => UrlFault::Password,
+            false => fault,
+        };
         let complaint = Complaint::bad(format!("takes {takes}: this {fault}"));
         match fault {
             UrlFault::Password => Complaint {
@@ -226,7 +231,7 @@ fn checked_url(value: &Value, urls: Urls) -> Result<HttpUrl, Complaint> {
                 message: format!("takes {takes}: this {fault}, and no secret stands in this file"),
                 hint: Some(secrets::HEADER_HINT.to_owned()),
             },
-            UrlFault::Scheme if !typed.contains("://") && !typed.contains('@') => {
+            UrlFault::Scheme if !typed.contains("://") => {
                 let scheme = if urls == Urls::All { "http" } else { "https" };
                 let better = format!("{scheme}://{typed}");
                 let works = HttpUrl::try_from(better.as_str()).is_ok();

@@ -40,6 +40,26 @@ pub(super) fn load(main: Option<&Path>) -> Result<Loaded, Report> {
     Ok(loaded)
 }
 
+/// Loads a main file and what lies in `conf.d` beside it, with one file more that is there only as text.
+pub(super) fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    let mut reading = Reading::default();
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let mut files = reading.files_of(&folder);
+    if added != main {
+        files.push(added.to_owned());
+        files.sort();
+    }
+    files.insert(0, main.to_owned());
+    for path in files {
+        if path == added {
+            reading.add_text(&path, text);
+        } else {
+            reading.add_file(&path);
+        }
+    }
+    reading.finish()
+}
+
 /// Loads one text.
 pub(super) fn load_text(path: &Path, text: &str) -> Result<Loaded, Report> {
     let mut reading = Reading::default();

@@ -34,6 +34,7 @@ mod resolve;
 mod schema;
 mod secrets;
 mod settings;
+mod setup_file;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -42,9 +43,11 @@ mod texts;
 mod tree;
 mod units;
 mod url;
+mod user_file;
 mod value;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use access::{
     AnonymousSettings, Authentication, AuthenticationSettings, Authorization,
@@ -67,6 +70,10 @@ pub use settings::{
 };
 pub use url::UrlFault;
 
+pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
+
+pub use setup_file::{SetupFault, SetupFile, SetupPort, SetupTls, SetupUser};
+
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");
 
@@ -85,6 +92,17 @@ pub struct Loaded {
 /// embedded default where no file is named.
 pub fn load(main: Option<&Path>) -> Result<Loaded, Report> {
     load::load(main)
+}
+
+/// A duration as the configuration has it: `30d`, `1h30m`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    units::parse_time(text).ok().map(Duration::from_millis)
+}
+
+/// As [`load()`], with a file that is not there yet: the main file itself or one of `conf.d`.
+pub fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    load::load_with(main, added, text)
 }
 
 /// Loads a configuration from one text, which reports call `gateway.toml`.

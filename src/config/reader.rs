@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::faults::{Draft, Faults};
 use super::nearest::{nearest, same};
-use super::port_keys::{PORT_LIMITS_TABLE, TLS};
+use super::port_keys::{PORT, PORT_LIMITS_TABLE, TLS};
 use super::report::FaultCode;
 use super::schema::{self, Absence, KeySpec, Kind, TableSpec};
 use super::secrets;
@@ -58,17 +58,17 @@ impl<'a> Scope<'a> {
     /// The header of the table, with the names that were chosen for it and the tables around it.
     fn header(&self) -> String {
         let header = self.spec.header;
-        if self.at.is_none() || !header.contains("NAME") {
-            return header.to_owned();
+        match self.at.is_none() || !header.contains("NAME") {
+            true => header.to_owned(),
+            false => with_names(header, &self.path),
         }
-        let names = self
-            .path
-            .split('.')
-            .map(|part| part.split('[').next().unwrap_or(part));
-        let name = shown(&names.collect::<Vec<_>>().join("."));
-        match header.starts_with("[[") {
-            true => format!("[[{name}]]"),
-            false => format!("[{name}]"),
+    }
+
+    /// The same of a table inside of this one.
+    fn header_below(&self, key: &str, spec: &TableSpec) -> String {
+        match self.at.is_none() || !spec.header.contains("NAME") {
+            true => spec.header.to_owned(),
+            false => with_names(spec.header, &self.path_of(key)),
         }
     }
 
@@ -82,9 +82,12 @@ impl<'a> Scope<'a> {
             .sources
             .get(at.source)
             .map(|source| source.text.as_str());
-        let has_header = text
-            .and_then(|text| text.get(at.start..))
-            .is_some_and(|text| text.starts_with('['));
+        let begins = |sign: char| {
+            let text = text.and_then(|text| text.get(at.start..));
+            text.is_some_and(|text| text.starts_with(sign))
+        };
+        // A table under a name may be there by the header of what is below it alone.
+        let has_header = begins('[') || (self.spec.header.contains("NAME") && !begins('{'));
         let key = self.path.rsplit('.').next().unwrap_or_default();
         if has_header || key.ends_with(']') {
             return header;
@@ -147,7 +150,7 @@ impl<'a> Scope<'a> {
                 faults.push(
                     Draft::error(FaultCode::WrongType, node.at, message)
                         .key(path)
-                        .hint(table_hint(&entry.key, spec)),
+                        .hint(table_hint(self, &entry.key, spec)),
                 );
                 None
             }
@@ -155,7 +158,18 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn table_hint(key: &str, spec: &TableSpec) -> String {
+/// A header with the names of a path such as `authorization.plant.rule[2]`.
+fn with_names(header: &str, path: &str) -> String {
+    let names = path.split('.');
+    let names = names.map(|part| part.split('[').next().unwrap_or(part));
+    let name = shown(&names.collect::<Vec<_>>().join("."));
+    match header.starts_with("[[") {
+        true => format!("[[{name}]]"),
+        false => format!("[{name}]"),
+    }
+}
+
+fn table_hint(scope: &Scope<'_>, key: &str, spec: &TableSpec) -> String {
     match key {
         "tls" => "write tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }".to_owned(),
         "limits" if spec.header != "[limits]" => {
@@ -169,7 +183,10 @@ fn table_hint(key: &str, spec: &TableSpec) -> String {
             "write a line {} with a name for it, and its keys below; a [[listener.port]] names it",
             spec.header
         ),
-        _ => format!("write a line {}, and its keys below it", spec.header),
+        _ => format!(
+            "write a line {}, and its keys below it",
+            scope.header_below(key, spec)
+        ),
     }
 }
 
@@ -195,7 +212,7 @@ pub(super) fn tables<'a>(
             faults.push(
                 Draft::error(FaultCode::WrongType, entry.node.at, message)
                     .key(scope.path_of(key))
-                    .hint(table_hint(key, spec)),
+                    .hint(table_hint(scope, key, spec)),
             );
             &[]
         }
@@ -215,6 +232,20 @@ pub(super) fn named_tables<'a>(
     spec: &'static TableSpec,
     faults: &mut Faults,
 ) -> Vec<(&'a Entry, Scope<'a>)> {
+    if let (None, Some(entry)) = (scope.at, scope.entry(key))
+        && entry.is_scalar()
+    {
+        faults.push(
+            Draft::error(
+                FaultCode::UnknownKey,
+                entry.key_at,
+                format!("`{key}` stands above the first table"),
+            )
+            .key(key)
+            .hint(format!("`{key}` is a key of {}", PORT.header)),
+        );
+        return Vec::new();
+    }
     let Some(outer) = scope.table(key, spec, faults) else {
         return Vec::new();
     };
@@ -230,24 +261,23 @@ pub(super) fn named_tables<'a>(
             };
             found.push((entry, inner));
         } else if !secrets::refuse(&outer, entry, faults) {
-            let is_key = spec.key(&entry.key).is_some();
-            let message = match is_key {
-                true => format!(
-                    "`{}` stands in no {}: the name is missing",
-                    entry.key, spec.header
-                ),
-                false => format!(
-                    "`{}` is a table, not {}",
-                    shown(&entry.key),
-                    entry.node.value.kind()
-                ),
-            };
-            let hint = match is_key {
-                true => format!(
-                    "write {} above it, with a name in place of the last word",
-                    spec.header
-                ),
-                false => format!("write a line {}, and its keys below it", spec.header),
+            let header = outer.header_below(&entry.key, spec);
+            let (message, hint) = if spec.key(&entry.key).is_some() {
+                let general = outer.header_below("NAME", spec);
+                (
+                    format!(
+                        "`{}` stands in no {general}: the name is missing",
+                        entry.key
+                    ),
+                    format!("write {general} above it, with a name in place of NAME"),
+                )
+            } else {
+                let hint = match &entry.node.value {
+                    Value::List(_) => format!("write {header} in single brackets, once"),
+                    _ => format!("write a line {header}, and its keys below it"),
+                };
+                let (key, kind) = (shown(&entry.key), entry.node.value.kind());
+                (format!("`{key}` is a table, not {kind}"), hint)
             };
             faults.push(
                 Draft::error(FaultCode::WrongType, entry.key_at, message)
@@ -297,8 +327,11 @@ pub(super) fn missing(scope: &Scope<'_>, key: &str, faults: &mut Faults) {
     if scope.is_meant(key) || scope.is_implied() {
         return;
     }
-    let hint = match scope.spec.key(key).map(|key| key.absence) {
-        Some(Absence::Fault(hint)) => Some(hint.to_owned()),
+    let hint = match scope.spec.key(key).map(|key| (key.absence, key.kind)) {
+        Some((Absence::Fault(hint), Kind::Tables(spec))) => {
+            Some(hint.replace(spec.header, &scope.header_below(key, spec)))
+        }
+        Some((Absence::Fault(hint), _)) => Some(hint.to_owned()),
         _ => None,
     };
     let message = match (key, scope.at) {
@@ -454,8 +487,8 @@ fn write(scope: &Scope<'_>, key: &KeySpec, entry: &Entry) -> String {
         (None, Kind::Table(spec) | Kind::Tables(spec) | Kind::Named(spec)) => {
             format!("write {}", spec.header)
         }
-        (_, Kind::Tables(spec)) => format!("write {}", spec.header),
-        (_, Kind::Table(spec)) if entry.is_scalar() => table_hint(key.name, spec),
+        (_, Kind::Tables(spec)) => format!("write {}", scope.header_below(key.name, spec)),
+        (_, Kind::Table(spec)) if entry.is_scalar() => table_hint(scope, key.name, spec),
         _ => format!("write `{}`", key.name),
     }
 }

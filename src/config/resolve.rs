@@ -53,6 +53,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     let protection_scope = scope.table("protection", &schema::PROTECTION, faults);
     let protection = protection(protection_scope.as_ref(), faults);
     let sections = Sections {
+        root: scope.clone(),
         authentications: authentication::sections(&scope, faults),
         authorizations: authorization::sections(&scope, faults),
     };

@@ -294,15 +294,16 @@ pub(super) static PROTECTION: TableSpec = TableSpec {
                 "a list of addresses and networks, such as `[\"192.168.10.7\", \"10.0.0.0/8\"]`",
             ),
             absence: Absence::Default("[]"),
-            doc: "Addresses that are never banned, whatever fails there: those of a test bench, or of a proxy behind which \
-                  many clients share one address.",
+            doc: "Addresses that are never banned nor kept waiting, whatever fails there: those of a test bench, or of a proxy \
+                  behind which many clients share one address. Passwords can be tried from there without end.",
             elsewhere: &["ignoreip", "allow_list", "whitelist", "trusted"],
         },
         KeySpec {
             name: "audit_rows_max",
             kind: Kind::Count(Bounds::new(100, 1_000_000)),
             absence: Absence::Default("10_000"),
-            doc: "Rows of the audit log in the database; the oldest make room.",
+            doc: "Rows of the audit log in the database; the oldest make room, half of them among what operators did and half \
+                  among what clients did.",
             elsewhere: &["audit_max"],
         },
     ],

@@ -1,11 +1,12 @@
 //! Secrets do not stand in a configuration file: it is copied, sent around and put under version control.
 
+use super::authentication_keys::PASSWORD;
 use super::faults::{Draft, Faults};
 use super::nearest::same;
 use super::reader::{Scope, shown};
 use super::report::FaultCode;
 use super::schema;
-use super::tree::Entry;
+use super::tree::{Entry, Value};
 
 /// Keys whose value would be a secret.
 const KEYS: &[&str] = &[
@@ -80,14 +81,19 @@ pub(super) fn refuse(scope: &Scope<'_>, entry: &Entry, faults: &mut Faults) -> b
         report(entry, path, hint, faults);
         return true;
     }
-    let holds_users = USERS.iter().any(|word| same(word, &entry.key));
+    // A user in place of a setting.
+    let is_user = header == PASSWORD.header && matches!(entry.node.value, Value::Text(_));
+    let holds_users = is_user || USERS.iter().any(|word| same(word, &entry.key));
     let is_list_of_names = header == super::authorization_keys::PRINCIPALS.header;
     if holds_users && (is_place || is_root) && !is_list_of_names {
         let message = format!(
             "`{}`: no users stand in this file, because their passwords would",
             shown(&entry.key)
         );
-        faults.hide(entry.key_at, entry.node.at);
+        // A header holds no secret.
+        if entry.node.at.start > entry.key_at.start {
+            faults.hide(entry.key_at, entry.node.at);
+        }
         faults.push(
             Draft::error(FaultCode::Secret, entry.key_at, message)
                 .key(path)

@@ -151,6 +151,7 @@ fn names_a_secret(line: &str) -> bool {
         "api-key",
         "apikey",
         "basic_auth",
+        "cookie",
     ];
     let lower = line.to_ascii_lowercase();
     let is_key = |word: &str| {
@@ -168,24 +169,24 @@ fn names_a_secret(line: &str) -> bool {
     lower.contains("private key") || WORDS.iter().any(|word| is_key(word))
 }
 
-/// Whether a line holds a URL with a user name in front of its host, a hash of a password, or the value of a header field
-/// that is a secret.
+/// Whether a line holds a URL with a user name in front of its host, a hash of a password, or header fields.
+///
+/// This sees lines that are not TOML too. A port has a key `authorization`, in lower case.
 fn shows_a_secret(line: &str) -> bool {
+    const MARKS: &[&str] = &[
+        "bearer ", "basic ", "$argon2", "$pbkdf2", "$2a$", "$2b$", "$2y$",
+    ];
     let lower = line.to_ascii_lowercase();
     let mut urls = lower.split("://").skip(1);
+    let is_field = |name: &str| {
+        let after = line.split_once(name).map(|(_, rest)| rest);
+        let rest = after.map(|rest| rest.trim_start_matches([' ', '"', '\'']));
+        rest.is_some_and(|rest| rest.starts_with(['=', ':']))
+    };
     urls.any(|rest| rest.split(['"', '\'']).next().unwrap_or(rest).contains('@'))
-        || [
-            "\"bearer ",
-            "\"basic ",
-            "'bearer ",
-            "'basic ",
-            "$argon2",
-            "$pbkdf2",
-            "$2y$",
-            "$2b$",
-        ]
-        .iter()
-        .any(|mark| lower.contains(mark))
+        || MARKS.iter().any(|mark| lower.contains(mark))
+        || (lower.contains("headers") && lower.contains("authorization"))
+        || ["Authorization", "AUTHORIZATION"].into_iter().any(is_field)
 }
 
 fn looks_like_base64(line: &str) -> bool {
@@ -407,6 +408,31 @@ mod tests {
         let key = "key = \"\"\"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw\n";
         assert_eq!(underlined(key, 0..3).0, "key = …");
         assert_eq!(underlined(key, 40..45).0, "…");
+    }
+
+    #[test]
+    fn secrets_in_values_are_not_shown() {
+        for line in [
+            "url = \"https://user:pw@host/x\"",
+            "custom = { url = 'https://user@host' }",
+            "custom = { headers = { Cookie = \"x\" } }",
+            "headers = { \"authorization\" = \"x\" }",
+            "Authorization = \"x\"",
+            "\"Authorization\" = \"x\"",
+            "key = \"Bearer x\"",
+            "x = \"$argon2id$v=19$x\"",
+            "api_key = \"x\"",
+        ] {
+            let (text, _, _) = underlined(line, 0..1);
+            assert!(text.ends_with('…') && !text.ends_with("\"…"), "{text}");
+        }
+        for line in [
+            "authorization = \"plant-rules\"",
+            "url = \"https://host:8443/x\"",
+            "[authentication.devices.custom.headers]",
+        ] {
+            assert_eq!(underlined(line, 0..1).0, line);
+        }
     }
 
     #[test]

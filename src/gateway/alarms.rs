@@ -1,8 +1,8 @@
 //! What needs somebody's attention, worked out from what the gateway reports about itself.
 
 use crate::admin::{
-    AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates, ReloadReport,
-    StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates,
+    ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -25,6 +25,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) refused: Option<&'a ReloadReport>,
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
+    pub(crate) access: &'a AccessReport,
     pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
@@ -48,6 +49,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
             .control
             .map(|fault| alarm("control-waiting", "", fault.to_owned())),
     );
+    alarms.extend(access_alarms(facts.access));
     let near = bounds(facts)
         .into_iter()
         .filter(|(_, now, max)| is_near(*now, *max));
@@ -72,7 +74,19 @@ fn refused(report: &ReloadReport) -> Alarm {
     alarm("configuration-refused", "", text)
 }
 
-/// What a port waits for, and what is wrong with its certificate.
+/// Servers that do not answer.
+fn access_alarms(access: &AccessReport) -> impl Iterator<Item = Alarm> {
+    let resting = access.back_ends.iter().filter(|it| it.is_resting);
+    resting.map(|it| {
+        let text = format!(
+            "{} does not answer, which is asked for {}",
+            it.server, it.kind
+        );
+        alarm("back-end", &it.server, text)
+    })
+}
+
+/// What a port waits for, and what is wrong with its certificate and with those that its clients may present.
 fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
     let name = format!("{} of {}", port.endpoint, port.listener);
     let waiting = (port.state != LISTENING).then(|| {
@@ -88,8 +102,13 @@ fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
         .certificate
         .iter()
         .flat_map(|certificate| &certificate.notes);
-    let notes =
-        notes.map(move |note| alarm("certificate", &port.endpoint, format!("{name}: {note}")));
+    let of_clients = port.client_trust.iter().flat_map(|trust| &trust.notes);
+    let notes = notes.map(|note| ("certificate", note.clone()));
+    let of_clients =
+        of_clients.map(|note| ("client-trust", format!("certificates of clients: {note}")));
+    let notes = notes
+        .chain(of_clients)
+        .map(move |(word, note)| alarm(word, &port.endpoint, format!("{name}: {note}")));
     waiting.into_iter().chain(notes)
 }
 
@@ -142,12 +161,14 @@ fn is_near(now: u64, max: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::ClientTrustReport;
 
     /// A gateway with one port, where nothing is wrong.
     struct Given {
         port: PortReport,
         admin: AdminReport,
         broker: BrokerReport,
+        access: AccessReport,
         rates: Rates,
     }
 
@@ -168,6 +189,7 @@ mod tests {
                 port,
                 admin,
                 broker: BrokerReport::default(),
+                access: AccessReport::default(),
                 rates: Rates::default(),
             }
         }
@@ -179,6 +201,7 @@ mod tests {
                 refused: None,
                 control: None,
                 broker: &self.broker,
+                access: &self.access,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),
@@ -229,6 +252,21 @@ mod tests {
                 "port-waiting: *:8883 of plant is awaiting-certificate: no such file",
                 "admin-waiting: health and metrics are not served on 127.0.0.1:9600: address in use"
             ]
+        );
+    }
+
+    #[test]
+    fn faults_of_trust_in_clients_are_alarms() {
+        let mut given = Given::new();
+        given.port.client_trust = Some(ClientTrustReport {
+            authorities: 1,
+            not_after_seconds: None,
+            revocation_lists: Vec::new(),
+            notes: vec!["/etc/ca.pem is gone".to_owned()],
+        });
+        assert_eq!(
+            given.alarms(),
+            ["client-trust: *:8883 of plant: certificates of clients: /etc/ca.pem is gone"]
         );
     }
 

@@ -1,11 +1,16 @@
 //! Which files are in force, and what came of loading them again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::watch::Watcher;
 use crate::admin::{ConfigurationReport, ReloadOutcome, ReloadReport};
 use crate::clock;
-use crate::config::{self, Loaded, Paint, Report, Settings};
+use crate::config::{
+    self, Authentication, Authorization, Loaded, Paint, PortSettings, Report, ResourceName,
+    Settings,
+};
 
 /// Where a configuration is looked for when none is named.
 pub const CONFIG_FILE: &str = "/etc/fieldgate/gateway.toml";
@@ -169,7 +174,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
     for port in new.ports() {
         match known(old, &port.endpoint) {
             None => changes.push(format!("port {} of {} opens", port.endpoint, port.listener)),
-            Some(before) if before != *port => {
+            Some(before) if !is_same_port(&before, port) => {
                 changes.push(format!(
                     "port {} of {} changes",
                     port.endpoint, port.listener
@@ -186,7 +191,24 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
             ));
         }
     }
+    let (before, after) = (&old.authentications, &new.authentications);
+    named_differences(
+        "authentication",
+        before,
+        after,
+        |one| &one.name,
+        &mut changes,
+    );
+    let (before, after) = (&old.authorizations, &new.authorizations);
+    named_differences(
+        "authorization",
+        before,
+        after,
+        |one| &one.name,
+        &mut changes,
+    );
     let sections = [
+        ("protection", old.protection != new.protection),
         ("gateway", old.gateway != new.gateway),
         ("limits", old.limits != new.limits),
         ("store", old.store != new.store),
@@ -197,6 +219,47 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         changes.push(format!("[{section}] changes"));
     }
     changes
+}
+
+/// Whether a port is the same but for what the access that it names says, which has a line of its own.
+fn is_same_port(old: &PortSettings, new: &PortSettings) -> bool {
+    let authentication = |port: &PortSettings| match &port.authentication {
+        Authentication::None => None,
+        Authentication::Named(named) => Some(named.name.clone()),
+    };
+    let authorization = |port: &PortSettings| match &port.authorization {
+        Authorization::None => None,
+        Authorization::Named(named) => Some(named.name.clone()),
+    };
+    let names_the_same =
+        authentication(old) == authentication(new) && authorization(old) == authorization(new);
+    let with_access_of_the_other = PortSettings {
+        authentication: new.authentication.clone(),
+        authorization: new.authorization.clone(),
+        ..old.clone()
+    };
+    names_the_same && with_access_of_the_other == *new
+}
+
+/// One line for each table under a name that differs, was added or is gone.
+fn named_differences<T: PartialEq>(
+    kind: &str,
+    old: &[Arc<T>],
+    new: &[Arc<T>],
+    name: fn(&T) -> &ResourceName,
+    changes: &mut Vec<String>,
+) {
+    let by_name = |all: &[Arc<T>]| -> BTreeMap<ResourceName, Arc<T>> {
+        let named = all.iter().map(|one| (name(one).clone(), Arc::clone(one)));
+        named.collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    let names: BTreeSet<&ResourceName> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        if old.get(name) != new.get(name) {
+            changes.push(format!("[{kind}.{name}] changes"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +302,48 @@ mod tests {
         let report = configuration.replace(Some(path.clone()), config::load(Some(&path)).unwrap());
         assert_eq!(report.outcome, ReloadOutcome::Unchanged);
         assert!(report.changes.is_empty());
+    }
+
+    #[test]
+    fn reload_names_the_access_that_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        let load = |method: &str, topic: &str, more: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"plant\"\n[[listener.port]]\nport = 1883\nbind = \"127.0.0.1\"\n\
+                 authentication = \"devices\"\nauthorization = \"rules\"\n\
+                 [authentication.devices]\nmethods = [\"{method}\"]\n\
+                 [[authorization.rules.rule]]\nprincipals = {{ everyone = true }}\nconnect = [\"*\"]\n\
+                 publish = [\"{topic}\"]\n{more}"
+            );
+            std::fs::write(&path, text).unwrap();
+        };
+        load("password", "plant/#", "");
+        let mut configuration = Configuration::load(Some(&path)).unwrap();
+        let mut changes = |method: &str, topic: &str, more: &str| {
+            load(method, topic, more);
+            let loaded = config::load(Some(&path)).unwrap();
+            configuration.replace(Some(path.clone()), loaded).changes
+        };
+
+        assert!(changes("password", "plant/#", "").is_empty());
+        assert_eq!(
+            changes("password", "hall/#", ""),
+            ["[authorization.rules] changes"]
+        );
+        assert_eq!(
+            changes(
+                "anonymous",
+                "hall/#",
+                "[protection]\nban_time = \"2 min\"\n"
+            ),
+            ["[authentication.devices] changes", "[protection] changes"]
+        );
+        let spare = "[authentication.spare]\nmethods = [\"password\"]\n";
+        assert_eq!(
+            changes("anonymous", "hall/#", spare),
+            ["[authentication.spare] changes", "[protection] changes"]
+        );
     }
 
     #[test]

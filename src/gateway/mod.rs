@@ -3,7 +3,9 @@
 //! The order of a start: configuration, log, state folder, hub, ports, probes and control socket, ready. The order of a
 //! stop: not ready, ports accept nobody, clients are told and drained, the rest goes.
 
+mod access;
 mod alarms;
+mod authority;
 mod configuration;
 mod heartbeat;
 mod lock;
@@ -42,6 +44,7 @@ use crate::config::Settings;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
+use authority::Authority;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
 use readiness::Readiness;
@@ -84,6 +87,7 @@ struct Gateway {
     readiness: Readiness,
     serving: Arc<Serving>,
     storing: Storing,
+    authority: Authority,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -114,11 +118,11 @@ pub async fn run(
         }
         Err(fault) => return Err(fault.into()),
     };
-    let found = open_store(&options, configuration.settings()).await?;
+    let mut found = open_store(&options, configuration.settings()).await?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
-    let users = Arc::new(Users::default());
-    let access = Arc::new(Access::new(&options.state_dir, users, &settings.protection));
+    let authority = open_authority(&options, &mut found, settings).await?;
+    let access = access_of(&mut found, &options, settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
@@ -127,7 +131,7 @@ pub async fn run(
         log,
         lock,
         serving,
-        storing,
+        (storing, authority),
         reloads,
     ));
 
@@ -162,6 +166,19 @@ pub async fn run(
     outcome
 }
 
+/// Who may connect and what they may do, with the users that were found.
+fn access_of(found: &mut Found, options: &Options, settings: &Settings) -> Arc<Access> {
+    let users = match found.take_users() {
+        Some(users) => Users::new(users, found.jobs()),
+        None => Users::unreadable(found.jobs()),
+    };
+    let (users, protection) = (Arc::new(users), &settings.protection);
+    let access = Access::new(&options.state_dir, users, protection);
+    access.audit().attach(found.jobs());
+    access.set(settings);
+    Arc::new(access)
+}
+
 impl Gateway {
     fn new(
         options: Options,
@@ -169,7 +186,7 @@ impl Gateway {
         log: Log,
         lock: Option<StateLock>,
         serving: Arc<Serving>,
-        storing: Storing,
+        (storing, authority): (Storing, Authority),
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
@@ -186,6 +203,7 @@ impl Gateway {
             }),
             serving,
             storing,
+            authority,
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -203,6 +221,13 @@ impl Gateway {
         let ports = self.readiness.latch("ports");
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serving.run_timers().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.review_on_change().await });
+        let audit = Arc::clone(self.serving.access().audit());
+        tasks.spawn(async move { audit.run().await });
+        tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
+        self.prepare_access(&settings).await;
+        self.remember_logins().await;
         self.serving.apply(&settings).await;
         drop(ports);
 
@@ -213,6 +238,8 @@ impl Gateway {
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
+        let authority = self.authority.clone();
+        tasks.spawn(async move { authority.keep().await });
         let gateway = Arc::clone(self);
         tasks.spawn(
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
@@ -290,13 +317,24 @@ impl Gateway {
             },
             signal = again.next() => warn!("stopped at once because of a second {signal}"),
         }
+        self.authority.stop().await;
         self.close_store().await;
     }
 
     /// Stores what is left. A disk that hangs must not keep the process from ending.
     async fn close_store(self: &Arc<Self>) {
         let gateway = Arc::clone(self);
-        let closing = tokio::task::spawn_blocking(move || gateway.storing.finish());
+        let access = Arc::clone(self.serving.access());
+        let flushed = timeout(STOP_REST, access.audit().flush()).await;
+        if let Ok(Err(fault)) = flushed {
+            warn!(hint = fault.hint(), "{fault}");
+        }
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Err(fault) = access.users().flush_seen() {
+                warn!(hint = fault.hint(), "{fault}");
+            }
+            gateway.storing.finish();
+        });
         if timeout(STOP_REST, closing).await.is_err() {
             error!("the database could not be closed in time");
         }
@@ -324,6 +362,22 @@ async fn open_store(options: &Options, settings: &Settings) -> anyhow::Result<Fo
     tokio::task::spawn_blocking(move || Found::open(&state_dir, &settings))
         .await
         .context("the store could not be opened")
+}
+
+/// Opens the certificate authority, for which files are read and keys are opened.
+async fn open_authority(
+    options: &Options,
+    found: &mut Found,
+    settings: &Settings,
+) -> anyhow::Result<Authority> {
+    let (records, jobs) = (found.take_certificates(), found.jobs());
+    let (state_dir, rows_max) = (
+        options.state_dir.clone(),
+        settings.protection.audit_rows_max,
+    );
+    tokio::task::spawn_blocking(move || Authority::open(&state_dir, records, jobs, rows_max))
+        .await
+        .context("the certificate authority could not be opened")
 }
 
 /// Where the control socket is by the settings, else by the command line.

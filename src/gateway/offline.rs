@@ -3,22 +3,27 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lock::{LockFault, StateLock};
 use crate::clock;
 use crate::config::StoreSettings;
-use crate::store::{Condition, Jobs, Store, StoreError, UserRecord};
+use crate::store::{CertificateRecord, Condition, Jobs, Store, StoreError, UserRecord};
 
 /// Beginnings of the names that are ours in a state folder.
 const OWN_NAMES: [&str; 3] = ["gateway.", "fieldgate.", "corrupt-"];
 
+/// The folder of the certificate authority, with everything in it.
+const OWN_FOLDER: &str = "ca";
+
 /// The database of a state folder, which no gateway uses as long as the value lives.
 #[derive(Debug)]
 pub struct Offline {
+    state_dir: PathBuf,
     jobs: Jobs,
     users: Vec<UserRecord>,
+    certificates: Vec<CertificateRecord>,
     condition: Condition,
     _lock: StateLock,
 }
@@ -35,20 +40,23 @@ pub enum OfflineFault {
 }
 
 impl Offline {
+    /// Whether there is a database in a state folder.
+    #[must_use]
+    pub fn is_there(state_dir: &Path) -> bool {
+        Store::is_there(state_dir)
+    }
+
     /// Takes a state folder and opens its database as a start of the gateway does: one of an older version is brought on, one
     /// that is damaged is replaced by what can be read of it, and what is missing is made.
     pub fn open(state_dir: &Path) -> Result<Self, OfflineFault> {
         let lock = StateLock::acquire(state_dir)?;
         let opened = Store::open(state_dir, &StoreSettings::default(), Arc::new(clock::wall))?;
-        if nix::unistd::geteuid().is_root()
-            && let Err(error) = give_to_owner(state_dir)
-        {
-            // The gateway may run as root; if it does not, it says at its start what it may not write.
-            tracing::warn!(%error, "cannot give the files to the owner of `{}`", state_dir.display());
-        }
+        give_away(state_dir);
         Ok(Self {
+            state_dir: state_dir.to_owned(),
             jobs: Jobs::own(opened.writer),
             users: opened.users,
+            certificates: opened.certificates,
             condition: opened.condition,
             _lock: lock,
         })
@@ -60,10 +68,21 @@ impl Offline {
         self.jobs.clone()
     }
 
+    /// Gives files that were made meanwhile to the user that the gateway runs as.
+    pub fn give_away(&self) {
+        give_away(&self.state_dir);
+    }
+
     /// The local users as they were found, given once.
     #[must_use]
     pub fn take_users(&mut self) -> Vec<UserRecord> {
         std::mem::take(&mut self.users)
+    }
+
+    /// What the authority has issued, as it was found, given once.
+    #[must_use]
+    pub fn take_certificates(&mut self) -> Vec<CertificateRecord> {
+        std::mem::take(&mut self.certificates)
     }
 
     /// In which condition the database was found.
@@ -73,19 +92,44 @@ impl Offline {
     }
 }
 
+fn give_away(state_dir: &Path) {
+    if nix::unistd::geteuid().is_root()
+        && let Err(error) = give_to_owner(state_dir)
+    {
+        // The gateway may run as root; if it does not, it says at its start what it may not write.
+        tracing::warn!(%error, "cannot give the files to the owner of `{}`", state_dir.display());
+    }
+}
+
 /// Files that root has made belong to the owner of the folder, who is the user that the gateway runs as: it could not open
 /// them otherwise.
 fn give_to_owner(folder: &Path) -> io::Result<()> {
     let owner = fs::metadata(folder)?;
+    give_named(folder, &owner, &|name| {
+        name == OWN_FOLDER || OWN_NAMES.iter().any(|own| name.starts_with(own))
+    })
+}
+
+fn give_named(
+    folder: &Path,
+    owner: &fs::Metadata,
+    is_ours: &dyn Fn(&str) -> bool,
+) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let metadata = entry.metadata()?;
-        let is_ours = OWN_NAMES.iter().any(|own| name.starts_with(own));
         // Who may write to the folder must not get a file that is elsewhere as well.
         let is_one = metadata.is_dir() || metadata.is_file() && metadata.nlink() == 1;
-        if is_ours && is_one && metadata.uid() == 0 && owner.uid() != 0 {
+        if !is_ours(&name) || !is_one || owner.uid() == 0 {
+            continue;
+        }
+        if metadata.is_dir() {
+            // First what is in it: while it is root's nobody else can put anything there.
+            give_named(&entry.path(), owner, &|_| true)?;
+        }
+        if metadata.uid() == 0 {
             lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
         }
     }
@@ -137,6 +181,9 @@ mod tests {
         fs::hard_link(folder.path().join("twice"), folder.path().join("gateway.x")).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("gateway.y")).unwrap();
         let offline = Offline::open(folder.path()).unwrap();
+        fs::create_dir_all(folder.path().join("ca/sealed")).unwrap();
+        fs::write(folder.path().join("ca/sealed/root-1"), "").unwrap();
+        offline.give_away();
         let owner = |name: &str| {
             let metadata = fs::symlink_metadata(folder.path().join(name)).unwrap();
             (metadata.uid(), metadata.gid())
@@ -146,6 +193,9 @@ mod tests {
             "gateway.db-wal",
             "gateway.db-shm",
             "fieldgate.lock",
+            "ca",
+            "ca/sealed",
+            "ca/sealed/root-1",
         ] {
             assert_eq!(owner(name), (1234, 4321), "{name}");
         }

@@ -13,14 +13,16 @@ use super::process;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
 use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
+use crate::auth::users::Actor;
+use crate::auth::{AuditEvent, AuditKind};
 use crate::clock;
 use crate::config::{self, Loaded, Report};
 
 /// Time between two looks at counters and states.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Who waits for the result of a reload.
-pub(super) type ReloadReply = oneshot::Sender<ReloadReport>;
+/// Who has asked for a reload, and where it waits for the result.
+pub(super) type ReloadReply = (Actor, oneshot::Sender<ReloadReport>);
 
 impl Gateway {
     /// Reloads when asked by signal, command or a changed file, and keeps the status of the service up to date.
@@ -37,7 +39,7 @@ impl Gateway {
         loop {
             let (why, reply) = tokio::select! {
                 () = asked.next() => ("SIGHUP", None),
-                Some(reply) = requests.recv() => ("a command", Some(reply)),
+                Some(request) = requests.recv() => ("a command", Some(request)),
                 () = watcher.changed() => ("a changed file", None),
                 _ = look.tick() => {
                     self.sample_rates();
@@ -55,17 +57,18 @@ impl Gateway {
             // Looks at the files before they are read, so that a change in between is not lost.
             let watched = self.configuration().watched();
             watcher = Watcher::start(watched).await.unwrap_or(watcher);
-            let report = self.reload_now().await;
+            let actor = reply.as_ref().map_or("gateway", |(actor, _)| &*actor.name);
+            let report = self.reload_now(why, actor).await;
             said = status_line(&self.status());
             self.notifier.ready(&said).await;
-            if let Some(reply) = reply {
+            if let Some((_, reply)) = reply {
                 // Whoever asked may be gone; the result is in the status, too.
                 let _ = reply.send(report);
             }
         }
     }
 
-    async fn reload_now(&self) -> ReloadReport {
+    async fn reload_now(&self, why: &str, actor: &str) -> ReloadReport {
         self.notifier.reloading().await;
         let main = self.configuration().next_main();
         let path = main.clone();
@@ -82,7 +85,22 @@ impl Gateway {
             }
         };
         self.configuration().note(report.clone());
+        self.audit_reload(&report, why, actor);
         report
+    }
+
+    /// Writes down what a reload has changed, for whoever asks later; no secret is in a configuration.
+    fn audit_reload(&self, report: &ReloadReport, why: &str, actor: &str) {
+        let audit = self.serving.access().audit();
+        let because = format!("because of {why}");
+        for change in &report.changes {
+            let event = AuditEvent::new(AuditKind::ConfigurationChanged, change);
+            audit.note(event.actor(actor).detail(&because));
+        }
+        if let Some(summary) = &report.summary {
+            let event = AuditEvent::new(AuditKind::ConfigurationRefused, summary);
+            audit.note(event.actor(actor).detail(&because));
+        }
     }
 
     /// Puts a configuration without faults into force.
@@ -90,7 +108,9 @@ impl Gateway {
         let settings = loaded.settings.clone();
         let mut report = self.configuration().replace(main, loaded);
         process::raise_descriptors(settings.limits.connections_max);
+        self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
+        self.review_settings(&settings).await;
         self.storing.set(&settings.store);
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http
@@ -102,9 +122,6 @@ impl Gateway {
             report
                 .warnings
                 .push("admin.control_socket takes effect at the next start".to_owned());
-        }
-        for change in &report.changes {
-            info!("configuration: {change}");
         }
         for warning in &report.warnings {
             warn!("configuration: {warning}");

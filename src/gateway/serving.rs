@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
 use crate::admin::{
-    BrokerReport, CertificateReport, ClientReport, ConnectionReport, LoginReport, PortReport,
-    ViolationCount,
+    BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
+    ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
-use crate::auth::Access;
-use crate::broker::{ClientInfo, ConnectionInfo, Timestamp};
+use crate::auth::{Access, TrustSummary};
+use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
 use crate::clock;
 use crate::config::{Protocol, Settings};
 use crate::mqtt::Violation;
@@ -29,6 +29,7 @@ const CLIENTS_PER_LOOK: usize = 500;
 pub(crate) struct Serving {
     hub: Arc<Hub>,
     ports: Ports<Links>,
+    access: Arc<Access>,
 }
 
 /// Serves what ports accept with links to the hub.
@@ -55,8 +56,19 @@ impl Serving {
         access: Arc<Access>,
     ) -> Self {
         let hub = Arc::new(Hub::new(settings.limits.clone(), base));
-        let ports = Ports::new(Links(Arc::clone(&hub)), Handle::current(), passed, access);
-        Self { hub, ports }
+        let links = Links(Arc::clone(&hub));
+        let ports = Ports::new(links, Handle::current(), passed, Arc::clone(&access));
+        Self { hub, ports, access }
+    }
+
+    /// Who may connect and what they may do.
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// What the core goes by on each port.
+    pub(crate) fn policies(&self) -> Vec<Arc<PortPolicy>> {
+        self.ports.policies()
     }
 
     /// Where links meet the core.
@@ -104,6 +116,21 @@ impl Serving {
         let mut clients: Vec<_> = pages.flatten().map(client_report).collect();
         clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         clients
+    }
+
+    /// Why clients with an identifier may do something, or may not.
+    pub(crate) fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        let action = input.action()?;
+        let page = |number: usize| {
+            let first = number * CLIENTS_PER_LOOK;
+            let places = first..first + CLIENTS_PER_LOOK;
+            self.hub
+                .with(|broker, _| broker.explain(places, &input.client_id, action))
+        };
+        let explained = (0..).map_while(page).flatten();
+        Ok(explained
+            .map(|said| input.report(&said.port, &said.principal, said.explanation))
+            .collect())
     }
 
     pub(crate) fn broker(&self, settings: &Settings) -> BrokerReport {
@@ -190,6 +217,7 @@ fn port_report(port: PortStatus) -> PortReport {
         certificate: port
             .certificate
             .map(|certificate| certificate_report(&certificate, fault)),
+        client_trust: port.client_trust.map(client_trust_report),
         connections: port.connections.into(),
         accepted: port.accepted,
         refused: refused.collect(),
@@ -222,6 +250,22 @@ fn certificate_report(
         not_before_seconds: seconds(certificate.not_before),
         not_after_seconds: seconds(certificate.not_after),
         notes,
+    }
+}
+
+fn client_trust_report(trust: TrustSummary) -> ClientTrustReport {
+    let lists = trust.lists.into_iter().map(|list| RevocationListReport {
+        issuer: list.issuer,
+        this_update_seconds: seconds(list.this_update),
+        next_update_seconds: list.next_update.map(seconds),
+        stale: list.is_stale,
+        revoked: count(list.revoked),
+    });
+    ClientTrustReport {
+        authorities: count(trust.authorities),
+        not_after_seconds: trust.not_after.map(seconds),
+        revocation_lists: lists.collect(),
+        notes: trust.faults,
     }
 }
 

@@ -1,16 +1,20 @@
 //! What the gateway tells about itself.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
 use super::{Gateway, process};
 use crate::admin::{
-    AdminState, ClientReport, PortReport, ReadinessReport, ReloadReport, Source, Status,
-    StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
+    ReloadReport, Source, Status, StoreReport,
 };
+use crate::auth::Access;
+use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
+use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
+use crate::store::StoreError;
 
 impl Source for Gateway {
     fn status(&self) -> Status {
@@ -41,7 +45,9 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let access = self.access_report();
         let alarms = alarms(&Facts {
+            access: &access,
             ports: &ports,
             admin: &admin,
             refused: refused.as_ref(),
@@ -64,6 +70,7 @@ impl Source for Gateway {
             admin,
             ports,
             broker,
+            access,
             store,
             rates,
             process,
@@ -72,6 +79,10 @@ impl Source for Gateway {
 
     fn clients(&self, prefix: &str) -> Vec<ClientReport> {
         self.serving.clients(prefix)
+    }
+
+    fn explain(&self, input: &ExplainInput) -> Result<Vec<ExplainReport>, String> {
+        self.serving.explain(input)
     }
 
     fn readiness(&self) -> ReadinessReport {
@@ -97,10 +108,38 @@ impl Source for Gateway {
         self.heartbeat.beat().await
     }
 
-    async fn reload(&self) -> ReloadReport {
+    fn access(&self) -> &Arc<Access> {
+        self.serving.access()
+    }
+
+    async fn user(&self, request: UserRequest, actor: Actor) -> Result<UserReply, UserFault> {
+        let users = Arc::clone(self.serving.access().users());
+        let removed = match &request {
+            UserRequest::Remove { username } => Some(username.clone()),
+            _ => None,
+        };
+        let applied = tokio::task::spawn_blocking(move || users.apply(&request, &actor));
+        let applied = applied.await.unwrap_or_else(|_| {
+            let path = self.options.state_dir.clone();
+            Err(StoreError::Closed { path }.into())
+        });
+        if let (Ok(_), Some(username)) = (&applied, removed) {
+            // Whoever gets the name later is not to find what waited for the user before.
+            self.review_clients().await;
+            let hub = self.serving.hub();
+            hub.with(|broker, now| broker.end_sessions_of(&username, now));
+        }
+        applied
+    }
+
+    async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
+        self.authority.apply(request, asker).await
+    }
+
+    async fn reload(&self, actor: Actor) -> ReloadReport {
         let (reply, report) = oneshot::channel();
         // Whoever steers takes one request after the other; both ends are gone when the gateway stops.
-        let asked = self.reloads.send(reply).await.is_ok();
+        let asked = self.reloads.send((actor, reply)).await.is_ok();
         match report.await {
             Ok(report) if asked => report,
             Ok(_) | Err(_) => {

@@ -20,8 +20,8 @@ use crate::clock;
 use crate::config::StoreSettings;
 use crate::net::{Hub, StoreLink};
 use crate::store::{
-    Condition, Job, JobQueue, Jobs, Level, Opened, Reader, Space, Store, StoreError, UserRecord,
-    Writer,
+    CertificateRecord, Condition, Job, JobQueue, Jobs, Level, Opened, Reader, Space, Store,
+    StoreError, UserRecord, Writer,
 };
 
 /// Longest time that the writer waits for more to store together, while more keeps coming.
@@ -137,9 +137,17 @@ impl Found {
     }
 
     /// The local users as they were found; none where there is no store.
-    pub(crate) fn take_users(&mut self) -> Vec<UserRecord> {
+    pub(crate) fn take_users(&mut self) -> Option<Vec<UserRecord>> {
+        let (opened, ..) = self.opened.as_mut()?;
+        Some(std::mem::take(&mut opened.users))
+    }
+
+    /// What the authority has issued, as it was found; nothing where there is no store.
+    pub(crate) fn take_certificates(&mut self) -> Vec<CertificateRecord> {
         let opened = self.opened.as_mut();
-        opened.map_or_else(Vec::new, |(opened, ..)| std::mem::take(&mut opened.users))
+        opened.map_or_else(Vec::new, |(opened, ..)| {
+            std::mem::take(&mut opened.certificates)
+        })
     }
 
     /// The time of the core at which it goes on.

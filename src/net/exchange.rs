@@ -10,13 +10,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::Peer;
+use super::access_counters::LoginOutcome;
+use super::port::PortContext;
 use super::stream::Stream;
 use crate::auth::{
-    Acceptance, Authenticator, Ban, Credentials, Exchange, Outcome, Refused, Unavailable,
+    Acceptance, AuditEvent, AuditKind, Authenticator, Ban, Credentials, Exchange, Outcome, Refused,
+    Unavailable,
 };
+use crate::clock;
 use crate::mqtt::encode;
 use crate::mqtt::{
-    self, Auth, AuthProperties, Connect, DecodeOptions, Packet, ReasonCode, Violation,
+    self, Auth, AuthProperties, Connect, DecodeOptions, Disconnect, Packet, ReasonCode, Violation,
 };
 use crate::policy::Principal;
 
@@ -47,9 +51,7 @@ impl Denial {
             Self::Gone => None,
         }
     }
-}
 
-impl Denial {
     /// Whether somebody has tried to be who it is not. A client that brought nothing, or the wrong kind of thing, has not.
     pub(super) fn is_failed_login(&self) -> bool {
         match self {
@@ -179,13 +181,16 @@ fn check_answer(packet: &Packet<'_>, method: &str) -> Result<Option<Vec<u8>>, De
 
 /// What a connected client needs to authenticate again (4.12.1).
 pub(super) struct Reauthentication {
-    authenticator: Arc<Authenticator>,
+    /// What holds there when the client authenticates again may be another authenticator than at its CONNECT.
+    port: Arc<PortContext>,
     method: Box<str>,
     client_id: Box<str>,
     principal: Arc<Principal>,
     peer: Peer,
     asked: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
-    exchange: Option<Exchange>,
+    exchange: Option<(Arc<Authenticator>, Exchange)>,
+    /// Who is asked, or was last.
+    authenticator: Arc<Authenticator>,
 }
 
 /// What became of a step of a re-authentication.
@@ -202,14 +207,15 @@ pub(super) enum Step {
 impl Reauthentication {
     /// `None` for a client that came without an authentication method: it sends no AUTH.
     pub(super) fn new(
-        authenticator: &Arc<Authenticator>,
+        port: &Arc<PortContext>,
         connect: &Connect<'_>,
         principal: &Arc<Principal>,
         peer: &Peer,
     ) -> Option<Box<Self>> {
         let method = connect.properties.authentication_method?;
         Some(Box::new(Self {
-            authenticator: Arc::clone(authenticator),
+            port: Arc::clone(port),
+            authenticator: Arc::clone(&port.terms().authenticator),
             method: method.into(),
             client_id: connect.client_id.into(),
             principal: Arc::clone(principal),
@@ -225,10 +231,12 @@ impl Reauthentication {
             return Err(Violation::AuthenticationMethodChanged);
         }
         let data = auth.properties.authentication_data.map(<[u8]>::to_vec);
-        let authenticator = Arc::clone(&self.authenticator);
         self.asked = Some(match (auth.reason, self.exchange.take()) {
-            (ReasonCode::ReAuthenticate, None) => self.begin(authenticator, data),
-            (ReasonCode::ContinueAuthentication, Some(exchange)) => {
+            (ReasonCode::ReAuthenticate, None) => {
+                self.authenticator = Arc::clone(&self.port.terms().authenticator);
+                self.begin(Arc::clone(&self.authenticator), data)
+            }
+            (ReasonCode::ContinueAuthentication, Some((authenticator, exchange))) => {
                 Box::pin(async move { authenticator.resume(exchange, data.as_deref()).await })
             }
             _ => return Err(Violation::AuthUnexpected),
@@ -276,19 +284,59 @@ impl Reauthentication {
             Ok(Judgement::Accepted(acceptance))
                 if acceptance.principal.username != self.principal.username =>
             {
-                Step::Refused(ReasonCode::NotAuthorized)
+                let sentence = "the client is another than before";
+                self.refused(&Denial::Refused(Refused {
+                    method: acceptance.method,
+                    ..Refused::new(ReasonCode::NotAuthorized, sentence)
+                }))
             }
             Ok(Judgement::Accepted(acceptance)) => {
                 self.principal = Arc::clone(&acceptance.principal);
                 Step::Done(acceptance)
             }
             Ok(Judgement::Continue(data, exchange)) => {
-                self.exchange = Some(exchange);
+                self.exchange = Some((Arc::clone(&self.authenticator), exchange));
                 Step::Challenge(data)
             }
-            // The code of CONNACK that asks to come back has no place in a DISCONNECT; this one has.
-            Err(Denial::Unavailable(_)) => Step::Refused(ReasonCode::ServerBusy),
-            Err(denial) => Step::Refused(denial.reason().unwrap_or(ReasonCode::NotAuthorized)),
+            Err(denial) => self.refused(&denial),
         })
+    }
+
+    /// Counts and writes down that a client could not prove again who it is.
+    fn refused(&self, denial: &Denial) -> Step {
+        let access = Arc::clone(&self.port.terms().access);
+        let address = self.peer.address.map(|address| address.ip());
+        let username = &self.principal.username;
+        let (kind, method, sentence) = match denial {
+            Denial::Refused(refused) => {
+                (AuditKind::LoginRefused, refused.method, &*refused.sentence)
+            }
+            Denial::Unavailable(fault) => {
+                (AuditKind::LoginUnavailable, fault.method, &*fault.sentence)
+            }
+            Denial::Banned(_) | Denial::Violation(_) | Denial::Gone => {
+                return Step::Refused(ReasonCode::NotAuthorized);
+            }
+        };
+        if denial.is_failed_login() {
+            access.guard().note_failure(address, None, clock::now());
+        }
+        let outcome = match kind {
+            AuditKind::LoginUnavailable => LoginOutcome::Unavailable,
+            _ => LoginOutcome::Refused,
+        };
+        self.port.counters().logins().note(method, outcome);
+        let event = AuditEvent::new(kind, username).actor(username);
+        let event = event.client(self.port.endpoint(), address, &self.client_id);
+        access
+            .audit()
+            .note(event.detail(&format!("{sentence} ({method}, again)")));
+        // The code of CONNACK that asks to come back has no place in a DISCONNECT; this one has.
+        let reason = match denial.reason() {
+            Some(ReasonCode::ServerUnavailable) => ReasonCode::ServerBusy,
+            Some(reason) if Disconnect::server_may_carry(reason) => reason,
+            Some(_) | None => ReasonCode::NotAuthorized,
+        };
+        Step::Refused(reason)
     }
 }

@@ -23,7 +23,17 @@ pub struct Faults(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     counts: BTreeMap<Violation, u64>,
-    addresses: BTreeMap<Option<IpAddr>, Window>,
+    addresses: Windows<IpAddr>,
+}
+
+/// Lines in the journal by whom they are about, so that one client cannot fill it.
+#[derive(Debug)]
+pub(super) struct Windows<K>(BTreeMap<Option<K>, Window>);
+
+impl<K> Default for Windows<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
 }
 
 #[derive(Debug)]
@@ -55,14 +65,25 @@ impl Faults {
     /// not logged since the last one.
     pub(super) fn note_line(&self, address: Option<SocketAddr>, now: Instant) -> Option<u64> {
         let address = address.map(|address| address.ip());
-        let mut state = self.lock();
+        self.lock().addresses.note_line(address, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Ord + Clone> Windows<K> {
+    /// Asks for a line about somebody. `None` if all of its lines are used up; else the number of those that were not
+    /// written since the last one.
+    pub(super) fn note_line(&mut self, whom: Option<K>, now: Instant) -> Option<u64> {
         let is_over = |window: &Window| now.saturating_duration_since(window.since) >= WINDOW;
-        if state.addresses.len() >= ADDRESSES_MAX {
-            state.addresses.retain(|_, window| !is_over(window));
+        if self.0.len() >= ADDRESSES_MAX {
+            self.0.retain(|_, window| !is_over(window));
         }
-        let room = state.addresses.len() < ADDRESSES_MAX;
-        let key = address.filter(|_| room || state.addresses.contains_key(&address));
-        let window = state.addresses.entry(key).or_insert(Window {
+        let room = self.0.len() < ADDRESSES_MAX;
+        let key = whom.filter(|whom| room || self.0.contains_key(&Some(whom.clone())));
+        let window = self.0.entry(key).or_insert(Window {
             since: now,
             lines: 0,
             unlogged: 0,
@@ -77,10 +98,6 @@ impl Faults {
         }
         window.lines += 1;
         Some(std::mem::take(&mut window.unlogged))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,10 +140,10 @@ mod tests {
         for last in 0..2000 {
             faults.note(Violation::PacketTooLarge, address(last), now);
         }
-        assert!(faults.lock().addresses.len() <= ADDRESSES_MAX + 1);
+        assert!(faults.lock().addresses.0.len() <= ADDRESSES_MAX + 1);
         assert_eq!(faults.counts(), [(Violation::PacketTooLarge, 2000)]);
         let later = now + WINDOW;
         faults.note(Violation::PacketTooLarge, address(5000), later);
-        assert_eq!(faults.lock().addresses.len(), 1);
+        assert_eq!(faults.lock().addresses.0.len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::thread::Thread;
 use std::time::Instant;
@@ -10,13 +10,20 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::denials::DenialLog;
 use super::faults::Faults;
 use super::identity::Identity;
+use crate::auth::Standing;
 use crate::broker::{
-    Admission, Broker, ConnectionId, Effect, Outbox, Refusal, Restored, SessionId, Timestamp,
+    Admission, Broker, ConnectionId, Denial, Effect, Inquiry, Outbox, PortPolicy, Refusal,
+    Restored, Review, SessionId, Timestamp,
 };
 use crate::clock;
 use crate::limits::Limits;
+use crate::mqtt::ReasonCode;
+
+/// Sessions that are reviewed before others have their turn: about a millisecond.
+const SESSIONS_PER_REVIEW: usize = 128;
 
 /// The core and the links that it serves.
 #[derive(Debug)]
@@ -26,6 +33,7 @@ pub struct Hub {
     base: Timestamp,
     timer_moved: Notify,
     faults: Faults,
+    denials: DenialLog,
 }
 
 #[derive(Debug)]
@@ -40,6 +48,9 @@ struct State {
     store_wanted: bool,
     /// Clients whose messages are being dropped, to be reported when the lock is free: the journal may be slow.
     overflows: Vec<String>,
+    /// What clients were denied, and how much more of that was not written down.
+    denials: Vec<Denial>,
+    denials_unnoted: u64,
 }
 
 /// The threads that store what the core keeps.
@@ -59,6 +70,8 @@ struct LinkState {
     paused: bool,
     /// Who the client is; none before it is known, and after the connection is gone.
     identity: Option<(ConnectionId, Box<Identity>)>,
+    /// There are questions about topics of the client.
+    asks: bool,
 }
 
 /// What a link finds when it comes to the core.
@@ -74,6 +87,17 @@ pub(super) struct Turn {
     pub(super) congested: bool,
     /// Come again: the core has stopped in the middle, so that others have their turn.
     pub(super) again: bool,
+    /// What somebody is to be asked about topics of the client.
+    pub(super) inquiry: Option<Inquiry>,
+}
+
+/// What became of a client that was looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reviewed {
+    /// It is disconnected, for this reason.
+    Gone(&'static str),
+    /// It has other attributes, and what that has come to.
+    Changed(Review),
 }
 
 /// The core during the turn of one link.
@@ -98,11 +122,14 @@ impl Hub {
                 store: None,
                 store_wanted: false,
                 overflows: Vec::new(),
+                denials: Vec::new(),
+                denials_unnoted: 0,
             }),
             started: clock::now(),
             base,
             timer_moved: Notify::new(),
             faults: Faults::default(),
+            denials: DenialLog::default(),
         }
     }
 
@@ -222,6 +249,32 @@ impl Hub {
         Some((known.collect(), from + max))
     }
 
+    /// Looks at a client again, because something has changed: one whose credential is good no more is disconnected, one
+    /// with other attributes keeps what it still may. Returns what became of it, if anything did.
+    pub fn review(&self, id: ConnectionId, identity: Identity) -> Option<Reviewed> {
+        let standing = identity.review();
+        if !matches!(standing, Standing::Gone(_))
+            && let Some(end) = identity.end()
+        {
+            let end = self.timestamp(end);
+            self.with(|broker, _| broker.handle_reauthenticated(id, end));
+        }
+        match standing {
+            Standing::Same => None,
+            Standing::Gone(sentence) => {
+                self.with(|broker, _| broker.banish(id, ReasonCode::NotAuthorized, sentence));
+                Some(Reviewed::Gone(sentence))
+            }
+            Standing::Changed(principal) => {
+                let review = self.with(|broker, now| {
+                    broker.handle_principal_changed(id, Arc::clone(&principal), now)
+                });
+                self.identify(id, identity.with_principal(principal));
+                Some(Reviewed::Changed(review))
+            }
+        }
+    }
+
     /// The connection is closed.
     pub(super) fn closed(&self, id: ConnectionId) {
         let now = self.now();
@@ -261,9 +314,13 @@ impl Hub {
         turn.again = take && state.broker.is_walking(id);
         // Effects for this link itself need no waker: it is here.
         state.carry_out(Some(id));
-        if let Some(link) = state.links.get_mut(id.index()) {
+        let state_of_all = &mut *state;
+        if let Some(link) = state_of_all.links.get_mut(id.index()) {
             turn.close = link.close;
             turn.paused = link.paused;
+            if std::mem::take(&mut link.asks) {
+                turn.inquiry = state_of_all.broker.take_questions(id);
+            }
             match &mut link.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 None => link.waker = Some(cx.waker().clone()),
@@ -271,6 +328,24 @@ impl Hub {
         }
         self.leave(state);
         turn
+    }
+
+    /// The rules of a port have changed: every client of it keeps what it still may. In pieces, so that others are served
+    /// meanwhile. Ports must have their new terms already.
+    pub async fn change_policy(&self, policy: &Arc<PortPolicy>) -> Review {
+        let mut review = Review::default();
+        for first in (0..).step_by(SESSIONS_PER_REVIEW) {
+            let places = first..first + SESSIONS_PER_REVIEW;
+            let endpoint = &policy.endpoint;
+            let reviewed = self
+                .with(|broker, now| broker.handle_policy_changed(endpoint, policy, places, now));
+            match reviewed {
+                Some(reviewed) => review.add(reviewed),
+                None => break,
+            }
+            tokio::task::yield_now().await;
+        }
+        review
     }
 
     /// Ends a visit to the core: the timer task learns when it is wanted, and what there is to report is reported.
@@ -281,7 +356,7 @@ impl Hub {
         } else {
             None
         };
-        if state.overflows.is_empty() {
+        if state.overflows.is_empty() && state.denials.is_empty() {
             drop(state);
             if let Some(writer) = writer {
                 writer.unpark();
@@ -292,7 +367,10 @@ impl Hub {
             writer.unpark();
         }
         let overflows = std::mem::take(&mut state.overflows);
+        let denials = std::mem::take(&mut state.denials);
+        let unnoted = std::mem::take(&mut state.denials_unnoted);
         drop(state);
+        self.denials.write(&denials, unnoted, clock::now());
         for client_id in overflows {
             warn!(
                 client_id,
@@ -346,6 +424,16 @@ impl State {
                         let _ = store.loads.send(session);
                     }
                     continue;
+                }
+                Effect::Denied => {
+                    let (denials, unnoted) = self.broker.take_denials();
+                    self.denials.extend(denials);
+                    self.denials_unnoted += unnoted;
+                    continue;
+                }
+                Effect::Ask(id) => {
+                    self.update(id, |link| link.asks = true);
+                    id
                 }
                 Effect::Overflow(session) => {
                     let client_id = self.broker.client_id(session).unwrap_or_default();

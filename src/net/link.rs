@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::asking::{self, Asking};
 use super::exchange::{Reauthentication, Step};
 use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
@@ -112,6 +113,7 @@ pub(super) enum End {
 struct Link<'a> {
     stream: Stream,
     hub: &'a Hub,
+    port: &'a PortContext,
     port_ended: Ended<'a>,
     id: ConnectionId,
     options: DecodeOptions,
@@ -140,6 +142,8 @@ struct Link<'a> {
     send_timeout: Duration,
     watch: Option<Pin<Box<Sleep>>>,
     reauthentication: Option<Box<Reauthentication>>,
+    /// Questions about topics, if there were any.
+    asking: Option<Box<Asking>>,
 }
 
 impl<'a> Link<'a> {
@@ -147,6 +151,7 @@ impl<'a> Link<'a> {
         Self {
             stream,
             hub,
+            port,
             port_ended: port.ended(),
             id: admitted.id,
             options: admitted.options,
@@ -167,6 +172,7 @@ impl<'a> Link<'a> {
             send_timeout: admitted.send_timeout,
             watch: None,
             reauthentication: admitted.reauthentication,
+            asking: None,
         }
     }
 
@@ -176,6 +182,7 @@ impl<'a> Link<'a> {
             self.end_with_port(reason);
         }
         self.poll_reauthentication(cx);
+        self.poll_answers(cx);
         if let Err(error) = self.poll_write(cx) {
             return Poll::Ready(End::Broken(error));
         }
@@ -287,8 +294,14 @@ impl<'a> Link<'a> {
     /// After a pause: handles what had come before it.
     fn resume(&mut self, cx: &mut Context<'_>) -> bool {
         self.take_turn(cx, |link, held| {
-            if !held.paused && !held.congested && !link.awaits_authenticator() && !link.close {
+            let waits = link.awaits_authenticator() || link.awaits_answers();
+            if !held.paused && !held.congested && !waits && !link.close {
                 link.paused = false;
+                if let Some(asking) = &mut link.asking {
+                    // In one turn with the packet, or they may be good no more.
+                    let answers = asking.take_answers();
+                    asking::tell(held.broker, link.id, &answers, held.now);
+                }
                 let input = std::mem::take(&mut link.input);
                 link.decode_all(&input, held);
             }
@@ -298,7 +311,11 @@ impl<'a> Link<'a> {
 
     /// Whether something still keeps the link from reading.
     fn is_kept_waiting(&self) -> bool {
-        self.told_to_pause || self.congested || self.close || self.awaits_authenticator()
+        self.told_to_pause
+            || self.congested
+            || self.close
+            || self.awaits_authenticator()
+            || self.awaits_answers()
     }
 
     /// Whether a step of a re-authentication is with the authenticator; what the client sends meanwhile waits.
@@ -307,17 +324,37 @@ impl<'a> Link<'a> {
         pending.is_some_and(|pending| pending.is_asked())
     }
 
+    /// Whether a packet of the client waits for answers about its topics; what comes after it waits as well.
+    fn awaits_answers(&self) -> bool {
+        let asking = self.asking.as_ref();
+        asking.is_some_and(|asking| asking.awaits_answers())
+    }
+
+    /// Takes answers that have come since the last turn.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        if let Some(asking) = &mut self.asking {
+            let answers = asking.poll(cx);
+            if !answers.is_empty() {
+                let id = self.id;
+                self.hub
+                    .with(|broker, now| asking::tell(broker, id, &answers, now));
+            }
+        }
+    }
+
     /// Tells the client what the authenticator said.
     fn poll_reauthentication(&mut self, cx: &mut Context<'_>) {
         let Some(Poll::Ready(step)) = self.reauthentication.as_mut().map(|r| r.poll_step(cx))
         else {
             return;
         };
-        self.hub.with(|broker, _| match &step {
+        self.hub.with(|broker, now| match &step {
             Step::Done(acceptance) => {
                 broker.send_auth(self.id, ReasonCode::Success, acceptance.data.as_deref());
                 let expires_at = self.hub.timestamp(acceptance.expires_at);
                 broker.handle_reauthenticated(self.id, expires_at);
+                let principal = Arc::clone(&acceptance.principal);
+                broker.handle_principal_changed(self.id, principal, now);
             }
             Step::Challenge(data) => {
                 broker.send_auth(self.id, ReasonCode::ContinueAuthentication, data.as_deref());
@@ -361,6 +398,12 @@ impl<'a> Link<'a> {
         self.paused |= turn.paused;
         self.congested = turn.congested;
         self.again = turn.again;
+        if let Some(inquiry) = turn.inquiry {
+            let asking = self.asking.get_or_insert_default();
+            asking.take(inquiry, self.port);
+            // They are asked at the beginning of the next turn.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Hands bytes that were read to the core, completing the packet that came in part before.
@@ -389,6 +432,7 @@ impl<'a> Link<'a> {
     fn decode_all(&mut self, mut bytes: &[u8], held: &mut Held<'_>) {
         self.packet_since = None;
         while !bytes.is_empty() {
+            let packet_on = bytes;
             let next = match mqtt::decode(bytes, &self.options) {
                 Ok(Some((packet, used))) => {
                     bytes = bytes.get(used..).unwrap_or_default();
@@ -416,6 +460,11 @@ impl<'a> Link<'a> {
                 Ok(Next::Pause) => {
                     self.paused = true;
                     self.input.extend_from_slice(bytes);
+                    return;
+                }
+                Ok(Next::Ask) => {
+                    self.paused = true;
+                    self.input.extend_from_slice(packet_on);
                     return;
                 }
                 Ok(Next::Close) | Err(_) => {

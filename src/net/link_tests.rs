@@ -6,12 +6,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::auth::scripted::Script;
 use crate::auth::{Access, Authenticator};
-use crate::broker::Timestamp;
+use crate::broker::{PortPolicy, Timestamp};
 use crate::config::Settings;
 use crate::limits::Limits;
 use crate::mqtt::encode;
 use crate::mqtt::{AuthProperties, Connect, ConnectProperties, ProtocolVersion, Role};
 use crate::net::PortTerms;
+use crate::policy::testing::{authorization, rule_set};
+use crate::policy::{Authorization, RuleSet};
 
 struct Client {
     socket: TcpStream,
@@ -20,11 +22,20 @@ struct Client {
 
 /// A client whose connection is served by a link, on a port with this authenticator.
 async fn client(authenticator: Authenticator) -> Client {
+    client_of(authenticator, Authorization::None).await
+}
+
+/// The same with rules.
+async fn client_of(authenticator: Authenticator, authorization: Authorization) -> Client {
     let settings = Settings::default();
     let port_settings = settings.ports().next().unwrap();
     let port = Arc::new(PortContext::new(port_settings, &Access::for_tests()));
     port.set_terms(PortTerms {
         authenticator: Arc::new(authenticator),
+        policy: Arc::new(PortPolicy {
+            authorization,
+            ..PortPolicy::default()
+        }),
         ..PortTerms::new(port_settings, &Access::for_tests())
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -113,6 +124,10 @@ fn describe(packet: &Packet<'_>) -> String {
         }
         Packet::Disconnect(disconnect) => format!("DISCONNECT {:?}", disconnect.reason),
         Packet::PingResp => "PINGRESP".to_owned(),
+        Packet::PubAck(ack) => format!("PUBACK {} {:?}", ack.packet_id.value(), ack.reason),
+        Packet::SubAck(suback) => {
+            format!("SUBACK {:?}", suback.reason_codes.collect::<Vec<_>>())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -220,4 +235,65 @@ async fn a_length_above_the_maximum_is_refused_even_if_the_header_comes_in_two_p
         .await
         .unwrap();
     assert_eq!(client.next().await, "DISCONNECT PacketTooLarge");
+}
+
+/// Nobody is there to ask, which is a denial; that it was asked is what the test is about.
+#[tokio::test]
+async fn a_packet_waits_for_answers_and_what_comes_after_it_waits_behind() {
+    let rules = authorization(RuleSet {
+        asks: true,
+        ..rule_set(&["allow publish=known subscribe=known"])
+    });
+    let mut client = client_of(Authenticator::none(), rules).await;
+    client.connect(None, b"").await;
+    assert_eq!(client.next().await, "CONNACK Success ");
+    let version = ProtocolVersion::V5;
+    let options = mqtt::SubscriptionOptions {
+        qos: mqtt::QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: mqtt::RetainHandling::SendAtSubscribe,
+    };
+    let mut out = Vec::new();
+    for (number, topic) in [(1, "known"), (2, "asked"), (3, "known"), (4, "also/asked")] {
+        let parts = encode::PublishParts {
+            topic,
+            payload: &[7; 5000],
+            qos: mqtt::QoS::AtLeastOnce,
+            retain: false,
+            dup: false,
+            packet_id: mqtt::PacketId::new(number),
+            message_expiry_interval: None,
+            topic_alias: None,
+            subscription_identifiers: &[],
+            forwarded: &[],
+        };
+        encode::publish(&mut out, version, &parts);
+        encode::pingreq(&mut out);
+        let filters = [("known", options), ("asked/#", options)];
+        let packet_id = mqtt::PacketId::new(9).unwrap();
+        let properties = mqtt::UserProperties::default();
+        encode::subscribe(&mut out, version, packet_id, None, properties, filters);
+    }
+    // In pieces that end anywhere.
+    for piece in out.chunks(3001) {
+        client.socket.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let suback = "SUBACK [GrantedQoS1, NotAuthorized]";
+    let mut seen = Vec::new();
+    while seen.len() < 12 {
+        let line = client.next().await;
+        assert!(!line.is_empty());
+        if !line.starts_with("Publish") {
+            seen.push(line);
+        }
+    }
+    let expected = [
+        ["PUBACK 1 NoMatchingSubscribers", "PINGRESP", suback],
+        ["PUBACK 2 NotAuthorized", "PINGRESP", suback],
+        ["PUBACK 3 Success", "PINGRESP", suback],
+        ["PUBACK 4 NotAuthorized", "PINGRESP", suback],
+    ];
+    assert_eq!(seen, expected.concat());
 }

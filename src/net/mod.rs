@@ -13,6 +13,8 @@
 mod access_counters;
 mod admission;
 mod admit;
+mod asking;
+mod denials;
 mod exchange;
 mod faults;
 mod handshake;
@@ -39,8 +41,8 @@ use std::net::SocketAddr;
 
 pub use access_counters::{LoginCounters, LoginOutcome};
 pub use faults::Faults;
-pub use hub::{Hub, StoreLink};
-pub use identity::Identity;
+pub use hub::{Hub, Reviewed, StoreLink};
+pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
 pub use ports::{PortStatus, Ports};
@@ -76,6 +78,7 @@ pub struct TlsPeer {
     pub cipher: &'static str,
     /// Whether the handshake resumed an earlier one.
     pub resumed: bool,
-    /// Certificates that the client presented, its own first, in DER. Empty while no port asks for any.
+    /// Certificates that the client presented, its own first, in DER. Empty if it has none, or was
+    /// not asked for any.
     pub certificates: Vec<Box<[u8]>>,
 }

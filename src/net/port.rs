@@ -57,7 +57,7 @@ impl PortTerms {
                 authorization: match &settings.authorization {
                     config::Authorization::None => policy::Authorization::None,
                     config::Authorization::Named(named) => {
-                        policy::Authorization::Rules(Arc::clone(&named.rules))
+                        policy::Authorization::Rules(access.rules(&named.rules))
                     }
                 },
             }),

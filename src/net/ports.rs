@@ -17,7 +17,9 @@ use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
 use super::tls::{CertificateStore, CertificateSummary};
-use crate::auth::Access;
+use crate::auth::{Access, TrustSummary};
+use crate::broker::PortPolicy;
+use crate::clock;
 use crate::config::{ListenerName, PortSettings, Protocol, Settings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
@@ -58,6 +60,8 @@ pub struct PortStatus {
     pub certificate: Option<Arc<CertificateSummary>>,
     /// What is wrong with the files of the certificate now, although a former certificate may be in use.
     pub certificate_fault: Option<String>,
+    /// Whose certificates clients may present, if they are asked for any.
+    pub client_trust: Option<TrustSummary>,
     /// Connections served now.
     pub connections: u32,
     /// Connections taken in.
@@ -130,6 +134,15 @@ impl<S: Serve> Ports<S> {
     /// Every port in the order of the configuration.
     pub fn status(&self) -> Vec<PortStatus> {
         self.lock().iter().map(Port::status).collect()
+    }
+
+    /// What the core goes by on each port.
+    pub fn policies(&self) -> Vec<Arc<PortPolicy>> {
+        let ports = self.lock();
+        let policies = ports.iter().map(|port| &port.context);
+        policies
+            .map(|context| Arc::clone(&context.terms().policy))
+            .collect()
     }
 
     /// Connections served now, on all ports and those that are closing.
@@ -259,6 +272,7 @@ impl Port {
         let settings = self.settings.borrow();
         let shown = self.shown.borrow();
         let counters = self.context.counters();
+        let trust = self.context.terms().authenticator.client_trust();
         PortStatus {
             endpoint: self.context.endpoint().to_owned(),
             listener: self.context.listener().clone(),
@@ -268,6 +282,7 @@ impl Port {
             address: shown.address,
             certificate: shown.certificate.summary.clone(),
             certificate_fault: shown.certificate.fault.as_ref().map(ToString::to_string),
+            client_trust: trust.map(|trust| trust.summary(clock::wall())),
             connections: counters.connections(),
             accepted: counters.accepted(),
             refused: Refusal::ALL.map(|reason| (reason, counters.refused(reason))),

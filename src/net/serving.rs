@@ -24,7 +24,7 @@ use super::refusal::Refused;
 use super::socket::Socket;
 use super::stream::{Carrier, Stream};
 use super::tls::{CertificateSource, CertificateStore, SourceState};
-use crate::auth::Access;
+use crate::auth::{Access, ClientTrust};
 use crate::clock;
 use crate::config::{PortSettings, Protocol, TlsSettings};
 
@@ -171,12 +171,18 @@ impl<S: Serve> Serving<S> {
     }
 
     async fn open_certificate(&self, tls: &TlsSettings) -> Certificate {
-        let source = self.means.certificates.open(tls).await;
+        let trust = self.client_trust();
+        let source = self.means.certificates.open(tls, trust).await;
         Certificate {
             states: source.subscribe(),
-            settings: tls.clone(),
             source,
         }
+    }
+
+    /// Whose certificates clients may present now.
+    fn client_trust(&self) -> Option<Arc<ClientTrust>> {
+        let terms = self.admission.context().terms();
+        terms.authenticator.client_trust()
     }
 
     async fn open_listener(&mut self) -> Listener {
@@ -249,7 +255,8 @@ impl<S: Serve> Serving<S> {
         }
     }
 
-    /// What has changed and is not in the terms of the port: permission bits and the files of the certificate.
+    /// What has changed and is not in the terms of the port: permission bits, the files of the certificate, and whether clients
+    /// are asked for theirs.
     async fn adopt_settings(
         &mut self,
         certificate: &mut Option<Certificate>,
@@ -259,8 +266,9 @@ impl<S: Serve> Serving<S> {
         if let Err(error) = Listener::set_mode(&settings.endpoint) {
             warn!(port = self.endpoint(), %error, "the permission bits of the socket stay as they are");
         }
+        let trust = self.client_trust();
         match (&settings.tls, &*certificate) {
-            (Some(tls), Some(now)) if now.settings != *tls => {
+            (Some(tls), Some(now)) if !now.source.is_for(tls, trust.as_ref()) => {
                 let next = self.open_certificate(tls).await;
                 self.swap_if_usable(certificate, Some(next))
             }
@@ -390,7 +398,6 @@ fn handshake(settings: &PortSettings, certificate: Option<&Certificate>) -> Hand
 /// A certificate source as a port sees it.
 #[derive(Debug)]
 struct Certificate {
-    settings: TlsSettings,
     source: Arc<CertificateSource>,
     states: watch::Receiver<SourceState>,
 }
@@ -521,7 +528,7 @@ async fn run_handshake(
         handshake.proxy_protocol = false;
         *client = peer.address;
         if let Some(address) = peer.address
-            && let Err(reason) = permit.check_address(address.ip(), &terms, clock::now())
+            && let Err(reason) = permit.check_address(address.ip(), terms, clock::now())
         {
             return Ok(Shaken::Refused(Refused {
                 socket,

@@ -1,42 +1,93 @@
 //! Who a client is and what it may do. Pure data: a decision is a function of the principal, the action and the rules.
 
-mod pattern;
-mod rule;
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::wildcard_enum_match_arm,
+    clippy::match_wildcard_for_single_variants,
+    clippy::as_conversions
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::wildcard_enum_match_arm,
+        clippy::as_conversions
+    )
+)]
 
-use std::collections::BTreeMap;
+mod client_ids;
+mod compiled;
+mod distinguished_name;
+mod explain;
+mod filters;
+mod pattern;
+mod principal;
+mod rights;
+mod rule;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
+use crate::mqtt::QoS;
+
+pub use compiled::CompiledRules;
+pub use distinguished_name::{COMMON_NAME, DistinguishedName, NameAttribute, NameFault, NameValue};
+pub use explain::Explanation;
 pub use pattern::{ClientIdPattern, FilterPattern, Level, PatternFault, Piece, Token};
+pub use principal::Principal;
+pub use rights::{By, Decision, Rights, RuleNumber, SubscriptionVerdict, TopicRights, Verdict};
 pub use rule::{DeniedPublish, Effect, Principals, Rule, RuleSet, WideSubscription};
 
-/// Who was authenticated on a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Principal {
-    /// The name that rules and the journal use, and that owns sessions; empty for a client of a port without
-    /// authentication.
-    pub username: Box<str>,
-    /// What is known of it besides, for rules.
-    pub attributes: BTreeMap<Box<str>, Box<str>>,
-    /// Rules do not hold it back; what only the broker does stays the broker's.
-    pub is_superuser: bool,
+/// What a client wants to do with a topic, for whoever is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TopicAccess {
+    /// Get a message of the topic.
+    Read,
+    /// Publish to the topic.
+    Write,
+    /// Subscribe to the topic filter.
+    Subscribe,
+}
+
+/// A question about a topic, for somebody else than the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Question {
+    /// What for.
+    pub access: TopicAccess,
+    /// The topic name or topic filter, as the client knows it.
+    pub topic: Box<str>,
 }
 
 /// What a client asks to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Publish to this topic name, or have a will published to it.
-    Publish(&'a str),
+    /// Connect with its client identifier.
+    Connect,
+    /// Publish to a topic name, or have a will published to it.
+    Publish {
+        /// The topic name.
+        topic: &'a str,
+        /// The QoS of the message.
+        qos: QoS,
+        /// Whether it is to be retained.
+        retain: bool,
+    },
     /// Subscribe to this topic filter, given without a share name.
     Subscribe(&'a str),
-}
-
-/// The answer to an [`Action`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The client may.
-    Allowed,
-    /// The client may not; the peer gets 0x87.
-    Denied,
+    /// Get a message of this topic.
+    Read(&'a str),
 }
 
 /// The rules of a port, a closed set.
@@ -46,42 +97,23 @@ pub enum Authorization {
     #[default]
     None,
     /// `[authorization.NAME]`
-    Rules(Arc<RuleSet>),
+    Rules(Arc<CompiledRules>),
 }
 
 impl Authorization {
-    /// Decides for `principal`.
+    /// What a client may do; `None` if it may do everything that is not the broker's own.
     #[must_use]
-    pub fn decide(&self, _principal: &Arc<Principal>, action: Action<'_>) -> Decision {
-        match (self, action) {
-            // Topics that only the broker publishes to, whatever the rules say.
-            (_, Action::Publish(topic)) if is_reserved(topic) => Decision::Denied,
-            (Self::None, Action::Publish(_) | Action::Subscribe(_)) => Decision::Allowed,
-            (Self::Rules(_), _) => Decision::Denied,
+    pub fn rights(&self, principal: &Arc<Principal>, client_id: &str) -> Option<Rights> {
+        match self {
+            Self::None => None,
+            Self::Rules(rules) => Some(Rights::new(rules, principal, client_id)),
         }
     }
 }
 
-/// `$SYS/…` is the broker's; `$share/…` is no topic name that a subscription could reach.
-fn is_reserved(topic: &str) -> bool {
+/// Whether only the broker publishes to a topic, whatever the rules say. `$SYS/…` is its own; `$share/…` is no topic name that a
+/// subscription could reach.
+#[must_use]
+pub fn is_reserved(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/") || topic.starts_with("$share/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_publishes_to_the_topics_of_the_broker() {
-        let nobody = Arc::new(Principal::default());
-        let decide = |action| Authorization::None.decide(&nobody, action);
-        assert_eq!(
-            decide(Action::Publish("$SYS/broker/uptime")),
-            Decision::Denied
-        );
-        assert_eq!(decide(Action::Publish("$share/a/b")), Decision::Denied);
-        assert_eq!(decide(Action::Publish("$SYSTEM")), Decision::Allowed);
-        assert_eq!(decide(Action::Publish("$own/x")), Decision::Allowed);
-        assert_eq!(decide(Action::Subscribe("$SYS/#")), Decision::Allowed);
-    }
 }

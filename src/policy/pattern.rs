@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use crate::limits::FILTER_LEVELS_MAX;
 use crate::mqtt::topic::{self, TopicFault};
 
 /// Part of a principal that may stand in a pattern, as in `{principal.username}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Token {
     /// `{principal.username}`
     Username,
@@ -36,6 +37,8 @@ pub enum PatternFault {
         /// The level.
         level: Box<str>,
     },
+    /// It has more levels than a filter can have that somebody subscribes to.
+    TooDeep,
     /// A `*` that is not the last character of a client identifier pattern.
     WildcardNotLast,
 }
@@ -54,6 +57,7 @@ impl fmt::Display for PatternFault {
                 f,
                 "has a token in the level `{level}`, where it must be the only text"
             ),
+            Self::TooDeep => write!(f, "has more than {FILTER_LEVELS_MAX} levels"),
             Self::WildcardNotLast => f.write_str("has `*` where it is not the last character"),
         }
     }
@@ -91,6 +95,9 @@ impl FilterPattern {
             return Err(PatternFault::Shared);
         }
         topic::check_filter(text).map_err(PatternFault::Topic)?;
+        if text.split('/').count() > FILTER_LEVELS_MAX {
+            return Err(PatternFault::TooDeep);
+        }
         let levels = text.split('/').map(level).collect::<Result<_, _>>()?;
         Ok(Self {
             text: text.into(),
@@ -148,7 +155,7 @@ fn split_token(rest: &str) -> Result<(Token, &str), PatternFault> {
 }
 
 /// A piece of a [`ClientIdPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
     /// This text.
     Text(Box<str>),
@@ -242,6 +249,7 @@ mod tests {
             "a/{",
             "a/#/b",
             "$share/g/a",
+            &"a/".repeat(FILTER_LEVELS_MAX),
         ] {
             assert!(FilterPattern::parse(refused).is_err(), "{refused}");
         }

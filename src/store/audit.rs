@@ -54,9 +54,15 @@ pub struct AuditFilter {
 const INSERT: &str = "INSERT OR REPLACE INTO audit
      (id, at, kind, actor, subject, port, peer, detail, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const LAST: &str = "SELECT ifnull(max(id), 0) FROM audit";
-const TRIM: &str = "DELETE FROM audit WHERE id <= ?1";
+/// The newest entries that clients cause, and the newest of the others, are kept each by itself: whoever logs in a thousand
+/// times must not make anybody forget what operators did.
+const TRIM: &str = "DELETE FROM audit WHERE id IN (
+    SELECT id FROM audit
+    WHERE (kind GLOB 'user*' OR kind GLOB 'configuration-*' OR kind IN ('trust-changed', 'ban-lifted')) = ?1
+    ORDER BY id DESC LIMIT -1 OFFSET ?2)";
 
-/// Appends entries, which get their numbers here, and removes the oldest so that `rows_max` are left.
+/// Appends entries, which get their numbers here, and removes the oldest so that at most `rows_max` are left: half of them of
+/// what operators did, half of what clients did.
 pub fn append(
     transaction: &Transaction<'_>,
     records: &[AuditRecord],
@@ -65,17 +71,17 @@ pub fn append(
     let last: i64 = transaction
         .prepare_cached(LAST)?
         .query_row([], |row| row.get(0))?;
-    let mut id = last.max(0).cast_unsigned();
-    for record in records {
-        id += 1;
+    for (id, record) in (last.max(0).cast_unsigned() + 1..).zip(records) {
         let record = AuditRecord {
             id,
             ..record.clone()
         };
         put(transaction, &record)?;
     }
-    let through = int(id).saturating_sub(rows_max.into());
-    transaction.prepare_cached(TRIM)?.execute([through])?;
+    let of_operators_max = rows_max / 2;
+    let mut trim = transaction.prepare_cached(TRIM)?;
+    trim.execute(params![true, of_operators_max])?;
+    trim.execute(params![false, rows_max - of_operators_max])?;
     Ok(())
 }
 

@@ -124,13 +124,14 @@ fn check_all(connection: &Connection, report: &mut CheckReport) -> rusqlite::Res
 
 fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
     let format = schema::version(connection)?;
-    let mut other = [0, 0, 0];
-    for table in tables(&mut report.rows, &mut other) {
-        if format < table.since {
-            continue;
-        }
-        let name = table.name;
-        let damaged = check_table(connection, table)?;
+    let (mut other, mut tokens) = ([0, 0, 0], 0);
+    let core = tables(&mut report.rows, &mut other).into_iter();
+    let core = core.map(|table| check_known(connection, format, table));
+    let mut damaged: Vec<_> = core.collect::<rusqlite::Result<_>>()?;
+    for table in later_tables(&mut report.rows, &mut tokens) {
+        damaged.push(check_known(connection, format, table)?);
+    }
+    for (name, damaged) in damaged {
         if damaged > 0 {
             let fault = format!("{damaged} rows of the table `{name}` are damaged");
             report.faults.push(fault);
@@ -141,8 +142,8 @@ fn check_rows(connection: &Connection, report: &mut CheckReport) -> rusqlite::Re
     Ok(())
 }
 
-/// Every table. What is not counted by itself is counted in `other`: `meta`, `received` and `arrival`.
-fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10] {
+/// The tables that every database has. What is not counted by itself is counted in `other`: `meta`, `received` and `arrival`.
+fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 8] {
     let [meta, received, arrived] = other;
     let table = |name, key, is_whole, count| Table {
         name,
@@ -195,6 +196,19 @@ fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10
             |row| rows::retained(row).is_some(),
             &mut counts.retained,
         ),
+    ]
+}
+
+/// The tables that came later.
+fn later_tables<'a>(counts: &'a mut Counts, tokens: &'a mut u64) -> [Table<'a>; 4] {
+    let table = |name, key, is_whole, count| Table {
+        name,
+        key,
+        since: schema::since(name),
+        is_whole,
+        count,
+    };
+    [
         table(
             "user",
             "username",
@@ -206,6 +220,18 @@ fn tables<'a>(counts: &'a mut Counts, other: &'a mut [u64; 3]) -> [Table<'a>; 10
             "id",
             |row| rows::audit(row).is_some(),
             &mut counts.audit_rows,
+        ),
+        table(
+            "certificate",
+            "issuer",
+            |row| rows::certificate(row).is_some(),
+            &mut counts.certificates,
+        ),
+        table(
+            "enrolment_token",
+            "hash",
+            |row| rows::token(row).is_some(),
+            tokens,
         ),
     ]
 }
@@ -232,6 +258,19 @@ const RELATIONS: [(&str, &str); 3] = [
         "sessions are missing to which something belongs",
     ),
 ];
+
+/// As [`check_table`], for a table that a database of this format may not have.
+fn check_known(
+    connection: &Connection,
+    format: i64,
+    table: Table<'_>,
+) -> rusqlite::Result<(&'static str, u64)> {
+    let name = table.name;
+    if format < table.since {
+        return Ok((name, 0));
+    }
+    Ok((name, check_table(connection, table)?))
+}
 
 /// Counts the rows of a table; says how many are damaged.
 fn check_table(connection: &Connection, table: Table<'_>) -> rusqlite::Result<u64> {
@@ -290,6 +329,9 @@ fn count(connection: &Connection, stats: &mut Stats) -> rusqlite::Result<()> {
     if stats.format >= schema::ACCESS_SINCE {
         stats.rows.users = number("SELECT count(*) FROM user")?;
         stats.rows.audit_rows = number("SELECT count(*) FROM audit")?;
+    }
+    if stats.format >= schema::AUTHORITY_SINCE {
+        stats.rows.certificates = number("SELECT count(*) FROM certificate")?;
     }
     stats.delivery_bytes = number("SELECT sum(bytes) FROM waiting")?;
     stats.retained_bytes = number("SELECT sum(length(payload)) FROM retained")?;

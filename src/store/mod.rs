@@ -7,6 +7,7 @@
 mod arrivals;
 pub mod audit;
 mod backup;
+pub mod certificates;
 mod fault;
 mod files;
 mod inspect;
@@ -28,6 +29,8 @@ mod writer;
 #[cfg(test)]
 mod access_tests;
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod restart_tests;
@@ -47,6 +50,7 @@ use time::Clock;
 
 pub use audit::{AuditFilter, AuditRecord, read_audit};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
+pub use certificates::{CertificateRecord, TokenRecord};
 pub use fault::StoreError;
 pub use inspect::{CheckReport, Stats, check, stats};
 pub use jobs::{Job, JobQueue, Jobs};
@@ -78,6 +82,8 @@ pub struct Opened {
     pub restored: Restored,
     /// The local users.
     pub users: Vec<UserRecord>,
+    /// What the authority has issued, without the certificates themselves.
+    pub certificates: Vec<CertificateRecord>,
     /// Whether that is all that was ever committed.
     pub condition: Condition,
 }
@@ -92,6 +98,12 @@ pub enum Condition {
 }
 
 impl Store {
+    /// Whether a state folder has a database.
+    #[must_use]
+    pub fn is_there(folder: &Path) -> bool {
+        folder.join(schema::FILE_NAME).exists()
+    }
+
     /// Opens the database of a state folder, or makes both.
     pub fn open(
         folder: &Path,
@@ -151,10 +163,13 @@ fn open_database(
 ) -> Result<Opened, StoreError> {
     let mut connection = schema::open_writing(path)?;
     bring_up_to_date(&mut connection, path)?;
+    complete_file(&connection, path)?;
     check_structure(&connection, path)?;
     let read = restore::read(&connection, clock.millis())
         .map_err(|unreadable| damage(path, unreadable))?;
     let users = users::load(&connection).map_err(|unreadable| damage(path, unreadable))?;
+    let certificates =
+        certificates::load(&connection).map_err(|unreadable| damage(path, unreadable))?;
     let Read {
         restored,
         time,
@@ -179,6 +194,7 @@ fn open_database(
         readers,
         restored,
         users,
+        certificates,
         condition: Condition::Sound,
     })
 }
@@ -205,6 +221,31 @@ fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), Stor
         return Ok(());
     }
     schema::migrate(connection, path)
+}
+
+/// Makes the file as long as the pages that belong to it, with what is in the write-ahead log. A file that was cut has holes
+/// then, which are damaged rows like any other; SQLite reads long values past the end of a file as a fault of the disk, which
+/// would come again with every start.
+fn complete_file(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let pages: i64 = connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .about(path, "check")?;
+    let whole = pages.max(0).cast_unsigned() * schema::PAGE_BYTES;
+    let length = || path.metadata().map_or(0, |metadata| metadata.len());
+    if length() >= whole {
+        return Ok(());
+    }
+    connection
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .about(path, "check")?;
+    if length() >= whole {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        path: path.to_owned(),
+        operation: "check",
+        detail: "the file is shorter than it should be".to_owned(),
+    })
 }
 
 fn check_structure(connection: &Connection, path: &Path) -> Result<(), StoreError> {

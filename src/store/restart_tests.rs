@@ -117,7 +117,7 @@ fn newer_database_is_left_alone() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 2,
+                known: schema::VERSION,
                 ..
             }
         ),

@@ -5,6 +5,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use super::audit::AuditRecord;
+use super::certificates::{CertificateRecord, TokenRecord};
 use super::seal::Seal;
 use super::users::UserRecord;
 use crate::broker::{Message, SessionRecord, StoreId, SubscriptionRecord, Timestamp, WillRecord};
@@ -449,4 +450,69 @@ pub(super) fn audit(row: &dyn Columns) -> Option<AuditRecord> {
         detail: row.text(7)?.into(),
     };
     (row.integer(8)? == audit_seal(&record)).then_some(record)
+}
+
+pub(super) fn certificate_seal(record: &CertificateRecord, attributes: &str) -> i64 {
+    Seal::new(b'c')
+        .bytes(record.issuer.as_bytes())
+        .bytes(record.serial.as_bytes())
+        .bytes(record.name.as_bytes())
+        .bytes(record.purpose.as_bytes())
+        .bytes(record.origin.as_bytes())
+        .bytes(attributes.as_bytes())
+        .number(kept(record.not_before))
+        .number(kept(record.not_after))
+        .number(kept(record.issued_at))
+        .number(record.provisional.into())
+        .maybe(record.revoked_at.map(kept))
+        .number(record.reason.into())
+        .bytes(&record.der)
+        .long()
+}
+
+/// Columns `issuer, serial, name, purpose, origin, attributes, not_before, not_after, issued_at, provisional, revoked_at,
+/// reason, der, seal`.
+pub(super) fn certificate(row: &dyn Columns) -> Option<CertificateRecord> {
+    let attributes = row.text(5)?;
+    let record = CertificateRecord {
+        issuer: row.text(0)?.into(),
+        serial: row.text(1)?.into(),
+        name: row.text(2)?.into(),
+        purpose: row.text(3)?.into(),
+        origin: row.text(4)?.into(),
+        attributes: serde_json::from_str(attributes).ok()?,
+        not_before: row.number(6)?,
+        not_after: row.number(7)?,
+        issued_at: row.number(8)?,
+        provisional: row.integer(9)? == 1,
+        revoked_at: row.maybe(10)?,
+        reason: u8::try_from(row.integer(11)?).ok()?,
+        der: row.blob(12)?.into(),
+    };
+    (row.integer(13)? == certificate_seal(&record, attributes)).then_some(record)
+}
+
+pub(super) fn token_seal(record: &TokenRecord, attributes: &str) -> i64 {
+    Seal::new(b't')
+        .bytes(record.hash.as_bytes())
+        .bytes(record.name.as_bytes())
+        .bytes(attributes.as_bytes())
+        .maybe(record.lifetime.map(kept))
+        .number(kept(record.created_at))
+        .number(kept(record.expires_at))
+        .long()
+}
+
+/// Columns `hash, name, attributes, lifetime, created_at, expires_at, seal`.
+pub(super) fn token(row: &dyn Columns) -> Option<TokenRecord> {
+    let attributes = row.text(2)?;
+    let record = TokenRecord {
+        hash: row.text(0)?.into(),
+        name: row.text(1)?.into(),
+        attributes: serde_json::from_str(attributes).ok()?,
+        lifetime: row.maybe(3)?,
+        created_at: row.number(4)?,
+        expires_at: row.number(5)?,
+    };
+    (row.integer(6)? == token_seal(&record, attributes)).then_some(record)
 }

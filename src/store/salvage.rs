@@ -12,7 +12,7 @@ use super::fault::{About, StoreError};
 use super::pages::{Damage, Pages, Visited};
 use super::rows::{self, Columns, DeliveryRow, Values, int};
 use super::schema::{self, beside};
-use super::{audit, files, put, users};
+use super::{audit, certificates, files, put, users};
 
 /// What became of a damaged database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Counts {
     pub users: u64,
     /// Entries of the audit log.
     pub audit_rows: u64,
+    /// Certificates of the authority.
+    pub certificates: u64,
 }
 
 /// Makes a new database of what can be read of the damaged one at `path`, and moves the damaged files away.
@@ -93,7 +95,7 @@ fn close(connection: Connection, path: &Path) -> Result<(), StoreError> {
 
 /// The tables, with the first page of each: the first eight in every database that was ever made, the others in one that
 /// did not begin without them.
-const TABLES: [(&str, u32); 10] = [
+const TABLES: [(&str, u32); 12] = [
     ("meta", 2),
     ("session", 3),
     ("subscription", 4),
@@ -104,6 +106,8 @@ const TABLES: [(&str, u32); 10] = [
     ("arrival", 9),
     ("user", 10),
     ("audit", 11),
+    ("certificate", 12),
+    ("enrolment_token", 13),
 ];
 
 /// A damaged database, of which is known where its tables are.
@@ -132,8 +136,8 @@ impl<'a> Source<'a> {
                 is_whole(table, values)
             });
         }
-        // Where it is stood in a row that could not be read.
-        let is_lost = damage.rows > 0 && source.roots.len() < TABLES.len();
+        // Where it is stood in a row that could not be read, unless the database never had it.
+        let is_lost = source.roots.len() < TABLES.len();
         if damage.pages > 0 || is_lost {
             source.stray = pages.unvisited(&visited).unwrap_or_default();
         }
@@ -240,6 +244,8 @@ fn is_whole(table: &str, values: &[ValueRef<'_>]) -> bool {
         "received" => rows::received(row).is_some(),
         "user" => rows::user(row).is_some(),
         "audit" => rows::audit(row).is_some(),
+        "certificate" => rows::certificate(row).is_some(),
+        "enrolment_token" => rows::token(row).is_some(),
         _ => rows::retained(row).is_some(),
     }
 }
@@ -286,6 +292,13 @@ impl<'a> Rescue<'a> {
         from.each("audit", rows::audit, |record| {
             self.counts.audit_rows += 1;
             audit::put(self.to, &record)
+        })?;
+        from.each("certificate", rows::certificate, |record| {
+            self.counts.certificates += 1;
+            certificates::put(self.to, &record)
+        })?;
+        from.each("enrolment_token", rows::token, |record| {
+            certificates::put_token(self.to, &record)
         })?;
         Ok(self.counts)
     }

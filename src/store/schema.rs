@@ -21,10 +21,13 @@ pub(super) const APPLICATION_ID: i64 = 0x4647_6174;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Steps from one format to the next; the first makes the tables. A step that was released is never changed.
-const MIGRATIONS: &[&str] = &[TABLES, ACCESS_TABLES];
+const MIGRATIONS: &[&str] = &[TABLES, ACCESS_TABLES, AUTHORITY_TABLES];
 
 /// The format since which there are users and an audit log.
 pub(super) const ACCESS_SINCE: i64 = 2;
+
+/// The format since which there are certificates and enrolment tokens.
+pub(super) const AUTHORITY_SINCE: i64 = 3;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -144,6 +147,36 @@ CREATE TABLE audit (
 );
 ";
 
+/// What the certificate authority has issued, and who may enrol.
+const AUTHORITY_TABLES: &str = "
+CREATE TABLE certificate (
+    issuer TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    name TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    not_before INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    issued_at INTEGER NOT NULL,
+    provisional INTEGER NOT NULL,
+    revoked_at INTEGER,
+    reason INTEGER NOT NULL,
+    der BLOB NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (issuer, serial)
+) WITHOUT ROWID;
+CREATE TABLE enrolment_token (
+    hash TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    lifetime INTEGER,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
 /// Opens a database for writing, or makes it, with everything set but the format.
 pub(super) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -225,6 +258,7 @@ pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
 pub(super) fn since(table: &str) -> i64 {
     match table {
         "user" | "audit" => ACCESS_SINCE,
+        "certificate" | "enrolment_token" => AUTHORITY_SINCE,
         _ => 1,
     }
 }

@@ -58,6 +58,8 @@ fn look(
                 }
             }
             Some(Received::PingResp) => break,
+            // The gateway is being stopped.
+            Some(Received::Disconnect(_)) => return Err(Gone),
             other => panic!("the reader of retained messages found {other:?}"),
         }
     }

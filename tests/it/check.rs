@@ -58,7 +58,15 @@ fn a_right_file_is_told_with_its_ports() {
 
 #[test]
 fn every_example_is_right() {
-    for name in ["many-ports", "plain-lan", "tls-only", "websocket-dashboard"] {
+    for name in [
+        "cluster-tokens",
+        "devices-with-certificates",
+        "http-back-end",
+        "many-ports",
+        "plain-lan",
+        "tls-only",
+        "websocket-dashboard",
+    ] {
         let output = check(
             &file_of_the_project(&format!("config/examples/{name}.toml")),
             &[],
@@ -132,6 +140,26 @@ fn programs_read_what_would_be_opened() {
     assert_eq!(port["listener"], "plant");
     assert_eq!(port["tls"], true);
     assert_eq!(port["certificate"]["state"], "awaited");
+}
+
+#[test]
+fn access_is_told_with_its_methods_and_rules() {
+    let file = file_of_the_project("config/examples/devices-with-certificates.toml");
+    let output = check(&file, &[]);
+    let told = stdout(&output);
+    assert!(told.contains("devices: x509, password"), "{told}");
+    assert!(told.contains("plant-rules: 3 rules"), "{told}");
+    let output = check(&file, &["--json"]);
+    let told: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    let port = &told["ports"][0];
+    assert_eq!(port["authentication"], "devices");
+    assert_eq!(port["methods"], serde_json::json!(["x509", "password"]));
+    assert_eq!(port["authorization"], "plant-rules");
+    assert_eq!(port["rules"], 3);
+
+    let file = file_of_the_project("config/examples/http-back-end.toml");
+    let output = check(&file, &[]);
+    assert!(stdout(&output).contains("auth-server: a server"));
 }
 
 #[test]

@@ -7,15 +7,21 @@
 
 mod access;
 mod admin;
+mod audit;
+mod backends;
+mod ca;
 mod check;
 mod cli;
 mod clients;
 mod conformance;
+mod import;
 mod lifecycle;
 mod logging;
 mod persistence;
 mod reload;
 mod robustness;
+mod setup;
 mod store;
 mod support;
 mod systemd;
+mod users;

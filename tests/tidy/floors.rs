@@ -14,6 +14,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("clock", 2),
     ("config", 2),
     ("auth", 3),
+    ("ca", 3),
+    ("import", 3),
     ("logging", 3),
     ("metrics", 3),
     ("store", 3),
@@ -25,9 +27,11 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Who may know a module of the same floor: the core is one thing in three parts.
 const NEIGHBOURS: &[(&str, &str)] = &[
+    ("auth", "ca"),
     ("auth", "store"),
     ("broker", "limits"),
     ("broker", "policy"),
+    ("ca", "store"),
     ("policy", "limits"),
 ];
 

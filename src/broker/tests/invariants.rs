@@ -56,6 +56,7 @@ impl World {
             broker.clients.budget.bytes(),
             held.values().sum::<u64>() + places
         );
+        self.check_held();
         let max = broker.limits.queue_bytes_max;
         assert!(broker.clients.budget.bytes() <= max + max / 4);
         let connections = broker.clients.connections.iter();
@@ -70,6 +71,23 @@ impl World {
 }
 
 impl World {
+    /// Nothing is held that nobody is asked about.
+    fn check_held(&self) {
+        for (id, connection) in self.broker.clients.connections.iter() {
+            let clearance = connection
+                .clearance
+                .as_ref()
+                .filter(|_| !connection.closing);
+            let is_open = self.questions.iter().any(|(asked, _)| *asked == id);
+            let is_holding = clearance.is_some_and(|clearance| clearance.first_held().is_some());
+            let asks_again = clearance.is_some_and(|clearance| clearance.asks_again());
+            assert!(
+                is_open || asks_again || !is_holding,
+                "a message waits for nothing"
+            );
+        }
+    }
+
     /// What is counted of the store adds up, and is what is on the disk when nothing is pending.
     fn check_stored(&self) {
         let pending = &self.broker.clients.pending;

@@ -5,15 +5,20 @@
     reason = "a test looks for one answer among all"
 )]
 
+mod asking;
+mod authorization;
+mod authorized;
 mod backlog;
 mod delivery;
 mod disk;
 mod invariants;
 mod ledger;
 mod operations;
+mod outage;
 mod overload;
 mod power;
 mod restarting;
+mod rights;
 mod sessions;
 mod storing;
 mod world;

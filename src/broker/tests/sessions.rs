@@ -240,6 +240,37 @@ fn a_session_belongs_to_the_principal_that_opened_it() {
     assert!(!world.is_closed(client));
 }
 
+/// Else a port without authentication could keep devices out of the others, by their client identifiers.
+#[test]
+fn a_session_that_nobody_opened_gives_way_and_leaves_nothing() {
+    let mut world = world();
+    let nobody = world.connect(&Opening::v5("c").durable(60));
+    world.subscribe(nobody, "t", 1);
+    let somebody = Opening {
+        principal: "press-1",
+        ..Opening::v5("c").durable(60)
+    };
+    let client = world.try_connect(&somebody).unwrap();
+    assert!(world.is_closed(nobody));
+    let connack = world.received(client).remove(0);
+    assert!(
+        matches!(
+            connack,
+            Received::ConnAck {
+                session_present: false,
+                ..
+            }
+        ),
+        "{connack:?}"
+    );
+    world.publish(client, "t", "x", 0).unwrap();
+    assert!(world.payloads(client).is_empty());
+    let again = world
+        .try_connect(&Opening::v5("c").durable(60))
+        .unwrap_err();
+    assert_eq!(again.reason, ReasonCode::NotAuthorized);
+}
+
 #[test]
 fn an_empty_identifier_is_assigned() {
     let mut world = world();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::power::Store;
 use crate::broker::{
-    Admission, Broker, ConnectionId, Effect, Next, PortPolicy, Refusal, Timestamp,
+    Admission, Asked, Broker, ConnectionId, Denial, Effect, Next, PortPolicy, Refusal, Timestamp,
 };
 use crate::limits::{Limits, PortLimits};
 use crate::mqtt::encode::{self, PublishParts};
@@ -15,7 +15,7 @@ use crate::mqtt::{
     PacketId, ProtocolVersion, PublishProperties, QoS, ReasonCode, RetainHandling, Role,
     SubscriptionOptions, Violation, Will,
 };
-use crate::policy::Principal;
+use crate::policy::testing::principal;
 
 /// A packet that a simulated client has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(super) struct Opening {
     pub(super) properties: ConnectProperties<'static>,
     pub(super) will: Option<Will<'static>>,
     pub(super) principal: &'static str,
+    /// Such as `floor:1+kind:x`.
+    pub(super) attributes: &'static str,
 }
 
 impl Opening {
@@ -70,6 +72,7 @@ impl Opening {
             properties: ConnectProperties::default(),
             will: None,
             principal: "",
+            attributes: "",
         }
     }
 
@@ -78,6 +81,11 @@ impl Opening {
             version: ProtocolVersion::V3_1_1,
             ..Self::v5(client_id)
         }
+    }
+
+    pub(super) fn principal(mut self, username: &'static str) -> Self {
+        self.principal = username;
+        self
     }
 
     /// A session that outlives its connection.
@@ -110,7 +118,7 @@ pub(super) struct World {
     pub(super) broker: Broker,
     pub(super) now: Timestamp,
     pub(super) port: Arc<PortPolicy>,
-    links: BTreeMap<ConnectionId, Link>,
+    pub(super) links: BTreeMap<ConnectionId, Link>,
     /// Clients whose link does not come for its output.
     pub(super) stuck: BTreeSet<&'static str>,
     pub(super) paused: BTreeSet<&'static str>,
@@ -122,14 +130,21 @@ pub(super) struct World {
     pub(super) reads: usize,
     /// So many effects are still carried out before the power is cut.
     pub(super) power: Option<u64>,
+    pub(super) denials: Vec<Denial>,
+    /// Questions that nobody has answered yet.
+    pub(super) questions: Vec<(ConnectionId, Asked)>,
+    /// Packets that wait for answers.
+    pub(super) asking: BTreeMap<ConnectionId, Vec<u8>>,
+    /// What the back end says about wills.
+    pub(super) will_answer: Option<bool>,
 }
 
-struct Link {
+pub(super) struct Link {
     name: &'static str,
     version: ProtocolVersion,
     announced: bool,
-    received: Vec<Received>,
-    closed: bool,
+    pub(super) received: Vec<Received>,
+    pub(super) closed: bool,
 }
 
 pub(super) fn world() -> World {
@@ -162,6 +177,10 @@ impl World {
             paused: BTreeSet::new(),
             overflows: 0,
             trace: Vec::new(),
+            denials: Vec::new(),
+            questions: Vec::new(),
+            asking: BTreeMap::new(),
+            will_answer: None,
         }
     }
 
@@ -187,10 +206,8 @@ impl World {
         let admission = Admission {
             connect: &connect,
             assigned_client_id: "assigned",
-            principal: Arc::new(Principal {
-                username: opening.principal.into(),
-                ..Principal::default()
-            }),
+            principal: principal(opening.principal, opening.attributes),
+            will_answer: self.will_answer,
             expires_at: None,
             authentication_data: None,
             port: Arc::clone(&self.port),
@@ -259,6 +276,8 @@ impl World {
             Effect::Overflow(_) => self.overflows += 1,
             Effect::Load(session) => self.want_read(session),
             Effect::Store => {}
+            Effect::Denied => self.denials.extend(self.broker.take_denials().0),
+            Effect::Ask(id) => self.take_questions(id),
         }
     }
 
@@ -292,6 +311,8 @@ impl World {
     /// All network connections are gone, with the process that had them.
     pub(super) fn forget_links(&mut self) {
         self.links.clear();
+        self.questions.clear();
+        self.asking.clear();
         self.stuck.clear();
         self.paused.clear();
     }
@@ -355,16 +376,24 @@ impl World {
         id: ConnectionId,
         write: impl FnOnce(&mut Vec<u8>, ProtocolVersion),
     ) -> Result<Next, Violation> {
-        let version = self.links[&id].version;
         let mut bytes = Vec::new();
-        write(&mut bytes, version);
+        write(&mut bytes, self.links[&id].version);
+        self.hand_over(id, &bytes)
+    }
+
+    pub(super) fn hand_over(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<Next, Violation> {
+        let version = self.links[&id].version;
         let options = DecodeOptions {
             version,
             max_packet_size: u32::MAX,
             sender: Role::Client,
         };
-        let (packet, _) = mqtt::decode(&bytes, &options).unwrap().unwrap();
-        self.broker.handle_packet(id, &packet, self.now)
+        let (packet, _) = mqtt::decode(bytes, &options).unwrap().unwrap();
+        let next = self.broker.handle_packet(id, &packet, self.now);
+        if next == Ok(Next::Ask) {
+            self.asking.insert(id, bytes.to_vec());
+        }
+        next
     }
 
     pub(super) fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: u8) -> ReasonCode {

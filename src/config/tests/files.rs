@@ -244,6 +244,54 @@ fn faults_of_all_files_are_reported_at_once_in_order() {
 }
 
 #[test]
+fn rules_of_several_files_are_added_and_settings_are_merged() {
+    let main = MAIN.replace("authorization = \"none\"", "authorization = \"rules\"");
+    let rule = |topic: &str| {
+        format!(
+            "[[authorization.rules.rule]]\nprincipals = {{ everyone = true }}\nconnect = [\"*\"]\npublish = [\"{topic}\"]\n"
+        )
+    };
+    let main = format!(
+        "{main}[authorization.rules]\ndenied_publish = \"disconnect\"\n{}",
+        rule("a")
+    );
+    let over = format!(
+        "[authorization.rules]\nwide_subscription = \"narrow\"\n{}{}",
+        rule("b"),
+        rule("a")
+    );
+    let devices = "[authentication.devices]\nmethods = [\"password\"]\n";
+    let mended = "[authentication.devices]\nmethods = [\"anonymous\"]\n";
+    let folder = Folder::new(
+        &main,
+        &[("1.toml", &over), ("2.toml", devices), ("3.toml", mended)],
+    );
+    let settings = folder.settings();
+    let rules = &settings.authorizations[0].rules;
+    let told = rules.rules.iter().map(|rule| {
+        let (file, line) = rule.place.rsplit_once(':').unwrap();
+        let file = Path::new(file).file_name().unwrap().to_string_lossy();
+        (rule.publish[0].as_str(), file.into_owned(), line)
+    });
+    let expected = [
+        ("a", "gateway.toml".to_owned(), "16"),
+        ("b", "1.toml".to_owned(), "3"),
+        ("a", "1.toml".to_owned(), "7"),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(
+        rules.denied_publish,
+        crate::policy::DeniedPublish::Disconnect
+    );
+    assert_eq!(
+        rules.wide_subscription,
+        crate::policy::WideSubscription::Narrow
+    );
+    assert_eq!(settings.authentications.len(), 1);
+    assert_eq!(settings.authentications[0].methods[0].key(), "anonymous");
+}
+
+#[test]
 fn a_key_that_a_later_file_mends_is_no_fault() {
     let main = MAIN.replace("receive_maximum = 10", "receive_maximum = 0");
     let folder = Folder::new(&main, &[("1.toml", "[limits]\nreceive_maximum = 5\n")]);

@@ -1,5 +1,7 @@
 //! What reports say, what files mean, and that the documents agree with the code.
 
+mod access;
+mod bounds;
 mod documents;
 mod files;
 mod reports;

@@ -28,7 +28,7 @@ fn begin(found: Found) -> (Arc<Hub>, Storing) {
 fn jobs_are_done_until_the_store_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let mut found = Found::open(folder.path(), &StoreSettings::default());
-    assert!(found.take_users().is_empty());
+    assert!(found.take_users().unwrap().is_empty());
     let jobs = found.jobs();
     // More than one round of them, from several threads, some of them before the writer runs.
     let callers: Vec<_> = (0..40)
@@ -60,7 +60,7 @@ fn jobs_are_done_until_the_store_is_closed() {
     let late = jobs.run(|_| Ok(()));
     assert!(matches!(late, Err(StoreError::Closed { .. })), "{late:?}");
     let mut found = Found::open(folder.path(), &StoreSettings::default());
-    assert_eq!(found.take_users().len(), 40);
+    assert_eq!(found.take_users().unwrap().len(), 40);
 }
 
 #[test]

@@ -57,6 +57,11 @@ pub struct ConnAckProperties<'a> {
 }
 
 impl<'a> ConnAck<'a> {
+    /// Whether a CONNACK may carry `reason` (table 3-1).
+    pub const fn may_carry(reason: ReasonCode) -> bool {
+        is_connack_code(reason)
+    }
+
     /// A CONNACK that refuses, without properties.
     pub fn refusal(reason: ReasonCode) -> Self {
         Self {

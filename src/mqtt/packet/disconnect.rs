@@ -29,6 +29,11 @@ pub struct DisconnectProperties<'a> {
 }
 
 impl<'a> Disconnect<'a> {
+    /// Whether the DISCONNECT of a server may carry `reason` (table 3-10).
+    pub const fn server_may_carry(reason: ReasonCode) -> bool {
+        allows(reason, Role::Server)
+    }
+
     /// A DISCONNECT without properties.
     pub const fn new(reason: ReasonCode) -> Self {
         Self {

@@ -1,11 +1,13 @@
 //! TLS 1.2 and 1.3 for ports, from PEM files that may come late and may change.
 //!
 //! * `certificate`: reads and checks a chain and its key.
+//! * `client_certificates`: asks clients for theirs, on ports that want them.
 //! * `source`: the certificates of all ports, loaded when they appear and swapped when they change.
 //! * `watch`: says when something in a folder may have changed.
 //! * `stream`: the record layer over a socket.
 
 mod certificate;
+mod client_certificates;
 mod source;
 mod stream;
 mod watch;
@@ -21,8 +23,10 @@ pub use certificate::{CertificateFault, CertificateSummary};
 pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
 pub(crate) use stream::TlsStream;
 
+use crate::auth::ClientTrust;
 use crate::config::{TlsSettings, TlsVersion};
 use certificate::Identity;
+use client_certificates::ClientCertificates;
 
 /// The one crypto provider, passed explicitly wherever it is needed.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
@@ -65,23 +69,28 @@ pub fn check(settings: &TlsSettings) -> Result<CertificateSummary, CertificateFa
     certificate::load(&settings.cert, &settings.key).map(|identity| identity.summary)
 }
 
-/// The settings of the TLS library for a port.
-///
-/// Clients are not asked for certificates: no authenticator of today wants one.
+/// The settings of the TLS library for a port. Clients are asked for certificates where somebody is trusted to issue them.
 fn server_config(
     identity: &Identity,
     min_version: TlsVersion,
     tickets: Option<&Arc<dyn ProducesTickets>>,
+    trust: Option<&Arc<ClientTrust>>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let versions: &[_] = match min_version {
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
     let resolver = SingleCertAndKey::from(Arc::clone(&identity.certified));
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(versions)?;
+    let builder = match trust {
+        Some(trust) => {
+            let verifier = ClientCertificates::new(Arc::clone(trust));
+            builder.with_client_cert_verifier(Arc::new(verifier))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(resolver));
     // A reconnect with a ticket costs no signature. The state is in the ticket, so nothing is kept here per client.
     if let Some(tickets) = tickets {
         config.ticketer = Arc::clone(tickets);

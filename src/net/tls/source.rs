@@ -1,7 +1,8 @@
-//! The certificates of all ports: loaded when they appear, swapped when they change.
+//! The certificates of all ports: loaded when they appear, swapped when they change. The files that say whose certificates
+//! clients may present are looked at together with them.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tracing::{error, info, warn};
 use super::certificate::{self, CertificateFault, CertificateSummary};
 use super::server_config;
 use super::watch::FolderWatch;
+use crate::auth::ClientTrust;
 use crate::clock;
 use crate::config::TlsSettings;
 
@@ -27,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// The same while changes cannot be announced at all.
 const POLL_INTERVAL_BLIND: Duration = Duration::from_secs(2);
 
-/// All certificate sources in use. Ports with the same settings share one.
+/// All certificate sources in use. Ports with the same settings and the same trust in clients share one.
 #[derive(Debug, Default)]
 pub(crate) struct CertificateStore {
     sources: Mutex<Vec<Weak<CertificateSource>>>,
@@ -35,9 +37,13 @@ pub(crate) struct CertificateStore {
 }
 
 /// A pair of files, and the newest usable certificate that they held.
+///
+/// Tickets are those of one source: what a client has shown on one port is not resumed on another that trusts others.
 #[derive(Debug)]
 pub(crate) struct CertificateSource {
     settings: TlsSettings,
+    /// Whose certificates clients may present; they are asked for none where absent.
+    trust: Option<Arc<ClientTrust>>,
     tickets: Option<Arc<dyn ProducesTickets>>,
     seen: Mutex<Option<Fingerprint>>,
     state: watch::Sender<SourceState>,
@@ -56,8 +62,12 @@ pub(crate) struct SourceState {
 
 impl CertificateStore {
     /// The source with these settings. It has looked at its files once.
-    pub(crate) async fn open(&self, settings: &TlsSettings) -> Arc<CertificateSource> {
-        let source = self.find_or_add(settings);
+    pub(crate) async fn open(
+        &self,
+        settings: &TlsSettings,
+        trust: Option<Arc<ClientTrust>>,
+    ) -> Arc<CertificateSource> {
+        let source = self.find_or_add(settings, trust);
         source.check().await;
         self.changed.notify_one();
         source
@@ -78,7 +88,8 @@ impl CertificateStore {
         loop {
             let sources = self.sources();
             if let Some(folders) = &mut folders {
-                folders.set_files(sources.iter().flat_map(|source| source.files()));
+                let files: Vec<_> = sources.iter().flat_map(|source| source.files()).collect();
+                folders.set_files(files.iter().map(PathBuf::as_path));
             }
             for source in &sources {
                 source.check().await;
@@ -110,15 +121,19 @@ impl CertificateStore {
         }
     }
 
-    fn find_or_add(&self, settings: &TlsSettings) -> Arc<CertificateSource> {
+    fn find_or_add(
+        &self,
+        settings: &TlsSettings,
+        trust: Option<Arc<ClientTrust>>,
+    ) -> Arc<CertificateSource> {
         let mut sources = self.lock();
         sources.retain(|source| source.strong_count() > 0);
         let known = sources
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|source| source.settings == *settings);
+            .find(|source| source.is_for(settings, trust.as_ref()));
         known.unwrap_or_else(|| {
-            let source = Arc::new(CertificateSource::new(settings.clone()));
+            let source = Arc::new(CertificateSource::new(settings.clone(), trust));
             sources.push(Arc::downgrade(&source));
             source
         })
@@ -134,12 +149,13 @@ impl CertificateStore {
 }
 
 impl CertificateSource {
-    fn new(settings: TlsSettings) -> Self {
+    fn new(settings: TlsSettings, trust: Option<Arc<ClientTrust>>) -> Self {
         let tickets = Ticketer::new()
             .inspect_err(|error| warn!(%error, "TLS sessions cannot be resumed"))
             .ok();
         Self {
             settings,
+            trust,
             tickets,
             seen: Mutex::new(None),
             state: watch::Sender::default(),
@@ -156,8 +172,16 @@ impl CertificateSource {
         self.state.borrow().config.clone()
     }
 
-    fn files(&self) -> [&Path; 2] {
-        [&self.settings.cert, &self.settings.key]
+    /// Whether it is the source for these settings, and for the same trust in clients.
+    pub(crate) fn is_for(&self, settings: &TlsSettings, trust: Option<&Arc<ClientTrust>>) -> bool {
+        let same_trust = self.trust.as_ref().map(Arc::as_ptr) == trust.map(Arc::as_ptr);
+        same_trust && self.settings == *settings
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.settings.cert.clone(), self.settings.key.clone()];
+        files.extend(self.trust.iter().flat_map(|trust| trust.watched()));
+        files
     }
 
     /// Looks at the files and takes them over if they have changed.
@@ -168,6 +192,9 @@ impl CertificateSource {
     }
 
     fn check_now(&self) {
+        if let Some(trust) = &self.trust {
+            trust.refresh();
+        }
         // Held to the end, so that two looks at once cannot end in the order new, old.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Fingerprint::of(&self.settings);
@@ -189,7 +216,8 @@ impl CertificateSource {
             min_version,
         } = &self.settings;
         let identity = certificate::load(cert, key)?;
-        let config = server_config(&identity, *min_version, self.tickets.as_ref())
+        let (tickets, trust) = (self.tickets.as_ref(), self.trust.as_ref());
+        let config = server_config(&identity, *min_version, tickets, trust)
             .map_err(|_| CertificateFault::KeyUnusable { file: key.clone() })?;
         Ok((config, identity.summary))
     }

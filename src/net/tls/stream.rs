@@ -19,6 +19,7 @@ use rustls::unbuffered::{
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::client_certificates;
 use crate::net::TlsPeer;
 use crate::net::scratch::{self, SCRATCH_LEN};
 use crate::net::socket::Socket;
@@ -52,6 +53,9 @@ pub(crate) struct TlsStream {
     outgoing_may_wait: bool,
     peer_closed: bool,
     close_notify_sent: bool,
+    /// Whether the connection has failed. The library must not be asked anything after that: it may panic over what it has
+    /// noted about records that it did not get to.
+    has_failed: bool,
 }
 
 impl fmt::Debug for TlsStream {
@@ -75,6 +79,7 @@ impl TlsStream {
             outgoing_may_wait: false,
             peer_closed: false,
             close_notify_sent: false,
+            has_failed: false,
         });
         let outcome = poll_fn(|cx| stream.poll_handshake(cx)).await;
         if let Err(error) = outcome {
@@ -144,6 +149,9 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
+        if self.has_failed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         scratch::with_incoming(|scratch| {
             let held = self.held.len();
             // What fits the caller's buffer need not be copied twice; a record is read whole in any case.
@@ -204,34 +212,30 @@ impl TlsStream {
                 }
                 Ok(_) => return Ok(used),
                 Err(error) => {
-                    self.collect_alert();
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    self.has_failed = true;
+                    let rest = records.get_mut(used..).unwrap_or_default();
+                    collect_alert(&mut self.connection, rest, &mut self.outgoing);
+                    return Err(match client_certificates::take_refused() {
+                        Some(unfit) => io::Error::new(io::ErrorKind::InvalidData, unfit),
+                        None => io::Error::new(io::ErrorKind::InvalidData, error),
+                    });
                 }
-            }
-        }
-    }
-
-    /// Collects the alert that explains a failure to the peer.
-    fn collect_alert(&mut self) {
-        // An alert and what was queued before it; the bound keeps a surprise of the library from becoming a loop.
-        for _ in 0..8 {
-            match self.connection.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(encoder)) => {
-                    if encode(encoder, &mut self.outgoing).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                _ => return,
             }
         }
     }
 
     /// Encrypts `plain` onto the end of `out`.
     fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        if self.has_failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut size = plain.len() + (plain.len() / RECORD_CONTENT_MAX + 1) * RECORD_OVERHEAD_MAX;
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            // The library has notes about the place of what it has seen and not used yet, so it must be given that again.
+            let status = self.connection.process_tls_records(&mut self.held);
+            let UnbufferedStatus { discard, state } = status;
+            let mut is_done = false;
+            match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let begin = out.len();
                     out.resize(begin + size, 0);
@@ -239,7 +243,7 @@ impl TlsStream {
                     let outcome = traffic.encrypt(plain, room);
                     out.truncate(begin + *outcome.as_ref().unwrap_or(&0));
                     match outcome {
-                        Ok(_) => return Ok(()),
+                        Ok(_) => is_done = true,
                         Err(EncryptError::InsufficientSize(InsufficientSizeError {
                             required_size,
                         })) if required_size > size => size = required_size,
@@ -249,7 +253,14 @@ impl TlsStream {
                 Ok(ConnectionState::EncodeTlsData(encoder)) => encode(encoder, out)?,
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 Ok(_) => return Err(io::ErrorKind::BrokenPipe.into()),
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                Err(error) => {
+                    self.has_failed = true;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+            self.held.drain(..discard.min(self.held.len()));
+            if is_done {
+                return Ok(());
             }
         }
     }
@@ -382,16 +393,60 @@ impl AsyncWrite for TlsStream {
 
 impl TlsStream {
     fn queue_close_notify(&mut self) {
-        self.collect_alert();
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            self.connection.process_tls_records(&mut []).state
-        {
-            let begin = self.outgoing.len();
-            self.outgoing.resize(begin + 2 * RECORD_OVERHEAD_MAX, 0);
-            let room = self.outgoing.get_mut(begin..).unwrap_or_default();
-            let written = traffic.queue_close_notify(room).unwrap_or(0);
-            self.outgoing.truncate(begin + written);
+        // What was queued before, and the bound that keeps a surprise of the library from becoming a loop.
+        for _ in 0..8 {
+            if self.has_failed {
+                return;
+            }
+            match self.connection.process_tls_records(&mut self.held).state {
+                Ok(ConnectionState::EncodeTlsData(encoder)) => {
+                    self.has_failed = encode(encoder, &mut self.outgoing).is_err();
+                }
+                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let begin = self.outgoing.len();
+                    self.outgoing.resize(begin + 2 * RECORD_OVERHEAD_MAX, 0);
+                    let room = self.outgoing.get_mut(begin..).unwrap_or_default();
+                    let written = traffic.queue_close_notify(room).unwrap_or(0);
+                    self.outgoing.truncate(begin + written);
+                    return;
+                }
+                _ => return,
+            }
         }
+    }
+}
+
+/// Collects the alert that explains a failure to the peer. `records` is what is not used yet.
+///
+/// It is what is queued last. After it the library would look at records again, and fail again.
+fn collect_alert(
+    connection: &mut UnbufferedServerConnection,
+    records: &mut [u8],
+    outgoing: &mut Vec<u8>,
+) {
+    for _ in 0..8 {
+        let begin = outgoing.len();
+        match connection.process_tls_records(records).state {
+            Ok(ConnectionState::EncodeTlsData(encoder)) => {
+                let encoded = encode(encoder, outgoing);
+                if encoded.is_err() || is_alert(outgoing.get(begin..).unwrap_or_default()) {
+                    return;
+                }
+            }
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            _ => return,
+        }
+    }
+}
+
+/// Whether this record of ours is an alert. TLS 1.3 has it as two bytes with their type and a tag in an encrypted record, and
+/// no other record is as short.
+fn is_alert(record: &[u8]) -> bool {
+    match record {
+        [21, ..] => true,
+        [23, _, _, len @ ..] => len.starts_with(&[0, 2 + 1 + 16]),
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who may connect and what they may do: ports that differ, credentials that fail, rights that change.
 
+mod certificates;
 mod live;
 mod sessions;
 mod storm;

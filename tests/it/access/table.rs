@@ -2,8 +2,12 @@
 //! lines here that know the configuration, not from the broker.
 
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use super::{PASSWORD, add_user};
+use crate::backends::AuthServer;
 use crate::support::command::run_on;
 use crate::support::tls::{Authority, Identity, Tls};
 use crate::support::websocket::WebSocket;
@@ -38,12 +42,15 @@ impl Kind {
 }
 
 /// The chains of the configuration below, by name.
-const CHAINS: [(&str, &[&str]); 5] = [
+const CHAINS: [(&str, &[&str]); 7] = [
     ("people", &["password"]),
     ("machines", &["x509"]),
     ("devices", &["x509", "password"]),
     ("guests", &["anonymous"]),
     ("mixed", &["password", "anonymous"]),
+    ("servers", &["http"]),
+    // Nobody listens there.
+    ("gone", &["http that is down"]),
 ];
 
 const ACCESS: &str = r#"
@@ -64,6 +71,18 @@ trust = ["{dir}/ca.pem"]
 methods = ["anonymous"]
 [authentication.guests.anonymous]
 username = "guest"
+
+[authentication.servers]
+methods = ["http"]
+[authentication.servers.http]
+url = "http://127.0.0.1:SEED_PORT"
+getuser_path = "/auth"
+
+[authentication.gone]
+methods = ["http"]
+[authentication.gone.http]
+url = "http://127.0.0.1:1"
+getuser_path = "/auth"
 
 [authentication.mixed]
 methods = ["password", "anonymous"]
@@ -145,6 +164,20 @@ fn judge(method: &str, credential: Credential) -> Option<Answer> {
         ("password", WrongPassword | UnknownUser | DisabledUser | ExpiredUser) => {
             Some(Answer::Refused(0x86))
         }
+        ("http", Password | CertificateAndPassword) => Some(Answer::Accepted("press-1")),
+        ("http" | "http that is down", Username) => Some(Answer::Refused(0x86)),
+        ("http", WrongPassword | UnknownUser | DisabledUser | ExpiredUser) => {
+            Some(Answer::Refused(0x86))
+        }
+        (
+            "http that is down",
+            Password
+            | CertificateAndPassword
+            | WrongPassword
+            | UnknownUser
+            | DisabledUser
+            | ExpiredUser,
+        ) => Some(Answer::Refused(0x88)),
         ("x509", Certificate | CertificateAndPassword) => Some(Answer::Accepted("press-cert")),
         ("anonymous", Method) => None,
         ("anonymous", _) => Some(Answer::Accepted("guest")),
@@ -179,6 +212,7 @@ struct Site {
     authority: Authority,
     client: Identity,
     foreign: Identity,
+    _seed: AuthServer,
 }
 
 impl Site {
@@ -193,19 +227,29 @@ impl Site {
         config += access;
         config += "[protection]\nnever_banned = [\"127.0.0.0/8\"]\n";
         let authority = Authority::new("site");
-        let mut gateway = TestGateway::unstarted(&config)?;
+        let mut gateway = TestGateway::unstarted("")?;
+        let script = json!({"users": {"press-1": PASSWORD}});
+        let seed = AuthServer::start(&gateway.path(""), "seed_auth_server", &script, &[]);
+        config += "[admin]\nhttp = \"127.0.0.1:0\"\n";
+        gateway.write_config(&config.replace("SEED_PORT", &seed.port.to_string()));
         authority.prepare(&gateway.path(""));
         let state = gateway.path("state");
+        add_user(&state, "expired", &["--expires", "1s"]);
+        let expired = Instant::now() + Duration::from_secs(2);
         add_user(&state, "press-1", &["--attr", "floor=1"]);
         add_user(&state, "disabled", &[]);
         assert_eq!(run_on(&state, &["user", "disable", "disabled"]).code, 0);
-        add_user(&state, "expired", &["--expires", "2020-01-01T00:00:00Z"]);
         gateway.run();
+        // A user cannot be made who is over already, and nobody turns the clock of the machine.
+        while let Some(left) = expired.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
         Some(Self {
             client: authority.client("press-cert"),
             foreign: Authority::new("foreign").client("press-cert"),
             authority,
             gateway,
+            _seed: seed,
         })
     }
 
@@ -228,10 +272,7 @@ impl Site {
             Kind::Tcp => TestClient::new(plain(), version),
             Kind::Web => TestClient::new(WebSocket::upgrade(plain()), version),
             Kind::Tls => TestClient::new(secure()?, version),
-            Kind::SecureWeb if credential == Credential::ForeignCertificate => {
-                TestClient::new(secure()?, version)
-            }
-            Kind::SecureWeb => TestClient::new(WebSocket::upgrade(secure()?), version),
+            Kind::SecureWeb => TestClient::new(WebSocket::upgrade_or_end(secure()?)?, version),
         })
     }
 
@@ -340,6 +381,13 @@ publish = ["plant/press-1/secret"]
 subscribe = ["plant/9/state"]
 "#;
 
+/// Rules that are about nobody here.
+const NOBODY: &str = r#"
+[[authorization.nothing.rule]]
+principals = { usernames = ["nobody"] }
+connect = ["*"]
+"#;
+
 /// Topics to publish to: QoS, RETAIN, and whether the rules allow it.
 const PUBLICATIONS: [(&str, u8, bool, bool); 9] = [
     ("plant/press-1/x", 1, false, true),
@@ -374,7 +422,7 @@ fn every_port_goes_by_its_own_rules() {
     };
     let strict = rules("strict", "");
     let closing = rules("closing", "denied_publish = \"disconnect\"\n");
-    let access = format!("{ACCESS}{strict}{closing}[authorization.nothing]\n");
+    let access = format!("{ACCESS}{strict}{closing}{NOBODY}");
     let names = ["strict", "closing", "nothing", "none"];
     let rows: Vec<_> = names
         .iter()
@@ -404,43 +452,67 @@ fn every_port_goes_by_its_own_rules() {
                 continue;
             }
             assert_eq!(client.connect(&connect).code, 0, "{name} {kind:?}");
-            for (filter, allowed) in SUBSCRIPTIONS {
-                let allowed = allowed || *name == "none";
-                let refused = if version == V5 { 0x87 } else { 0x80 };
-                let wanted = if allowed { 1 } else { refused };
-                let what = format!("{name} {kind:?} {version:?} {filter}");
-                assert_eq!(client.subscribe(filter, 1), wanted, "{what}");
-                if allowed {
-                    client.unsubscribe(&[filter]);
-                }
-            }
-            for (topic, qos, retain, allowed) in PUBLICATIONS {
-                let allowed = allowed || *name == "none";
-                let what = format!("{name} {kind:?} {version:?} {topic} {qos} {retain}");
-                let mut publish = Publish::new(topic, "x").qos(qos, 7);
-                if retain {
-                    publish = publish.retain();
-                }
-                client.send(publish.encode(version));
-                if !allowed && version == V3_1_1 && *name == "closing" {
-                    client.expect_closed();
+            check_subscriptions(&mut client, name);
+            for publication in PUBLICATIONS {
+                let is_closed = check_publication(&mut client, name, publication);
+                if is_closed {
                     client = open();
                     assert_eq!(client.connect(&connect).code, 0);
-                    continue;
-                }
-                let reason = match client.receive() {
-                    Received::PubAck(ack) | Received::PubRec(ack) => ack.reason,
-                    other => panic!("{what}: {other:?}"),
-                };
-                let wanted = allowed || version == V3_1_1;
-                assert_eq!(reason < 0x80, wanted, "{what}: {reason:#04x}");
-                if !wanted {
-                    assert_eq!(reason, 0x87, "{what}");
-                } else if qos == 2 {
-                    client.send(crate::support::packet::ack(0x62, 7));
-                    client.pubcomp();
                 }
             }
         }
     }
+}
+
+/// `name` is that of the rules.
+#[track_caller]
+fn check_subscriptions(client: &mut TestClient, name: &str) {
+    let refused = if client.version == V5 { 0x87 } else { 0x80 };
+    for (filter, allowed) in SUBSCRIPTIONS {
+        let allowed = allowed || name == "none";
+        let wanted = if allowed { 1 } else { refused };
+        let what = format!("{name} {:?} {filter}", client.version);
+        assert_eq!(client.subscribe(filter, 1), wanted, "{what}");
+        if allowed {
+            client.unsubscribe(&[filter]);
+        }
+    }
+}
+
+/// Whether the connection is closed, which is what rules may ask for.
+#[track_caller]
+fn check_publication(
+    client: &mut TestClient,
+    name: &str,
+    (topic, qos, retain, allowed): (&str, u8, bool, bool),
+) -> bool {
+    let version = client.version;
+    let allowed = allowed || name == "none";
+    let what = format!("{name} {version:?} {topic} {qos} {retain}");
+    let mut publish = Publish::new(topic, "x").qos(qos, 7);
+    if retain {
+        publish = publish.retain();
+    }
+    client.send(publish.encode(version));
+    if !allowed && version == V3_1_1 && name == "closing" {
+        client.expect_closed();
+        return true;
+    }
+    let reason = match client.receive() {
+        Received::PubAck(ack) | Received::PubRec(ack) => ack.reason,
+        other => panic!("{what}: {other:?}"),
+    };
+    let wanted = allowed || version == V3_1_1;
+    assert_eq!(reason < 0x80, wanted, "{what}: {reason:#04x}");
+    if !wanted {
+        assert_eq!(reason, 0x87, "{what}");
+    } else if qos == 2 {
+        client.send(crate::support::packet::ack(0x62, 7));
+        client.pubcomp();
+    }
+    if retain && allowed {
+        // Nothing is left for the subscriptions of the next client.
+        client.publish(&Publish::new(topic, "").qos(1, 8).retain());
+    }
+    false
 }

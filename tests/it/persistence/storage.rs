@@ -193,6 +193,53 @@ fn full_disk_refuses_what_it_cannot_keep_and_recovers() {
     drop((gateway, volume));
 }
 
+/// Users of a gateway, as its database has them.
+fn users(gateway: &TestGateway) -> Vec<String> {
+    let said = command::run_on(&gateway.path("state"), &["user", "list", "--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let users: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let users = users.as_array().expect("a list").iter();
+    users
+        .map(|user| user["username"].as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn users_change_on_a_full_disk_or_are_as_before() {
+    let Some((volume, mut gateway)) = small() else {
+        return;
+    };
+    absent(&gateway, V5, "away", "a", 1);
+    fill(&gateway, "a");
+    let state = gateway.path("state");
+    let said = command::run_on(&state, &["user", "add", "first", "--generate"]);
+    assert_eq!(
+        said.code, 0,
+        "messages were refused before this was: {said:?}"
+    );
+    // Whatever room is left is taken by others.
+    let _ = fs::write(gateway.path("state/foreign"), vec![1; 4 << 20]);
+    let mut known = vec!["first".to_owned()];
+    for number in 0..200 {
+        let name = format!("user-{number:0>3}");
+        let note = "x".repeat(500);
+        let said = command::run_on(
+            &state,
+            &["user", "add", &name, "--generate", "--note", &note],
+        );
+        if said.code == 0 {
+            known.push(name);
+        } else {
+            assert!(said.stderr.contains("no space left"), "{said:?}");
+            break;
+        }
+    }
+    assert_eq!(users(&gateway), known);
+    restart(&mut gateway, Ending::Killed);
+    assert_eq!(users(&gateway), known);
+    drop((gateway, volume));
+}
+
 #[test]
 fn gateway_that_was_killed_on_a_full_disk_starts() {
     let Some((volume, mut gateway)) = small() else {

@@ -54,6 +54,8 @@ fn assert_published(watcher: &mut TestClient) {
         ("will", "gone")
     );
     assert_eq!(found.properties.text(CONTENT_TYPE), Some("text/plain"));
+    // The acknowledgement has arrived: a stop that overtakes it makes the gateway send the message again.
+    assert_eq!(watcher.ping(), []);
 }
 
 /// Waits until the gateway has noticed that the client is gone.

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use super::client::Transport;
 
@@ -22,29 +25,67 @@ pub(crate) struct Authority {
     /// Its own certificate.
     pub(crate) pem: String,
     der: CertificateDer<'static>,
+    /// Whether clients present its certificate with theirs, because it is below another authority.
+    is_below: bool,
 }
 
 /// A certificate with its key.
 pub(crate) struct Identity {
     pub(crate) chain_pem: String,
     pub(crate) key_pem: String,
+    pub(crate) common_name: String,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority(name);
         let key = KeyPair::generate().expect("a key");
         let made = params.self_signed(&key).expect("a certificate");
         Self {
             pem: made.pem(),
             der: made.der().clone(),
             issuer: Issuer::new(params, key),
+            is_below: false,
         }
+    }
+
+    /// An authority that has its certificate from this one.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let params = authority(name);
+        let key = KeyPair::generate().expect("a key");
+        let made = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Self {
+            pem: made.pem(),
+            der: made.der().clone(),
+            issuer: Issuer::new(params, key),
+            is_below: true,
+        }
+    }
+
+    /// A revocation list that names these certificates.
+    pub(crate) fn revoke(&self, revoked: &[&Identity]) -> String {
+        let revoked = revoked.iter().map(|identity| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(&identity.chain[0])
+                .expect("a certificate of the test");
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(certificate.raw_serial()),
+                revocation_time: date_time_ymd(2026, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a revocation list");
+        list.pem().expect("PEM")
     }
 
     /// A certificate for a gateway on loopback.
@@ -72,10 +113,17 @@ impl Authority {
     pub(crate) fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let made = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let mut chain = vec![made.der().clone()];
+        chain.extend(self.is_below.then(|| self.der.clone()));
+        let common_name = match params.distinguished_name.get(&DnType::CommonName) {
+            Some(rcgen::DnValue::Utf8String(name)) => name.clone(),
+            _ => String::new(),
+        };
         Identity {
             chain_pem: made.pem(),
             key_pem: key.serialize_pem(),
-            chain: vec![made.der().clone()],
+            common_name,
+            chain,
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         }
     }
@@ -94,10 +142,19 @@ impl Authority {
 
     /// The settings of a client that trusts this authority, and presents a certificate if it has one.
     pub(crate) fn client_config(&self, identity: Option<&Identity>) -> Arc<ClientConfig> {
+        self.client_config_of(rustls::DEFAULT_VERSIONS, identity)
+    }
+
+    /// The same for these versions of TLS only.
+    pub(crate) fn client_config_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        identity: Option<&Identity>,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("a root");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions of TLS")
             .with_root_certificates(roots);
         Arc::new(match identity {
@@ -107,6 +164,21 @@ impl Authority {
             None => builder.with_no_client_auth(),
         })
     }
+}
+
+/// A subject with this common name.
+pub(crate) fn subject(common_name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, common_name);
+    subject
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// A TLS connection of a client.

@@ -43,8 +43,17 @@ pub(crate) fn request(stream: &mut dyn Transport, path: &str, headers: &str) -> 
 impl WebSocket {
     /// Upgrades with the subprotocol `mqtt`.
     #[track_caller]
-    pub(crate) fn upgrade(mut stream: impl Transport + 'static) -> Self {
+    pub(crate) fn upgrade(stream: impl Transport + 'static) -> Self {
+        Self::upgrade_or_end(stream).expect("an answer to the upgrade")
+    }
+
+    /// As [`Self::upgrade`]; `None` if the connection is closed in place of an answer.
+    #[track_caller]
+    pub(crate) fn upgrade_or_end(mut stream: impl Transport + 'static) -> Option<Self> {
         let answer = request(&mut stream, "/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n");
+        if answer.is_empty() {
+            return None;
+        }
         assert!(answer.starts_with("http/1.1 101"), "{answer}");
         assert!(
             answer.contains("sec-websocket-protocol: mqtt\r\n"),
@@ -54,12 +63,12 @@ impl WebSocket {
             answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
             "{answer}"
         );
-        Self {
+        Some(Self {
             stream: Box::new(stream),
             raw: Vec::new(),
             data: Vec::new(),
             control: Vec::new(),
-        }
+        })
     }
 
     /// Sends one frame, masked as a client must.

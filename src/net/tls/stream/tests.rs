@@ -1,4 +1,7 @@
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use rustls::ConnectionTrafficSecrets;
 use rustls::version::{TLS12, TLS13};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -20,7 +23,7 @@ fn server(min_version: TlsVersion) -> Server {
     let files = Files::with(&leaf.cert, &leaf.key);
     let identity = certificate::load(&files.cert(), &files.key()).unwrap();
     let tickets = rustls::crypto::ring::Ticketer::new().unwrap();
-    let config = server_config(&identity, min_version, Some(&tickets)).unwrap();
+    let config = server_config(&identity, min_version, Some(&tickets), None).unwrap();
     Server { authority, config }
 }
 
@@ -222,4 +225,96 @@ async fn what_is_no_tls_ends_the_handshake() {
     drop(client);
     let stream = TlsStream::accept(Socket::Tcp(accepted), Arc::clone(&server.config)).await;
     assert_eq!(stream.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// A client that speaks TLS 1.3 by hand after the handshake.
+struct Raw {
+    socket: tokio::net::TcpStream,
+    key: LessSafeKey,
+    iv: [u8; 12],
+    number: u64,
+}
+
+impl Raw {
+    async fn connect() -> (Box<TlsStream>, Self) {
+        let server = server(TlsVersion::V1_3);
+        let connector = server.authority.connector(&[&TLS13]);
+        let mut config = (**connector.config()).clone();
+        config.enable_secret_extraction = true;
+        let connector = TlsConnector::from(Arc::new(config));
+        let (stream, client) = server.connect(&connector).await;
+        let (socket, connection) = client.into_inner();
+        let secrets = connection.dangerous_extract_secrets().unwrap();
+        let (number, secret) = secrets.tx;
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secret else {
+            panic!("another cipher suite");
+        };
+        let key = UnboundKey::new(&AES_128_GCM, key.as_ref()).unwrap();
+        let raw = Self {
+            socket,
+            key: LessSafeKey::new(key),
+            iv: iv.as_ref().try_into().unwrap(),
+            number,
+        };
+        (stream, raw)
+    }
+
+    async fn send(&mut self, content: &[u8], kind: u8) {
+        let mut record = [content, &[kind]].concat();
+        let len = u16::try_from(record.len() + AES_128_GCM.tag_len()).unwrap();
+        let header = [&[23, 3, 3][..], &len.to_be_bytes()].concat();
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        self.number += 1;
+        self.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(&header),
+                &mut record,
+            )
+            .unwrap();
+        self.socket.write_all(&header).await.unwrap();
+        self.socket.write_all(&record).await.unwrap();
+    }
+}
+
+/// Content types of records.
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+#[tokio::test]
+async fn a_message_of_the_protocol_may_come_in_pieces_while_we_write() {
+    let (mut stream, mut client) = Raw::connect().await;
+    client.send(b"one", APPLICATION_DATA).await;
+    // The first byte of a KeyUpdate.
+    client.send(&[24], HANDSHAKE).await;
+    let mut read = [0; 16];
+    assert_eq!(stream.read(&mut read).await.unwrap(), 3);
+    // What is kept of the record is looked at with the next read, which does not end.
+    let waits = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut read)).await;
+    assert!(waits.is_err());
+    stream.write_all(b"answer").await.unwrap();
+    stream.flush().await.unwrap();
+    client.socket.read_exact(&mut read[..5]).await.unwrap();
+    // The rest of it: nothing is asked for in return.
+    client.send(&[0, 0, 1, 0], HANDSHAKE).await;
+    let waits = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut read)).await;
+    assert!(waits.is_err());
+    stream.write_all(b"answer").await.unwrap();
+    stream.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_failure_the_stream_only_ends() {
+    let (mut stream, mut client) = Raw::connect().await;
+    client.send(&[24], HANDSHAKE).await;
+    // Nothing else may stand between the pieces of a message.
+    client.send(b"one", APPLICATION_DATA).await;
+    let mut read = [0; 16];
+    assert!(stream.read(&mut read).await.is_err());
+    assert!(stream.read(&mut read).await.is_err());
+    assert!(stream.write_all(b"answer").await.is_err());
+    stream.shutdown().await.unwrap();
 }
