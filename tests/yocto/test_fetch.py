@@ -1,5 +1,5 @@
 """BitBake fetches the crates of the recipe without a network, checks and unpacks them, and cargo finds all that it needs there:
-for the host as it is, and with the Rust of the release for what the machines are."""
+and the Rust of the release takes it."""
 
 import os
 import pathlib
@@ -12,7 +12,8 @@ import layer
 import support
 
 RUST_OF_THE_RELEASE = "1.94.1"
-TARGETS = {"aarch64-unknown-linux-gnu": "aarch64-linux-gnu-gcc", "armv7-unknown-linux-gnueabihf": "arm-linux-gnueabihf-gcc"}
+# Of the targets the one whose types have other widths; both are built by scripts/cross-build, with the newest Rust.
+TARGET, COMPILER = "armv7-unknown-linux-gnueabihf", "arm-linux-gnueabihf-gcc"
 INCLUDE = "yocto/meta-fieldgate/recipes-fieldgate/fieldgate/fieldgate-crates.inc"
 BUILD = support.ROOT / "target/yocto"
 
@@ -90,12 +91,11 @@ def test_crate_that_is_not_there_is_not_fetched_without_a_network(tmp_path_facto
         unpack(support.ROOT, tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("no-downloads"))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_rust_of_the_release_takes_the_program(crates, target):
-    name = target.replace("-", "_")
+def test_rust_of_the_release_takes_the_program(crates):
+    compiler = {f"CC_{TARGET.replace('-', '_')}": COMPILER}
     code, output = cargo(
-        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", "--target", target,
-        "--target-dir", str(BUILD), toolchain=RUST_OF_THE_RELEASE, environment={f"CC_{name}": TARGETS[target]},
+        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", "--target", TARGET,
+        "--target-dir", str(BUILD), toolchain=RUST_OF_THE_RELEASE, environment=compiler,
     )
     assert code == 0, output[-4000:]
 
