@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
+
+use crate::support::command::binary;
 
 const PORT: &str = "authentication = \"none\"\nauthorization = \"none\"\n";
 
 fn fieldgate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fieldgate"))
+    binary()
         .args(args)
         .env_remove("FIELDGATE_CONFIG")
         .output()

@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::support::client::{DEADLINE, Transport};
+use crate::support::command::binary;
 use crate::support::{
     Bystander, Connect, Publish, TestClient, TestGateway, V3_1_1, V5, Will, property,
 };
@@ -93,7 +93,7 @@ fn second_gateway_on_the_same_folder_is_refused() {
     let Some(gateway) = TestGateway::with_limits("") else {
         return;
     };
-    let second = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
+    let second = binary()
         .args(["serve", "--config"])
         .arg(gateway.path("gateway.toml"))
         .arg("--state-dir")
@@ -115,7 +115,7 @@ fn bad_configuration_starts_nothing() {
     )
     .expect("write");
     for command in ["serve", "check"] {
-        let mut run = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
+        let mut run = binary();
         run.arg(command).arg("--config").arg(&file);
         if command == "serve" {
             run.arg("--state-dir").arg(dir.path().join("state"));

@@ -4,9 +4,24 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+/// The binary under test: the one that cargo has built for the tests, or the one that `FIELDGATE_TEST_BINARY` names. The
+/// emulator for a binary of another machine, with its arguments, is in `FIELDGATE_TEST_RUNNER`.
+pub(crate) fn binary() -> Command {
+    let binary = std::env::var_os("FIELDGATE_TEST_BINARY")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_fieldgate").into());
+    let runner = std::env::var("FIELDGATE_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(program) = words.next() else {
+        return Command::new(binary);
+    };
+    let mut command = Command::new(program);
+    command.args(words).arg(binary);
+    command
+}
+
 /// The binary, with nothing around it that could change what it does.
 pub(crate) fn fieldgate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
+    let mut command = binary();
     for variable in [
         "FIELDGATE_CONFIG",
         "FIELDGATE_LOG",

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{DEADLINE, TestClient};
+use super::command;
 use super::packet::{ConnAck, Connect, V3_1_1, V5, Version};
 
 /// One listener with one port, on loopback.
@@ -174,7 +175,7 @@ impl TestGateway {
             .append(true)
             .open(self.path("gateway.log"))
             .expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
+        let child = command::binary()
             .arg("serve")
             .arg("--config")
             .arg(self.path("gateway.toml"))
