@@ -11,7 +11,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "tests/.tools/debian-amd64.tar"
 PACKAGES = ROOT / "target/appliance"
 # Long enough for a machine that compiles beside the tests.
-PATIENCE_S = 120
+PATIENCE_S = 90
+# Exit code of a container that asks to be started again.
+STARTS_AGAIN = 133
 
 
 def package(name="fieldgate"):
@@ -51,6 +53,7 @@ class Machine:
         self.process = None
         run(["tar", "-xf", SYSTEM, "-C", self.root])
         self.write("etc/machine-id", "")
+        self.write("etc/hosts", "127.0.0.1 localhost\n")
         # The journal is read after the machine has gone.
         (self.root / "var/log/journal").mkdir(exist_ok=True)
         if install:
@@ -81,7 +84,7 @@ class Machine:
         self.log = open(self.folder / "console.log", "w")
         self.process = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
-             f"--machine={self.folder.name}", f"--directory={self.root}", *options, "--boot", *command_line],
+             f"--machine={self.folder.name.replace('_', '-')}", f"--directory={self.root}", *options, "--boot", *command_line],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
         )
         await_that("the machine is up", self.is_up)
@@ -93,7 +96,10 @@ class Machine:
 
     def leader(self):
         """The first process of the machine, by its number outside; none while it starts again."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        try:
+            children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        except FileNotFoundError:
+            return None
         return children[0] if children else None
 
     def enter(self, *command, check=True):
@@ -120,6 +126,10 @@ class Machine:
     def power_off(self):
         """Exit code of the container."""
         self.enter("systemctl", "--no-block", "poweroff")
+        return self.ended()
+
+    def ended(self):
+        """Exit code of a container that ends by itself."""
         code = self.process.wait(PATIENCE_S)
         self.process = None
         self.log.close()

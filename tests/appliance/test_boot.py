@@ -1,0 +1,184 @@
+"""The units under a systemd of their own, booted in a container: what is told, watched, passed in, written down and ended."""
+
+import shutil
+import unittest
+
+import machine
+
+UNIT = "fieldgate.service"
+APPLIANCE = machine.ROOT / "systemd/appliance"
+
+
+class Service(unittest.TestCase):
+    """One machine for all of these; none of them leaves it different."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = machine.Machine()
+        cls.addClassCleanup(cls.machine.remove)
+        # The keys of a port, kept where only systemd reads them.
+        for name in ("server.key", "server.crt"):
+            cls.machine.write(f"root/{name}", "", 0o600)
+        machine.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=DNS:localhost", "-keyout", cls.machine.path("root/server.key"), "-out", cls.machine.path("root/server.crt")]
+        )
+        cls.machine.drop_in(
+            UNIT,
+            "[Service]\nWatchdogSec=5\nLoadCredential=server.key:/root/server.key\nLoadCredential=server.crt:/root/server.crt\n",
+        )
+        keys = f"/run/credentials/{UNIT}"
+        cls.machine.write(
+            "etc/fieldgate/conf.d/60-tls.toml",
+            "[[listener]]\nname = \"secure\"\n[[listener.port]]\nport = 8883\nauthentication = \"none\"\nauthorization = \"none\"\n"
+            f'tls = {{ mode = "Manual", cert = "{keys}/server.crt", key = "{keys}/server.key" }}\n',
+        )
+        cls.machine.boot()
+
+    def await_active(self):
+        machine.await_that("the service serves", lambda: self.machine.property(UNIT, "ActiveState") == "active")
+
+    def pid(self):
+        return self.machine.property(UNIT, "MainPID")
+
+    def test_everything_of_the_system_is_up(self):
+        failed = self.machine.enter("systemctl", "--failed", "--plain", "--no-legend")[1]
+        self.assertNotIn("fieldgate", failed)
+
+    def test_service_says_that_it_is_ready_and_how_it_fares(self):
+        self.await_active()
+        self.assertEqual(self.machine.property(UNIT, "Type"), "notify")
+        self.assertIn("serving 2 ports", self.machine.property(UNIT, "StatusText"))
+
+    def test_message_goes_through(self):
+        self.await_active()
+        self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "it works", "-r", "-q", "1")
+        _, said = self.machine.enter("mosquitto_sub", "-h", "127.0.0.1", "-t", "kept", "-C", "1", "-W", "20")
+        self.assertEqual(said.strip(), "it works")
+
+    def test_key_comes_in_as_a_credential(self):
+        self.await_active()
+        shutil.copy(self.machine.path("root/server.crt"), self.machine.path("tmp-ca.crt"))
+        _, said = self.machine.enter(
+            "mosquitto_pub", "-h", "localhost", "-p", "8883", "--cafile", "/tmp-ca.crt", "-t", "a", "-m", "b", "-q", "1"
+        )
+        self.assertEqual(said, "")
+        # The file itself is not readable for the service.
+        self.assertNotEqual(self.machine.enter("setpriv", "--reuid=fieldgate", "--clear-groups", "cat", "/root/server.key", check=False)[0], 0)
+
+    def test_reload_is_waited_for_and_a_refused_file_fails_it(self):
+        self.await_active()
+        self.machine.enter("systemctl", "reload", UNIT)
+        bad = self.machine.path("etc/fieldgate/conf.d/70-bad.toml")
+        bad.write_text("[limits]\nconections_max = 5\n")
+        try:
+            code, _ = self.machine.enter("systemctl", "reload", UNIT, check=False)
+            self.assertNotEqual(code, 0)
+            self.assertEqual(self.machine.property(UNIT, "ActiveState"), "active")
+        finally:
+            bad.unlink()
+        self.machine.enter("systemctl", "reload", UNIT)
+
+    def test_hung_service_is_killed_and_started_again(self):
+        self.await_active()
+        before = self.pid()
+        self.machine.enter("sh", "-c", f"kill -STOP {before}")
+        machine.await_that("another process serves", lambda: self.pid() not in ("0", before))
+        self.await_active()
+        self.assertTrue(self.machine.says("Watchdog timeout", f"UNIT={UNIT}"))
+
+    def test_journal_has_a_field_for_each_value(self):
+        self.await_active()
+        self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-i", "pump-7", "-t", "a", "-m", "b", check=False)
+        # A packet that nobody may send: the journal names who did.
+        self.machine.enter("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1883; printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3", check=False)
+        fields = lambda: [entry for entry in self.machine.journal("-u", UNIT) if "PEER" in entry]
+        entry = machine.await_that("an entry with its peer", fields)[-1]
+        self.assertEqual(entry["SYSLOG_IDENTIFIER"], "fieldgate")
+        self.assertTrue(entry["PEER"].startswith("127.0.0.1:"), entry)
+        self.assertIn(entry["PRIORITY"], "3456")
+
+    def test_stopped_service_stays_down_and_ended_well(self):
+        self.await_active()
+        self.machine.enter("systemctl", "stop", UNIT)
+        self.assertEqual(self.machine.property(UNIT, "Result"), "success")
+        self.assertEqual(self.machine.property(UNIT, "ActiveState"), "inactive")
+        self.machine.enter("systemctl", "start", UNIT)
+
+
+class PowerOff(unittest.TestCase):
+    def test_machine_that_is_switched_off_keeps_what_was_acknowledged(self):
+        off = machine.Machine()
+        self.addCleanup(off.remove)
+        off.boot()
+        off.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "over night", "-r", "-q", "1")
+        self.assertEqual(off.power_off(), 0)
+        stopped = [entry for entry in off.journal() if entry.get("UNIT") == UNIT and "Deactivated successfully" in str(entry.get("MESSAGE"))]
+        self.assertTrue(stopped, "the service was not stopped in order")
+        off.boot()
+        _, said = off.enter("mosquitto_sub", "-h", "127.0.0.1", "-t", "kept", "-C", "1", "-W", "20")
+        self.assertEqual(said.strip(), "over night")
+
+
+class Appliance(unittest.TestCase):
+    """The units that a disk image adds. The data partition is a folder; what speaks to U-Boot stays out."""
+
+    def setUp(self):
+        self.machine = machine.Machine()
+        self.addCleanup(self.machine.remove)
+        self.data = self.machine.folder / "data"
+        self.data.mkdir()
+        units = self.machine.path("usr/lib/systemd/system")
+        for unit in [*APPLIANCE.glob("*.service"), *APPLIANCE.glob("*.mount")]:
+            shutil.copy(unit, units / unit.name)
+        shutil.copytree(APPLIANCE / "libexec", self.machine.path("usr/libexec/fieldgate"))
+        for drop_in in (APPLIANCE / "drop-ins").iterdir():
+            place = units if drop_in.name.endswith(".service.d") else self.machine.path("usr/lib/systemd")
+            shutil.copytree(drop_in, place / drop_in.name)
+        self.machine.path("data").mkdir()
+        wanted = [line.split()[1] for line in (APPLIANCE / "system-preset/81-fieldgate-appliance.preset").read_text().splitlines()]
+        machine.run(["systemctl", f"--root={self.machine.root}", "enable", *wanted])
+        self.machine.drop_in(
+            "fieldgate-health-gate.service",
+            "[Service]\nEnvironment=COMMAND_LINE=/proc/1/cmdline TRIES=2 PAUSE=1\n",
+        )
+        # The name of the kernel cannot be written in a container.
+        self.machine.drop_in("fieldgate-hostname.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
+        # A container reads the words of its kernel from its first process, which has them apart by zeros.
+        gate = self.machine.path("usr/libexec/fieldgate/health-gate")
+        gate.write_text(gate.read_text().replace("tr ' ' '\\n'", "tr ' \\000' '\\n\\n'"))
+
+    def boot(self):
+        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data"])
+
+    def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
+        self.boot()
+        home = self.data / "fieldgate"
+        self.assertEqual(sorted(path.name for path in home.iterdir() if path.name != "proven"), [".provisioned", "etc", "journal", "state", "systemd"])
+        name = self.machine.enter("cat", "/run/host-name")[1].strip()
+        self.assertRegex(name, "^fieldgate-[0-9a-f]{6}$")
+        self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "here", "-r", "-q", "1")
+        self.assertTrue(any((home / "state").glob("*.db")), "the store is on the data partition")
+        self.assertEqual(self.machine.power_off(), 0)
+        marked = (home / ".provisioned").stat().st_mtime_ns
+        self.boot()
+        self.assertEqual((home / ".provisioned").stat().st_mtime_ns, marked, "laid out twice")
+        self.assertEqual(self.machine.enter("cat", "/run/host-name")[1].strip(), name)
+
+    def test_gateway_that_serves_completes_the_boot(self):
+        self.boot()
+        self.machine.enter("systemctl", "start", "boot-complete.target")
+        self.assertEqual(self.machine.property("boot-complete.target", "ActiveState"), "active")
+        self.assertTrue(self.machine.says("slot A is good"))
+        self.assertEqual((self.data / "fieldgate/proven/A").read_text(), "slot A: as delivered\n")
+
+    def test_gateway_that_does_not_serve_starts_the_machine_again(self):
+        self.machine.drop_in(UNIT, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+        self.boot()
+        self.machine.enter("systemctl", "--no-block", "start", "boot-complete.target")
+        self.assertEqual(self.machine.ended(), machine.STARTS_AGAIN)
+        self.assertFalse((self.data / "fieldgate/proven").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
