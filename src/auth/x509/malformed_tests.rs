@@ -99,7 +99,12 @@ fn methods(site: &Site) -> Vec<X509> {
         CertificateIdentity::SanUri,
         CertificateIdentity::SanEmail,
     ];
-    let access = Access::new(site.0.path(), Arc::default(), &Default::default());
+    let access = Access::new(
+        site.0.path(),
+        Arc::default(),
+        Arc::new(DeviceAuthority::none(site.0.path())),
+        &Default::default(),
+    );
     let each = identities.into_iter().map(|identity| {
         let settings = X509Settings {
             identity,
