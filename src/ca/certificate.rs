@@ -225,6 +225,8 @@ pub(super) struct CaCertificate {
     /// It is its own issuer.
     pub(super) is_root: bool,
     pub(super) key_id: Vec<u8>,
+    /// `SubjectPublicKeyInfo`.
+    pub(super) public_key_der: Vec<u8>,
 }
 
 impl CaCertificate {
@@ -251,6 +253,7 @@ impl CaCertificate {
             algorithm: KeyAlgorithm::of(key),
             is_root: certificate.issuer().as_raw() == certificate.subject().as_raw(),
             key_id: key_id(&certificate),
+            public_key_der: key.raw.to_vec(),
             subject,
             der,
         })

@@ -46,6 +46,7 @@ pub use certificate::{NameConstraints, Purpose, Validity, make_request};
 pub use chance::{Chance, SystemChance};
 pub use command::{CaReply, CaRequest, IssuedReply, LIST_MAX, SecretText};
 pub use crl::RevocationReason;
+pub use device::DeviceAuthority;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
 pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
@@ -53,7 +54,6 @@ pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};
 pub use name::{Attributes, CommonName, DnsName};
-pub use device::DeviceAuthority;
 pub use port::{MachineNames, PortCertificate, PortCertificates};
 pub use provision::Plan;
 pub use report::{

@@ -158,15 +158,13 @@ impl PortCertificates {
     #[must_use]
     pub fn renewal_at(&self) -> Option<u64> {
         let held = self.held.as_ref()?;
-        Some(held.not_after().saturating_sub(self.wanted.renew_before.as_secs()))
+        Some(
+            held.not_after()
+                .saturating_sub(self.wanted.renew_before.as_secs()),
+        )
     }
 
-    fn why(
-        &self,
-        ca: &CertificateAuthority,
-        issuer: &Issuer,
-        reading: Reading,
-    ) -> Option<Reason> {
+    fn why(&self, ca: &CertificateAuthority, issuer: &Issuer, reading: Reading) -> Option<Reason> {
         let Some(held) = &self.held else {
             return Some(Reason::First);
         };
@@ -199,21 +197,19 @@ impl PortCertificates {
     fn why_at(&self, held: &PortCertificate, issuer: &Issuer, reading: Reading) -> Option<Reason> {
         let found = held.leaf.validity;
         let duration = self.wanted.duration.as_secs();
-        let (next, _) = reading.validity(duration, issuer.validity);
+        let (next, _) = reading.validity_of_port(duration, issuer.validity);
         let length = |validity: Validity| validity.not_after.saturating_sub(validity.not_before);
-        if reading.is_plausible() {
-            // As long as its issuer, which is what those are that were made while the clock was behind.
-            if found == issuer.validity && length(found) > length(next) + DURATION_SLACK {
-                return Some(Reason::TimeKnown);
-            }
-            if found.not_before > reading.now {
-                return Some(Reason::TimeKnown);
-            }
-            let usual = duration.saturating_add(BACKDATE);
-            let is_cut = found.not_after == issuer.validity.not_after;
-            if !is_cut && length(found).abs_diff(usual) > DURATION_SLACK {
-                return Some(Reason::Settings);
-            }
+        let usual = duration.saturating_add(BACKDATE);
+        // As long as its issuer, which is what those are that were made while the clock was behind.
+        let is_provisional =
+            found == issuer.validity && length(found) > usual.saturating_add(DURATION_SLACK);
+        if reading.is_plausible() && (is_provisional || found.not_before > reading.now) {
+            return Some(Reason::TimeKnown);
+        }
+        // While the clock is new it is longer than that.
+        let is_cut = found.not_after == issuer.validity.not_after;
+        if reading.is_settled() && !is_cut && length(found).abs_diff(usual) > DURATION_SLACK {
+            return Some(Reason::Settings);
         }
         let has_ended = found.not_after < reading.now;
         let renew_at = found
@@ -244,7 +240,10 @@ impl PortCertificates {
         let mut ip: Vec<IpAddr> = names.ip.union(&names.current).copied().collect();
         if let (Reason::Address, Some(held)) = (reason, &self.held) {
             let former = held.leaf.ip.iter().filter(|ip| !names.ip.contains(ip));
-            let former: Vec<_> = former.filter(|found| !ip.contains(found)).copied().collect();
+            let former: Vec<_> = former
+                .filter(|found| !ip.contains(found))
+                .copied()
+                .collect();
             ip.extend(former);
         }
         ip.truncate(room);
@@ -323,7 +322,10 @@ impl CertificateAuthority {
         let leaf = Leaf::parse(&issued.record.der)
             .ok_or_else(|| early(CaError::crypto("the certificate cannot be read")))?;
         port.held = Some(Arc::new(PortCertificate {
-            chain: own.chain(issued.issuers).map(CertificateDer::from).collect(),
+            chain: own
+                .chain(issued.issuers)
+                .map(CertificateDer::from)
+                .collect(),
             key,
             leaf,
         }));
@@ -347,9 +349,12 @@ impl CertificateAuthority {
                 subject_der: certificate.subject_der.clone(),
                 validity: issuer.validity,
                 algorithm: certificate.algorithm.unwrap_or(hierarchy.state.algorithm),
-                names: names(wanted, machine, &|dns| constraints.permits_dns(dns), &|ip| {
-                    constraints.permits_ip(ip)
-                })?,
+                names: names(
+                    wanted,
+                    machine,
+                    &|dns| constraints.permits_dns(dns),
+                    &|ip| constraints.permits_ip(ip),
+                )?,
             })
         })
     }

@@ -176,9 +176,7 @@ fn check_certificates(port: &PlacedPort<'_>, faults: &mut Faults) {
     faults.push(
         Draft::error(FaultCode::Conflict, entry.node.at, message)
             .key(port.scope.path_of("authentication"))
-            .hint(
-                "add tls = { mode = \"Automatic\" }, or an authentication without \"x509\"",
-            ),
+            .hint("add tls = { mode = \"Automatic\" }, or an authentication without \"x509\""),
     );
 }
 

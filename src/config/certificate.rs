@@ -46,7 +46,12 @@ pub(super) fn tls(scope: &Scope<'_>, faults: &mut Faults) -> Option<TlsSettings>
     let mode = match mode {
         Some(1) => {
             for key in MANUAL_KEYS {
-                conflicts::refuse(scope, key, "means nothing with mode = \"Automatic\"", faults);
+                conflicts::refuse(
+                    scope,
+                    key,
+                    "means nothing with mode = \"Automatic\"",
+                    faults,
+                );
             }
             Some(TlsMode::Automatic(automatic(scope, faults)))
         }
@@ -85,8 +90,8 @@ fn automatic(scope: &Scope<'_>, faults: &mut Faults) -> AutomaticCertificate {
     let ip = read_list(scope, "ip", faults, |value, _| ip(value));
     wanted.ip = ip.unwrap_or_default().into_iter().collect();
     check_count(scope, &wanted, faults);
-    wanted.key_algorithm = choose(scope, "key_algorithm", faults)
-        .and_then(|at| KeyAlgorithm::ALL.get(at).copied());
+    wanted.key_algorithm =
+        choose(scope, "key_algorithm", faults).and_then(|at| KeyAlgorithm::ALL.get(at).copied());
     if choose(scope, "rotation_policy", faults) == Some(1) {
         wanted.rotation_policy = RotationPolicy::Never;
     }
@@ -166,7 +171,9 @@ pub(super) fn ca(scope: Option<&Scope<'_>>, faults: &mut Faults) -> CaSettings {
     }
     let dns = read_list(scope, "permit_dns", faults, |value, _| dns_name(value));
     ca.permit_dns = unique(dns);
-    let ip = read_list(scope, "permit_ip", faults, |value, _| permitted_network(value));
+    let ip = read_list(scope, "permit_ip", faults, |value, _| {
+        permitted_network(value)
+    });
     ca.permit_ip = ip.unwrap_or_default();
     ca
 }

@@ -69,8 +69,8 @@ pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
     AdminSettings, AutomaticCertificate, CaSettings, Endpoint, GatewaySettings, ListenerSettings,
-    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType, Settings,
-    StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType,
+    Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

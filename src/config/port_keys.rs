@@ -189,10 +189,16 @@ pub(super) static PORT: TableSpec = TableSpec {
 
 /// The words for the kinds of keys, in the order of [`KeyAlgorithm::ALL`](super::certificate_names::KeyAlgorithm::ALL).
 pub(super) const KEY_ALGORITHMS: &[(&str, &str)] = &[
-    ("ec-p256", "ECDSA on P-256: small, fast, known to every client"),
+    (
+        "ec-p256",
+        "ECDSA on P-256: small, fast, known to every client",
+    ),
     ("ec-p384", "ECDSA on P-384"),
     ("ed25519", "Ed25519, which many clients do not know"),
-    ("rsa3072", "RSA with 3072 bits, for old clients; slow to make"),
+    (
+        "rsa3072",
+        "RSA with 3072 bits, for old clients; slow to make",
+    ),
     ("rsa4096", "RSA with 4096 bits"),
 ];
 
@@ -212,7 +218,10 @@ pub(super) static TLS: TableSpec = TableSpec {
             name: "mode",
             kind: Kind::Choice(&[
                 ("Manual", "from files that you put there and renew"),
-                ("Automatic", "from the authority of the gateway, which renews it"),
+                (
+                    "Automatic",
+                    "from the authority of the gateway, which renews it",
+                ),
             ]),
             absence: Absence::Fault(
                 "write mode = \"Automatic\", or mode = \"Manual\" with `cert` and `key`",

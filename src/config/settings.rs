@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{
-    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings,
-    Network, ProtectionSettings,
+    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings, Network,
+    ProtectionSettings,
 };
 use super::certificate_names::{DnsName, KeyAlgorithm};
 use super::names::{

@@ -1,8 +1,8 @@
 //! What needs somebody's attention, worked out from what the gateway reports about itself.
 
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, PortReport, ProcessReport, Rates,
-    ReloadReport, StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, PortReport,
+    ProcessReport, Rates, ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -178,6 +178,7 @@ mod tests {
         admin: AdminReport,
         broker: BrokerReport,
         access: AccessReport,
+        authority: AuthorityReport,
         rates: Rates,
     }
 
@@ -199,6 +200,7 @@ mod tests {
                 admin,
                 broker: BrokerReport::default(),
                 access: AccessReport::default(),
+                authority: AuthorityReport::default(),
                 rates: Rates::default(),
             }
         }
@@ -211,6 +213,7 @@ mod tests {
                 control: None,
                 broker: &self.broker,
                 access: &self.access,
+                authority: &self.authority,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),
@@ -225,6 +228,13 @@ mod tests {
     #[test]
     fn quiet_gateway_has_no_alarm() {
         assert!(Given::new().alarms().is_empty());
+    }
+
+    #[test]
+    fn authority_that_cannot_be_looked_after_is_one() {
+        let mut given = Given::new();
+        given.authority.fault = Some("the disk is full".to_owned());
+        assert_eq!(given.alarms(), ["authority: the disk is full"]);
     }
 
     #[test]

@@ -12,8 +12,7 @@ use super::Gateway;
 use super::expiry::Notices;
 use crate::admin::AuthorityReport;
 use crate::ca::{
-    Asker, CaError, CaReply, CaRequest, ClockTrust, DeviceAuthority, NameConstraints,
-    Plan,
+    Asker, CaError, CaReply, CaRequest, ClockTrust, DeviceAuthority, NameConstraints, Plan,
 };
 use crate::config::Settings;
 use crate::store::{CertificateRecord, Jobs};
@@ -157,7 +156,9 @@ impl Gateway {
                 trust = Some(reading.trust);
             }
             looks = (looks + 1) % CLOCK_LOOKS;
-            let fault = authority.in_background(|device| device.keep_time(false)).await;
+            let fault = authority
+                .in_background(|device| device.keep_time(false))
+                .await;
             report(fault, &mut said_of_time);
         }
     }

@@ -111,7 +111,10 @@ mod tests {
         let now = 1_800_000_000 + 45 * day;
         assert_eq!(notices.due(&[port(end, None)], None, now).len(), 1);
         assert_eq!(notices.due(&[port(end, None)], None, now).len(), 0);
-        assert_eq!(notices.due(&[port(now + 40 * day, None)], None, now).len(), 0);
+        assert_eq!(
+            notices.due(&[port(now + 40 * day, None)], None, now).len(),
+            0
+        );
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::admin::{
     ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
 use crate::auth::{Access, TrustSummary};
-use crate::ca::days_left;
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
 use crate::config::{Protocol, Settings};
 use crate::mqtt::Violation;
@@ -222,11 +221,9 @@ fn port_report(port: PortStatus, now: u64) -> PortReport {
         tls: port.tls,
         state: state.to_owned(),
         detail,
-        certificate: port
-            .certificate
-            .map(|certificate| {
-                certificate_report(&certificate, port.certificate_renewal_at, fault, now)
-            }),
+        certificate: port.certificate.map(|certificate| {
+            certificate_report(&certificate, port.certificate_renewal_at, fault, now)
+        }),
         client_trust: port.client_trust.map(client_trust_report),
         connections: port.connections.into(),
         accepted: port.accepted,
@@ -257,14 +254,19 @@ fn certificate_report(
     // One that is renewed in time needs nobody's attention.
     let is_late = renewal_at.is_none_or(|renewal| renewal < now);
     let at = UNIX_EPOCH.checked_add(Duration::from_secs(now));
-    notes.extend(at.filter(|_| is_late).and_then(|at| certificate.validity_note(at)));
+    notes.extend(
+        at.filter(|_| is_late)
+            .and_then(|at| certificate.validity_note(at)),
+    );
     notes.extend(fault);
     CertificateReport {
         subject: certificate.subject.clone(),
         issuer: certificate.issuer.clone(),
         not_before_seconds: seconds(certificate.not_before),
         not_after_seconds: seconds(certificate.not_after),
-        days_left: days_left(seconds(certificate.not_after), now),
+        seconds_left: seconds(certificate.not_after)
+            .cast_signed()
+            .saturating_sub(now.cast_signed()),
         renewal_seconds: renewal_at,
         notes,
     }

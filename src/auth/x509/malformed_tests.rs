@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::testing::{Ca, Site, client, day};
 use super::*;
+use crate::ca::DeviceAuthority;
 use crate::config::CertificateIdentity;
 
 /// Certificates that are tried in all.

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
@@ -8,6 +8,7 @@ use rcgen::{
 
 use super::testing::{Ca, Site, client, day, params};
 use super::*;
+use crate::ca::DeviceAuthority;
 use crate::config::{SubjectAttributes as Entry, TrustSource};
 
 fn method(site: &Site, settings: &X509Settings) -> X509 {

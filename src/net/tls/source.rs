@@ -14,8 +14,8 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::certificate::{self, CertificateFault, CertificateSummary, Identity};
-use super::{machine, server_config};
 use super::watch::FolderWatch;
+use super::{machine, server_config};
 use crate::auth::ClientTrust;
 use crate::ca::{DeviceAuthority, PortCertificates};
 use crate::clock;
