@@ -209,7 +209,9 @@ impl PortCertificates {
             return Some(reason);
         }
         let has_ip = |ip: &IpAddr| leaf.ip.contains(ip);
-        if !names.dns.iter().all(|dns| leaf.dns.contains(dns)) || !names.ip.iter().all(has_ip) {
+        let same_dns = leaf.dns.len() == names.dns.len()
+            && names.dns.iter().all(|dns| leaf.dns.contains(dns));
+        if !same_dns || !names.ip.iter().all(has_ip) {
             return Some(Reason::Names);
         }
         let pauses = self
