@@ -195,6 +195,8 @@ mod awaited_tests;
 #[cfg(test)]
 mod malformed_tests;
 #[cfg(test)]
+mod moment_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
