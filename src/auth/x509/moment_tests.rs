@@ -91,6 +91,18 @@ fn nobody_is_dropped_because_the_clock_was_just_set() {
     assert_eq!(review(day(2, 1), ClockTrust::Behind), Standing::Same);
     let expired = Standing::Gone("The certificate has expired");
     assert_eq!(review(day(120, 1), ClockTrust::Settled), expired);
+    // Nor is the end of the connection counted by it; a clock that is believed sets it.
+    let end = |now, clock| {
+        let at = reading(now, clock);
+        let outcome = method.begin_at(&credentials, at, clock::now());
+        match outcome {
+            Outcome::Accepted(acceptance) => acceptance.expires_at,
+            other => panic!("not accepted: {other:?}"),
+        }
+    };
+    assert_eq!(end(day(2, 1), ClockTrust::New), None);
+    assert!(end(day(2, 1), ClockTrust::Settled).is_some());
+    assert!(end(day(2, 1), ClockTrust::Behind).is_some());
     // Who comes new is judged by the time that is shown.
     let outcome = method.begin_at(
         &credentials,
