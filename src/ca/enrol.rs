@@ -3,6 +3,7 @@
 use super::authority::{Asker, CertificateAuthority};
 use super::certificate::Leaf;
 use super::error::CaError;
+use super::files;
 use super::issue::{IssuedCertificate, Order, Origin};
 use super::issued::serial_text;
 use super::name::{Attributes, CommonName};
@@ -33,6 +34,12 @@ impl CertificateAuthority {
             }
             Ok(published)
         })
+    }
+
+    /// The revocation lists as text, as they were written last.
+    pub fn crl_pem(&self) -> Result<Vec<u8>, CaError> {
+        self.look(|_| Ok(()))?;
+        Ok(files::read(&self.crl_file())?.to_vec())
     }
 
     /// Signs the request of a user who has shown the right password: for the user's own name and with the user's attributes.

@@ -1,6 +1,8 @@
 //! `fieldgate status`: how a running gateway fares.
 
-use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status, StoreState};
+use fieldgate::admin::{
+    AdminState, EstDoorReport, ReloadOutcome, ReloadReport, Status, StoreState,
+};
 use fieldgate::clock;
 
 use super::folders::RunningArgs;
@@ -108,6 +110,28 @@ fn print_configuration(status: &Status, now: u64, output: &mut Output) {
             format!("admin          {address}, awaiting address: {detail}")
         }
     });
+    for (what, scheme, door) in [
+        ("enrolment", "https", &status.est.https),
+        ("root", "http", &status.est.http),
+    ] {
+        print_door(what, scheme, door, output);
+    }
+}
+
+/// Where something is served over the network; not a word where it is off.
+fn print_door(what: &str, scheme: &str, door: &EstDoorReport, output: &mut Output) {
+    let address = door.address.as_deref().unwrap_or_default();
+    let detail = door.detail.as_deref().unwrap_or_default();
+    match door.awaited() {
+        Some(awaited) => {
+            let line = format!("{what:<14} {address}, awaiting {awaited}: {detail}");
+            output.line(printable(&line));
+        }
+        None if door.address.is_some() => {
+            output.line(format!("{what:<14} {scheme}://{address}"));
+        }
+        None => {}
+    }
 }
 
 fn print_reload(reload: &ReloadReport, now: u64, output: &mut Output) {

@@ -292,7 +292,7 @@ fn check_admin_http(
 }
 
 /// Whether a socket on `bind` and one on `address` would want the same connections.
-fn overlap(bind: Option<IpAddr>, address: IpAddr) -> bool {
+pub(super) fn overlap(bind: Option<IpAddr>, address: IpAddr) -> bool {
     match bind {
         None => true,
         Some(bind) => {

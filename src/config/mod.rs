@@ -16,6 +16,8 @@ mod authorization;
 mod authorization_keys;
 mod backend;
 mod conflicts;
+mod est;
+mod est_keys;
 mod explain;
 mod faults;
 mod limit_keys;
@@ -65,8 +67,9 @@ pub use names::{
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
-    AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, Endpoint, EstSettings, GatewaySettings, ListenerSettings, LogFormat, LogLevel,
+    LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode,
+    TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -12,6 +12,8 @@ use super::address;
 use super::authentication;
 use super::authorization;
 use super::conflicts::{self, PlacedListener, PlacedPort};
+use super::est;
+use super::est_keys::EST;
 use super::faults::{Draft, Faults};
 use super::limit_keys::{LimitSpec, Setting};
 use super::names::ListenerName;
@@ -48,6 +50,8 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     }
     let admin_scope = scope.table("admin", &schema::ADMIN, faults);
     let admin = admin(admin_scope.as_ref(), faults);
+    let est_scope = scope.table("est", &EST, faults);
+    let est = est::est(est_scope.as_ref(), faults);
     let store = store(scope.table("store", &schema::STORE, faults), faults);
     let log = log(scope.table("log", &schema::LOG, faults), faults);
     let protection_scope = scope.table("protection", &schema::PROTECTION, faults);
@@ -59,6 +63,8 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     };
     let listeners = listeners(&scope, &limits, &sections, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
+    let admin_written = (&admin, admin_scope.as_ref());
+    est::check(&est, est_scope.as_ref(), &listeners, admin_written, faults);
     sections.check(&listeners, faults);
     Settings {
         gateway,
@@ -70,6 +76,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         authentications: settings_of(sections.authentications),
         authorizations: settings_of(sections.authorizations),
         protection,
+        est,
         admin,
         store,
         log,
@@ -381,7 +388,7 @@ fn tcp(scope: &Scope<'_>, faults: &mut Faults) -> Option<Endpoint> {
     })
 }
 
-fn tls(scope: &Scope<'_>, faults: &mut Faults) -> Option<TlsSettings> {
+pub(super) fn tls(scope: &Scope<'_>, faults: &mut Faults) -> Option<TlsSettings> {
     unknown_keys(scope, faults);
     let is_automatic = matches!(
         scope.entry("mode").map(|entry| &entry.node.value),

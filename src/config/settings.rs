@@ -32,6 +32,8 @@ pub struct Settings {
     pub authorizations: Vec<Arc<AuthorizationSettings>>,
     /// `[protection]`
     pub protection: ProtectionSettings,
+    /// `[est]`
+    pub est: EstSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -81,6 +83,7 @@ impl Default for Settings {
             authentications: Vec::new(),
             authorizations: Vec::new(),
             protection: ProtectionSettings::default(),
+            est: EstSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -240,6 +243,39 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3
     V1_3,
+}
+
+/// `[est]`: how devices get certificates over the network, and clients the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EstSettings {
+    /// Where devices enrol; `None` lets nobody enrol over the network.
+    pub https: Option<SocketAddr>,
+    /// Where the root and the revocation lists are served without TLS; `None` serves them nowhere.
+    pub http: Option<SocketAddr>,
+    /// Certificate of `https`.
+    pub tls: Option<TlsSettings>,
+    /// Whether local users may enrol with their passwords.
+    pub users: bool,
+    /// Connections at one time, at each address.
+    pub connections_max: u32,
+    /// Requests for certificates of one address in a minute.
+    pub attempts_per_address_max: u32,
+    /// Requests for certificates of all addresses in a minute.
+    pub attempts_max: u32,
+}
+
+impl Default for EstSettings {
+    fn default() -> Self {
+        Self {
+            https: None,
+            http: None,
+            tls: None,
+            users: false,
+            connections_max: 32,
+            attempts_per_address_max: 30,
+            attempts_max: 300,
+        }
+    }
 }
 
 /// `[admin]`: how the gateway is watched and commanded.

@@ -43,6 +43,11 @@ impl Authority {
         }
     }
 
+    /// Who issues, and what time it goes by.
+    pub(super) fn parts(&self) -> (Arc<CertificateAuthority>, Arc<TrustedClock>) {
+        (Arc::clone(&self.ca), Arc::clone(&self.clock))
+    }
+
     /// Does what is asked for.
     pub(super) async fn apply(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
         let this = self.clone();

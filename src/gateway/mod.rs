@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod authority;
 mod configuration;
+mod enrolment;
 mod heartbeat;
 mod lock;
 mod offline;
@@ -41,10 +42,12 @@ use crate::admin::http::{self, HttpState};
 use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
+use crate::est::Means;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
 use authority::Authority;
+use enrolment::Enrolment;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
 use readiness::Readiness;
@@ -88,6 +91,7 @@ struct Gateway {
     serving: Arc<Serving>,
     storing: Storing,
     authority: Authority,
+    enrolment: Enrolment,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -190,6 +194,9 @@ impl Gateway {
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
+        let (ca, clock) = authority.parts();
+        let access = Arc::clone(serving.access());
+        let means = Means { ca, clock, access };
         process::raise_descriptors(settings.limits.connections_max);
         Self {
             started: clock::now(),
@@ -204,6 +211,7 @@ impl Gateway {
             serving,
             storing,
             authority,
+            enrolment: Enrolment::new(means, &settings.est, &options.state_dir),
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -235,6 +243,7 @@ impl Gateway {
         tasks.spawn(async move {
             http::serve(address, Arc::clone(&gateway), gateway.admin.clone()).await
         });
+        self.start_enrolment(tasks);
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
@@ -248,6 +257,15 @@ impl Gateway {
         let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
         self.notifier.ready(&line).await;
+    }
+
+    fn start_enrolment(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.keep_certificate(&gateway.serving).await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.serve_https().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.serve_http().await });
     }
 
     /// Says in the log which configuration is in force, and returns it.

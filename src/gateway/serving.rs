@@ -10,12 +10,12 @@ use crate::admin::{
     BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
     ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
-use crate::auth::{Access, TrustSummary};
+use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
 use crate::clock;
-use crate::config::{Protocol, Settings};
+use crate::config::{Protocol, Settings, TlsSettings};
 use crate::mqtt::Violation;
-use crate::net::tls::CertificateSummary;
+use crate::net::tls::{CertificateSource, CertificateSummary};
 use crate::net::{
     Hub, LoginOutcome, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve,
     Stream, link,
@@ -81,6 +81,15 @@ impl Serving {
         let limits = settings.limits.clone();
         self.hub.with(|broker, now| broker.set_limits(limits, now));
         self.ports.apply(settings).await;
+    }
+
+    /// Where a certificate comes from that is no port's, but is looked after with theirs.
+    pub(crate) async fn open_certificate(
+        &self,
+        tls: &TlsSettings,
+        trust: Arc<ClientTrust>,
+    ) -> Arc<CertificateSource> {
+        self.ports.open_certificate(tls, trust).await
     }
 
     /// Runs the timers of the core until dropped.

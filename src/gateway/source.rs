@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
-use super::{Gateway, process};
+use super::{Gateway, enrolment, process};
 use crate::admin::{
     AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
     ReloadReport, Source, Status, StoreReport,
@@ -45,11 +45,12 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let access = self.access_report();
+        let (access, est) = (self.access_report(), self.enrolment.report());
         let alarms = alarms(&Facts {
             access: &access,
             ports: &ports,
             admin: &admin,
+            est: &est,
             refused: refused.as_ref(),
             control: control.as_deref(),
             broker: &broker,
@@ -71,6 +72,7 @@ impl Source for Gateway {
             ports,
             broker,
             access,
+            est,
             store,
             rates,
             process,
@@ -97,6 +99,7 @@ impl Source for Gateway {
         if admin.state == AdminState::AwaitingAddress {
             awaiting.push(format!("address {}", admin.address.unwrap_or_default()));
         }
+        awaiting.extend(enrolment::awaited(&self.enrolment.report()));
         ReadinessReport {
             ready: self.readiness.is_ready(),
             awaiting,

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::admin::{
     AccessReport, AdminReport, AdminState, Alarm, BackEndReport, BrokerReport, CertificateReport,
-    ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates, ReadinessReport,
-    StoreReport, ViolationCount,
+    ClientTrustReport, ConfigurationReport, EstCount, EstReport, LoginReport, ProcessReport, Rates,
+    ReadinessReport, StoreReport, ViolationCount,
 };
 use crate::metrics;
 
@@ -102,6 +102,14 @@ fn status() -> Status {
         access: AccessReport {
             back_ends: vec![BackEndReport::default()],
             ..AccessReport::default()
+        },
+        est: EstReport {
+            requests: vec![EstCount {
+                operation: "cacerts".to_owned(),
+                outcome: "done".to_owned(),
+                count: 2,
+            }],
+            ..EstReport::default()
         },
         store: StoreReport {
             commits: 9,
