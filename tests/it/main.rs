@@ -14,6 +14,7 @@ mod check;
 mod cli;
 mod clients;
 mod conformance;
+mod est;
 mod import;
 mod lifecycle;
 mod logging;
