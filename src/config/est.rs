@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use super::address;
-use super::conflicts::{PlacedListener, overlap};
+use super::certificate::tls;
+use super::conflicts::{PlacedListener, check_algorithm_of, overlap};
 use super::faults::{Draft, Faults};
 use super::limit_keys::Setting;
 use super::port_keys::TLS;
-use super::reader::{Scope, missing, read, unknown_keys};
+use super::reader::{Scope, read, unknown_keys};
 use super::report::FaultCode;
-use super::resolve::tls;
-use super::settings::{AdminSettings, Endpoint, EstSettings};
+use super::settings::{AdminSettings, CaSettings, Endpoint, EstSettings, TlsMode};
 use super::source::At;
 use super::value;
 
@@ -24,11 +24,9 @@ pub(super) fn est(scope: Option<&Scope<'_>>, faults: &mut Faults) -> EstSettings
         let read = read(scope, key, faults, |v, _| address::socket_address(v));
         *field = read.flatten();
     }
-    est.tls = scope
-        .table("tls", &TLS, faults)
-        .and_then(|scope| tls(&scope, faults));
-    if est.https.is_some() && scope.entry("tls").is_none() && !scope.is_meant("tls") {
-        missing(scope, "tls", faults);
+    let written = scope.table("tls", &TLS, faults);
+    if let Some(tls) = written.and_then(|scope| tls(&scope, faults)) {
+        est.tls = tls;
     }
     if let Some(users) = read(scope, "users", faults, |v, _| value::switch(v)) {
         est.users = users;
@@ -91,6 +89,18 @@ pub(super) fn check(
             faults.push(draft);
         }
         seen.push((address, "the other address of [est]", Some(entry.node.at)));
+    }
+}
+
+/// Notes a key of another kind than the authority has.
+pub(super) fn check_algorithm(
+    est: &EstSettings,
+    scope: Option<&Scope<'_>>,
+    ca: &CaSettings,
+    faults: &mut Faults,
+) {
+    if let (TlsMode::Automatic(wanted), Some(scope)) = (&est.tls.mode, scope) {
+        check_algorithm_of(scope, wanted, ca, faults);
     }
 }
 

@@ -27,9 +27,7 @@ pub(super) static EST: TableSpec = TableSpec {
         KeySpec {
             name: "tls",
             kind: Kind::Table(&TLS),
-            absence: Absence::Fault(
-                "write tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }, which `https` needs",
-            ),
+            absence: Absence::Default("{ mode = \"Automatic\" }"),
             doc: "Certificate of `https`; the same keys as those of a port.",
             elsewhere: &["ssl"],
         },

@@ -15,6 +15,8 @@ mod authentication_keys;
 mod authorization;
 mod authorization_keys;
 mod backend;
+mod certificate;
+mod certificate_names;
 mod conflicts;
 mod est;
 mod est_keys;
@@ -59,6 +61,7 @@ pub use access::{
     ServiceAccountTokenSettings, SubjectAttributes, TrustSource, UnknownUser, WhenUnavailable,
     X509Settings,
 };
+pub use certificate_names::{DnsName, KeyAlgorithm};
 pub use manual::reference;
 pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
@@ -67,9 +70,9 @@ pub use names::{
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
-    AdminSettings, Endpoint, EstSettings, GatewaySettings, ListenerSettings, LogFormat, LogLevel,
-    LogSettings, PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode,
-    TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
+    ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
+    ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -198,7 +198,6 @@ impl Door {
         let detail = "there is no certificate for it yet".to_owned();
         self.shown()
             .set(Some(address), DoorState::AwaitingCertificate, Some(detail));
-        warn!(%address, "{} is not served yet: there is no certificate for it", self.what());
         let mut tls = tls.clone();
         if tls.wait_for(Option::is_some).await.is_err() {
             pending::<()>().await;
@@ -231,7 +230,7 @@ impl Door {
 
     /// Serves a connection, unless its address is banned or has its share already.
     fn take(&self, stream: TcpStream, address: IpAddr, max: u32, connections: &mut JoinSet<()>) {
-        let guard = self.server.means.access.guard();
+        let guard = self.server.access.guard();
         if self.tls.is_some() && guard.is_address_banned(address, clock::now()) {
             return;
         }

@@ -116,7 +116,7 @@ impl Enrolling<'_> {
         body: RequestBody,
         has_users: bool,
     ) -> Result<Vec<u8>, Denial> {
-        let guard = self.server.means.access.guard();
+        let guard = self.server.access.guard();
         let (address, username) = (Some(self.caller.address), login.username.as_str());
         if let Err(ban) = guard.check(address, Some(username), clock::now()) {
             return Err(self.banned(username, &ban));
@@ -153,7 +153,7 @@ impl Enrolling<'_> {
 
     /// As a login to a port: the same users, failures, delays and bans.
     async fn by_password(&self, login: &Login, request: SigningRequest) -> Result<Vec<u8>, Denial> {
-        let access = &self.server.means.access;
+        let access = &self.server.access;
         let (address, username) = (Some(self.caller.address), login.username.as_str());
         let principal = match access.users().verify(username, &login.password).await {
             Verdict::Right { principal, .. } => principal,
@@ -198,7 +198,7 @@ impl Enrolling<'_> {
                 "this takes the certificate that is to be replaced, in the TLS handshake",
             ));
         };
-        let issued = self.server.means.ca.issued();
+        let issued = self.server.access.device().ca().issued();
         let record = issued.find_certificate(&shown);
         let name = record.as_ref().map_or("", |record| &*record.name);
         let request = match parse(body).await {
@@ -247,7 +247,7 @@ impl Enrolling<'_> {
     /// A login that failed, with its consequences. The answer is the same whatever was wrong.
     async fn failed(&self, name: &str, detail: &str) -> Denial {
         self.note(AuditKind::EnrolmentRefused, name, detail);
-        let guard = self.server.means.access.guard();
+        let guard = self.server.access.guard();
         let failed = guard.note_failure(Some(self.caller.address), Some(name), clock::now());
         for ban in &failed.bans {
             let left = ban.until.saturating_duration_since(clock::now());
@@ -270,7 +270,7 @@ impl Enrolling<'_> {
             AuditKind::EnrolmentAccepted => event.actor(subject),
             _ => event,
         };
-        self.server.means.access.audit().note(event);
+        self.server.access.audit().note(event);
     }
 }
 

@@ -28,7 +28,6 @@ pub use door::DoorState;
 pub use request::{Login, RequestBody, is_pkcs10, login};
 
 use crate::auth::Access;
-use crate::ca::{CertificateAuthority, TrustedClock};
 use crate::config::EstSettings;
 use attempts::Attempts;
 use counters::Counters;
@@ -37,21 +36,11 @@ use door::{Door, Shown};
 /// The settings of TLS that newest connections get; `None` until there is a certificate.
 pub type TlsReceiver = watch::Receiver<Option<Arc<ServerConfig>>>;
 
-/// What enrolment works with.
-#[derive(Clone, Debug)]
-pub struct Means {
-    /// Who issues.
-    pub ca: Arc<CertificateAuthority>,
-    /// What time it is.
-    pub clock: Arc<TrustedClock>,
-    /// Who is let in: users, failures, bans, the audit log.
-    pub access: Arc<Access>,
-}
-
 /// Serves enrolment and the public files, as the newest settings say.
 #[derive(Debug)]
 pub struct EstServer {
-    means: Means,
+    /// Who issues, and who is let in: users, failures, bans, the audit log.
+    access: Arc<Access>,
     settings: watch::Sender<EstSettings>,
     attempts: Attempts,
     counters: Counters,
@@ -84,9 +73,9 @@ pub struct EstReport {
 impl EstServer {
     /// One that does not serve yet.
     #[must_use]
-    pub fn new(means: Means, settings: &EstSettings) -> Self {
+    pub fn new(access: Arc<Access>, settings: &EstSettings) -> Self {
         Self {
-            means,
+            access,
             settings: watch::Sender::new(settings.clone()),
             attempts: Attempts::default(),
             counters: Counters::default(),

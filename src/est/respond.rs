@@ -185,8 +185,8 @@ pub(super) async fn ask<T: Send + 'static>(
     server: &EstServer,
     act: impl FnOnce(&CertificateAuthority, Reading) -> Result<T, CaError> + Send + 'static,
 ) -> Result<T, CaError> {
-    let means = server.means.clone();
-    let done = spawn_blocking(move || act(&means.ca, means.clock.read()));
+    let device = Arc::clone(server.access.device());
+    let done = spawn_blocking(move || act(device.ca(), device.read()));
     done.await
         .unwrap_or_else(|error| Err(CaError::failed(&error)))
 }

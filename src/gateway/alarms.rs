@@ -2,8 +2,8 @@
 
 use super::enrolment;
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, BrokerReport, EstReport, PortReport,
-    ProcessReport, Rates, ReloadReport, StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, EstReport,
+    PortReport, ProcessReport, Rates, ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -28,6 +28,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
     pub(crate) access: &'a AccessReport,
+    pub(crate) authority: &'a AuthorityReport,
     pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
@@ -53,6 +54,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
             .map(|fault| alarm("control-waiting", "", fault.to_owned())),
     );
     alarms.extend(access_alarms(facts.access));
+    alarms.extend(authority_alarms(facts.authority));
     let near = bounds(facts)
         .into_iter()
         .filter(|(_, now, max)| is_near(*now, *max));
@@ -87,6 +89,13 @@ fn access_alarms(access: &AccessReport) -> impl Iterator<Item = Alarm> {
         );
         alarm("back-end", &it.server, text)
     })
+}
+
+/// What is wrong with the certificate authority.
+fn authority_alarms(authority: &AuthorityReport) -> impl Iterator<Item = Alarm> {
+    let problems = authority.status.iter().flat_map(|status| &status.problems);
+    let problems = problems.chain(&authority.fault);
+    problems.map(|text| alarm("authority", "", text.clone()))
 }
 
 /// What a port waits for, and what is wrong with its certificate and with those that its clients may present.

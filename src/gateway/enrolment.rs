@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
@@ -10,10 +9,13 @@ use tokio::sync::watch;
 
 use super::serving::Serving;
 use crate::admin::{Alarm, EstCount, EstDoorReport, EstReport};
-use crate::auth::ClientTrust;
+use crate::auth::{Access, ClientTrust};
 use crate::config::{CertificateIdentity, EstSettings, TlsSettings, TrustSource, X509Settings};
-use crate::est::{DoorReport, DoorState, EstServer, Means};
+use crate::est::{DoorReport, DoorState, EstServer};
 use crate::net::tls::CertificateSource;
+
+/// What its certificate is called where ports have their names.
+const NAME: &str = "est";
 
 /// The server with what its TLS needs.
 #[derive(Debug)]
@@ -29,19 +31,20 @@ pub(super) struct Enrolment {
 }
 
 impl Enrolment {
-    pub(super) fn new(means: Means, settings: &EstSettings, state_dir: &Path) -> Self {
+    pub(super) fn new(access: Arc<Access>, settings: &EstSettings) -> Self {
         let own_clients = X509Settings {
             trust: vec![TrustSource::DeviceCa],
             crls: Vec::new(),
             identity: CertificateIdentity::default(),
             attributes: Vec::new(),
         };
+        let trust = ClientTrust::new(&own_clients, access.state_dir());
         Self {
-            server: Arc::new(EstServer::new(means, settings)),
+            server: Arc::new(EstServer::new(access, settings)),
             wanted: watch::Sender::new(wanted_tls(settings)),
             source: Mutex::default(),
             tls: watch::Sender::new(None),
-            trust: Arc::new(ClientTrust::new(&own_clients, state_dir)),
+            trust: Arc::new(trust),
         }
     }
 
@@ -63,6 +66,15 @@ impl Enrolment {
 
     pub(super) async fn serve_http(&self) {
         Arc::clone(&self.server).serve_http().await;
+    }
+
+    /// Looks for the certificate once, so that nobody waits for one that is there.
+    pub(super) async fn prepare(&self, serving: &Serving) {
+        let settings = self.wanted.borrow().clone();
+        if let Some(settings) = settings {
+            let source = self.open(&settings, serving).await;
+            self.tls.send_replace(source.config());
+        }
     }
 
     /// Keeps the certificate up to date.
@@ -87,10 +99,7 @@ impl Enrolment {
             self.tls.send_replace(None);
             return pending().await;
         };
-        let trust = Arc::clone(&self.trust);
-        let source = serving.open_certificate(&settings, trust).await;
-        self.note_source(Some(Arc::clone(&source)));
-        let mut state = source.subscribe();
+        let mut state = self.open(&settings, serving).await.subscribe();
         loop {
             self.tls
                 .send_replace(state.borrow_and_update().config.clone());
@@ -98,6 +107,13 @@ impl Enrolment {
                 return pending().await;
             }
         }
+    }
+
+    async fn open(&self, settings: &TlsSettings, serving: &Serving) -> Arc<CertificateSource> {
+        let trust = Arc::clone(&self.trust);
+        let source = serving.open_certificate(NAME, settings, trust).await;
+        self.note_source(Some(Arc::clone(&source)));
+        source
     }
 
     fn note_source(&self, source: Option<Arc<CertificateSource>>) {
@@ -130,7 +146,7 @@ impl Enrolment {
 
 /// The certificate that is needed while there is an address for it.
 fn wanted_tls(settings: &EstSettings) -> Option<TlsSettings> {
-    settings.https.and(settings.tls.clone())
+    settings.https.map(|_| settings.tls.clone())
 }
 
 fn door_report(report: DoorReport) -> EstDoorReport {

@@ -46,8 +46,10 @@ impl Source for Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let (access, est) = (self.access_report(), self.enrolment.report());
+        let authority = self.authority.report();
         let alarms = alarms(&Facts {
             access: &access,
+            authority: &authority,
             ports: &ports,
             admin: &admin,
             est: &est,
@@ -74,6 +76,7 @@ impl Source for Gateway {
             access,
             est,
             store,
+            authority,
             rates,
             process,
         }
