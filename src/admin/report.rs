@@ -318,9 +318,9 @@ pub struct CertificateReport {
     pub not_before_seconds: u64,
     /// Last second since 1970 at which the whole chain is valid.
     pub not_after_seconds: u64,
-    /// Whole days until then; negative when it has ended.
+    /// Seconds until then; negative when it has ended.
     #[serde(default)]
-    pub days_left: i64,
+    pub seconds_left: i64,
     /// When the gateway renews it itself, in seconds since 1970.
     #[serde(default)]
     pub renewal_seconds: Option<u64>,

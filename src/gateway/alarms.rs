@@ -181,6 +181,7 @@ mod tests {
         admin: AdminReport,
         broker: BrokerReport,
         access: AccessReport,
+        authority: AuthorityReport,
         rates: Rates,
     }
 
@@ -202,6 +203,7 @@ mod tests {
                 admin,
                 broker: BrokerReport::default(),
                 access: AccessReport::default(),
+                authority: AuthorityReport::default(),
                 rates: Rates::default(),
             }
         }
@@ -215,6 +217,7 @@ mod tests {
                 control: None,
                 broker: &self.broker,
                 access: &self.access,
+                authority: &self.authority,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),
@@ -229,6 +232,13 @@ mod tests {
     #[test]
     fn quiet_gateway_has_no_alarm() {
         assert!(Given::new().alarms().is_empty());
+    }
+
+    #[test]
+    fn authority_that_cannot_be_looked_after_is_one() {
+        let mut given = Given::new();
+        given.authority.fault = Some("the disk is full".to_owned());
+        assert_eq!(given.alarms(), ["authority: the disk is full"]);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use crate::admin::{
 };
 use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
-use crate::ca::days_left;
 use crate::config::{Protocol, Settings, TlsSettings};
 use crate::mqtt::Violation;
 use crate::net::tls::{CertificateSource, CertificateSummary};
@@ -275,7 +274,9 @@ fn certificate_report(
         issuer: certificate.issuer.clone(),
         not_before_seconds: seconds(certificate.not_before),
         not_after_seconds: seconds(certificate.not_after),
-        days_left: days_left(seconds(certificate.not_after), now),
+        seconds_left: seconds(certificate.not_after)
+            .cast_signed()
+            .saturating_sub(now.cast_signed()),
         renewal_seconds: renewal_at,
         notes,
     }
