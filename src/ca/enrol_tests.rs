@@ -206,6 +206,7 @@ fn clock_that_is_behind_does_not_keep_a_device_from_coming_again() {
     let behind = Reading {
         now: START - YEAR,
         trust: super::super::ClockTrust::Behind,
+        least: START - YEAR,
     };
     let second = again(&rig, &made, &asked("pump-7", &[]), behind).unwrap();
     assert!(second.record.provisional);

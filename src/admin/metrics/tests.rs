@@ -57,6 +57,17 @@ fn authority() -> AuthorityReport {
 }
 
 /// A gateway in which everything is there once.
+fn est() -> EstReport {
+    EstReport {
+        requests: vec![EstCount {
+            operation: "cacerts".to_owned(),
+            outcome: "done".to_owned(),
+            count: 2,
+        }],
+        ..EstReport::default()
+    }
+}
+
 fn status() -> Status {
     let certificate = CertificateReport {
         subject: "CN=gw".to_owned(),
@@ -115,14 +126,7 @@ fn status() -> Status {
             back_ends: vec![BackEndReport::default()],
             ..AccessReport::default()
         },
-        est: EstReport {
-            requests: vec![EstCount {
-                operation: "cacerts".to_owned(),
-                outcome: "done".to_owned(),
-                count: 2,
-            }],
-            ..EstReport::default()
-        },
+        est: est(),
         authority: authority(),
         store: StoreReport {
             commits: 9,
