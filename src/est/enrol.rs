@@ -58,12 +58,7 @@ pub(super) async fn enrol(
             let header = head.headers.get(AUTHORIZATION);
             let login = header.and_then(|header| login(header.as_bytes()));
             let Some(login) = login else {
-                let what = match settings.users {
-                    true => "a user name and a password, or a name and an enrolment token",
-                    false => "a name, and an enrolment token in place of a password",
-                };
-                let text = format!("this takes {what}, by HTTP Basic authentication");
-                return Err(Denial::new(StatusCode::UNAUTHORIZED, text));
+                return Err(Denial::challenge());
             };
             enrolling.first(login, body, settings.users).await
         }

@@ -30,7 +30,9 @@ const PEM: &str = "application/x-pem-file";
 const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 const BASE64: HeaderValue = HeaderValue::from_static("base64");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"enrolment\"");
+/// Says all that there is to say: some clients cannot go on when a body comes with the question.
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Basic realm=\"enrolment: a name, with a token as password\"");
 
 /// What is read of the body of a request that is refused, so that its sender gets to read why.
 const DRAINED_BYTES_MAX: usize = 1 << 20;
@@ -60,6 +62,11 @@ impl Denial {
         }
     }
 
+    /// Asks who it is.
+    pub(super) fn challenge() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "")
+    }
+
     /// With the time after which it is worth trying again.
     pub(super) fn after(self, time: Duration) -> Self {
         Self {
@@ -80,7 +87,9 @@ impl Denial {
             retry_after,
             allow,
         } = self;
-        text.push('\n');
+        if !text.is_empty() {
+            text.push('\n');
+        }
         let mut answer = answer(TEXT, text);
         *answer.status_mut() = status;
         let headers = answer.headers_mut();
