@@ -43,7 +43,7 @@ pub(super) static EST: TableSpec = TableSpec {
             name: "connections_max",
             kind: Kind::Count(Bounds::new(1, 1_024)),
             absence: Absence::Default("32"),
-            doc: "Connections served at one time, at each of the two addresses. More wait.",
+            doc: "Connections served at one time, at each of the two addresses, of which one client address has at most half. More wait.",
             elsewhere: &["max_connections"],
         },
         KeySpec {
