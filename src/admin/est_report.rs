@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::CertificateReport;
+
 /// Enrolment over the network, and where everybody gets the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EstReport {
     /// Where devices enrol.
     pub https: EstDoorReport,
+    /// The certificate of `https`.
+    pub certificate: Option<CertificateReport>,
     /// Where the root and the revocation lists are served without TLS.
     pub http: EstDoorReport,
     /// Requests, by what was asked for and what became of it.
@@ -33,6 +37,11 @@ impl Default for EstDoorReport {
             detail: None,
         }
     }
+}
+
+impl EstReport {
+    /// What the door where devices enrol is called among ports.
+    pub const NAME: &str = "est";
 }
 
 impl EstDoorReport {

@@ -253,3 +253,22 @@ fn what_is_enrolled_is_taken_by_whoever_trusts_the_published_roots() {
     let as_server = client_says(&bundle, &made.chain_pem(), "pump-7", START);
     assert!(as_server.is_err(), "{:?} only", Purpose::Client);
 }
+
+#[test]
+fn what_is_revoked_at_the_same_moment_leaves_nothing_behind() {
+    let rig = Rig::made(KeyAlgorithm::EcP256);
+    let request = asked("pump-7", &[]);
+    for round in 0..20 {
+        let now = START + round;
+        let made = enrolled(&rig, "pump-7", now).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| again(&rig, &made, &request, at(now)).map(drop));
+            scope.spawn(|| {
+                let reason = RevocationReason::default();
+                rig.authority.revoke("pump-7", reason, at(now), &asker())
+            });
+        });
+        let alive = |record: &crate::store::CertificateRecord| record.revoked_at.is_none();
+        assert_eq!(rig.authority.issued().count(alive), 0, "round {round}");
+    }
+}

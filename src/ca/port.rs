@@ -209,8 +209,8 @@ impl PortCertificates {
             return Some(reason);
         }
         let has_ip = |ip: &IpAddr| leaf.ip.contains(ip);
-        let same_dns = leaf.dns.len() == names.dns.len()
-            && names.dns.iter().all(|dns| leaf.dns.contains(dns));
+        let same_dns =
+            leaf.dns.len() == names.dns.len() && names.dns.iter().all(|dns| leaf.dns.contains(dns));
         if !same_dns || !names.ip.iter().all(has_ip) {
             return Some(Reason::Names);
         }
@@ -334,7 +334,7 @@ impl CertificateAuthority {
             lifetime: Some(port.wanted.duration.as_secs()),
             ..Order::default()
         };
-        let issued = self.issue_for(&*key, &order, reading).map_err(early)?;
+        let issued = self.issue_for(&key, &order, reading).map_err(early)?;
         info!(
             port = port.port,
             serial = %issued.record.serial,

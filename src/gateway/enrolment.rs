@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use super::serving::Serving;
-use crate::admin::{Alarm, EstCount, EstDoorReport, EstReport};
+use super::serving::{Serving, certificate_report};
+use crate::admin::{Alarm, EstCount, EstDoorReport, EstReport, PortReport};
 use crate::auth::{Access, ClientTrust};
 use crate::config::{CertificateIdentity, EstSettings, TlsSettings, TrustSource, X509Settings};
 use crate::est::{DoorReport, DoorState, EstServer};
 use crate::net::tls::CertificateSource;
 
 /// What its certificate is called where ports have their names.
-const NAME: &str = "est";
+const NAME: &str = EstReport::NAME;
 
 /// The server with what its TLS needs.
 #[derive(Debug)]
@@ -120,18 +120,35 @@ impl Enrolment {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
-    /// What is the case now.
-    pub(super) fn report(&self) -> EstReport {
+    /// The door where devices enrol as one port among others, for whoever looks at certificates.
+    pub(super) fn as_port(&self, now: u64) -> PortReport {
+        PortReport {
+            listener: EstReport::NAME.to_owned(),
+            endpoint: EstReport::NAME.to_owned(),
+            certificate: self.report(now).certificate,
+            ..PortReport::default()
+        }
+    }
+
+    /// What is the case at a time.
+    pub(super) fn report(&self, now: u64) -> EstReport {
         let report = self.server.report();
         let mut https = door_report(report.https);
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = source.as_ref().and_then(|source| source.fault());
+        let state = source.as_ref().map(|source| source.subscribe());
+        let state = state.map(|state| state.borrow().clone());
+        let fault = state.as_ref().and_then(|state| state.fault.as_ref());
         if let Some(fault) = fault {
-            https.detail = Some(fault);
+            https.detail = Some(fault.to_string());
         }
+        let certificate = state.as_ref().and_then(|state| {
+            let summary = state.summary.as_ref()?;
+            Some(certificate_report(summary, state.renewal_at, None, now))
+        });
         let requests = report.requests.into_iter();
         EstReport {
             https,
+            certificate,
             http: door_report(report.http),
             requests: requests
                 .map(|(operation, outcome, count)| EstCount {
@@ -165,7 +182,16 @@ pub(super) fn alarms(report: &EstReport) -> impl Iterator<Item = Alarm> {
         ("enrolment", &report.https),
         ("the root certificate", &report.http),
     ];
-    doors.into_iter().filter_map(|(what, door)| {
+    let notes = report
+        .certificate
+        .iter()
+        .flat_map(|certificate| &certificate.notes);
+    let notes = notes.map(|note| Alarm {
+        name: "certificate".to_owned(),
+        subject: EstReport::NAME.to_owned(),
+        text: format!("enrolment: {note}"),
+    });
+    let waiting = doors.into_iter().filter_map(|(what, door)| {
         let is_serving = door.state == DoorState::Listening.word();
         if door.state == DoorState::Off.word() || (is_serving && door.detail.is_none()) {
             return None;
@@ -181,7 +207,8 @@ pub(super) fn alarms(report: &EstReport) -> impl Iterator<Item = Alarm> {
             subject: address,
             text,
         })
-    })
+    });
+    waiting.chain(notes)
 }
 
 /// What is awaited, one line each.

@@ -254,7 +254,7 @@ fn login_report((method, outcome, count): (&str, LoginOutcome, u64)) -> LoginRep
 }
 
 /// `fault` is what is wrong with what is to replace the certificate.
-fn certificate_report(
+pub(super) fn certificate_report(
     certificate: &CertificateSummary,
     renewal_at: Option<u64>,
     fault: Option<String>,

@@ -45,7 +45,10 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let (access, est) = (self.access_report(), self.enrolment.report());
+        let (access, est) = (
+            self.access_report(),
+            self.enrolment.report(self.authority.device().read().now),
+        );
         let authority = self.authority.report();
         let alarms = alarms(&Facts {
             access: &access,
@@ -102,7 +105,8 @@ impl Source for Gateway {
         if admin.state == AdminState::AwaitingAddress {
             awaiting.push(format!("address {}", admin.address.unwrap_or_default()));
         }
-        awaiting.extend(enrolment::awaited(&self.enrolment.report()));
+        let now = self.authority.device().read().now;
+        awaiting.extend(enrolment::awaited(&self.enrolment.report(now)));
         ReadinessReport {
             ready: self.readiness.is_ready(),
             awaiting,

@@ -216,12 +216,6 @@ impl CertificateSource {
         self.state.subscribe()
     }
 
-    /// What is wrong with the files now.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let state = self.state.borrow();
-        state.fault.as_ref().map(ToString::to_string)
-    }
-
     /// The settings for a connection that is accepted now.
     pub(crate) fn config(&self) -> Option<Arc<ServerConfig>> {
         self.state.borrow().config.clone()

@@ -194,4 +194,7 @@ fn nothing_but_two_addresses_has_to_be_written() {
     let answered = site.again("pump-7", "next").expect(200, "");
     site.keep("next", &answered);
     assert!(site.connects("pump-7") && site.connects("next"));
+    let status = site.gateway.control("status");
+    let certificate = &status["est"]["certificate"];
+    assert!(certificate["renewal_seconds"].is_u64(), "{certificate}");
 }
