@@ -142,6 +142,13 @@ impl CertificateAuthority {
         keys.unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
+    /// Whether one of the keys with which this authority issues is as wanted.
+    pub fn any_issuer_key(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let keys = self.issuer_keys.read();
+        let keys = keys.unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|key| is_wanted(key))
+    }
+
     /// Whether there is an authority, usable or not.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -193,6 +200,12 @@ impl CertificateAuthority {
         }
         self.prune(reading)?;
         Ok(done)
+    }
+
+    /// Whether a certificate of the authority is to be made or retired now. One that cannot be read has nothing to do.
+    pub(super) fn has_due(&self, reading: Reading) -> bool {
+        let due = self.look(|hierarchy| Ok(hierarchy.due(reading, &self.lifetimes)));
+        matches!(due, Ok(Some(_)))
     }
 
     /// Makes a new root now, beside the one that there is.

@@ -1,8 +1,9 @@
 //! Ports whose certificates the gateway makes itself, and clients that have theirs from it.
 
+mod clock;
+
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustls::ClientConfig;
 use serde_json::Value;
@@ -131,7 +132,8 @@ fn first_start_makes_everything_that_a_client_with_the_root_needs() {
 
     let status = site.0.control("status");
     let certificate = &status["ports"][0]["certificate"];
-    assert_eq!(certificate["seconds_left"].as_i64().unwrap() / 86_400, 89);
+    let left = certificate["seconds_left"].as_i64().expect("a number");
+    assert!(left > 89 * 86_400 && left <= 90 * 86_400, "{left}");
     assert!(certificate["renewal_seconds"].as_u64().unwrap() > 0);
     assert_eq!(certificate["notes"], Value::Array(Vec::new()));
     site.0
@@ -246,17 +248,11 @@ fn revoked_device_is_gone_at_once_and_a_thousand_others_stay() {
         assert_eq!(publisher.publish(&message.qos(1, number + 1)), 0);
     };
     (0..10).for_each(&mut publish);
-    let begin = Instant::now();
-    let (revoked, gone) = std::thread::scope(|scope| {
-        let watched = scope.spawn(|| {
-            thief.expect_disconnect(0x87);
-            begin.elapsed()
-        });
+    std::thread::scope(|scope| {
+        scope.spawn(|| thief.expect_disconnect(0x87));
         scope.spawn(|| (10..20).for_each(&mut publish));
         site.fine(&["revoke", "stolen", "--reason", "key-compromise"]);
-        (begin.elapsed(), watched.join().expect("it is told"))
     });
-    println!("revoked in {revoked:?}, gone after {gone:?}");
     assert!(site.connect(&stolen, "thief").is_none());
     for other in &mut others {
         for number in 0..20 {
