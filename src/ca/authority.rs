@@ -51,6 +51,8 @@ pub struct CertificateAuthority {
     changing: Mutex<()>,
     /// Held while the revocation lists are written, so that an older one does not take the place of a newer one.
     listing: Mutex<()>,
+    /// Held while a certificate is issued because of another one, and while certificates are revoked.
+    enrolling: Mutex<()>,
     pub(super) issued: Arc<Issued>,
     pub(super) jobs: Jobs,
     audit_rows_max: AtomicU32,
@@ -95,6 +97,7 @@ impl CertificateAuthority {
             issuer_keys: RwLock::default(),
             changing: Mutex::default(),
             listing: Mutex::default(),
+            enrolling: Mutex::default(),
             issued: Arc::new(Issued::new(records)),
             jobs,
             audit_rows_max: AtomicU32::new(ProtectionSettings::default().audit_rows_max),
@@ -350,6 +353,12 @@ impl CertificateAuthority {
 
     pub(super) fn listing(&self) -> MutexGuard<'_, ()> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enrolling(&self) -> MutexGuard<'_, ()> {
+        self.enrolling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn changing(&self) -> MutexGuard<'_, ()> {

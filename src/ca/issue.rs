@@ -158,6 +158,7 @@ impl CertificateAuthority {
             .ok_or(CaError::Token)?;
         let name =
             CommonName::parse(&found.name).map_err(|fault| CaError::input(&*found.name, fault))?;
+        request.check_names(&name)?;
         let order = Order {
             name: Some(name),
             attributes: found.attributes,
@@ -237,6 +238,7 @@ impl CertificateAuthority {
         reading: Reading,
         asker: &Asker,
     ) -> Result<Vec<CertificateRecord>, CaError> {
+        let _enrolling = self.enrolling();
         let mut meant = self.issued.meant_by(which);
         if meant.is_empty() {
             return Err(unknown(which));

@@ -22,7 +22,7 @@ const LIMIT: u32 = 100;
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 
 const KINDS: &str = "What happened: login-accepted, login-refused, login-unavailable, ban, ban-lifted, takeover-refused, \
-     right-gone, subscription-removed, user-added, user-password, user-changed, user-enabled, user-disabled, user-removed, \
+     enrolment-accepted, enrolment-refused, right-gone, subscription-removed, user-added, user-password, user-changed, user-enabled, user-disabled, user-removed, \
      users-imported, users-exported, configuration-changed, configuration-refused, trust-changed, lost";
 
 /// Show who did what: logins, failures, bans, changes of users and rules

@@ -18,6 +18,8 @@ mod backend;
 mod certificate;
 mod certificate_names;
 mod conflicts;
+mod est;
+mod est_keys;
 mod explain;
 mod faults;
 mod limit_keys;
@@ -68,9 +70,9 @@ pub use names::{
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
-    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, GatewaySettings, ListenerSettings,
-    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType,
-    Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
+    ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
+    ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -174,9 +174,10 @@ impl Gateway {
 
     /// Says which certificates end soon that nothing renews.
     fn note_expiry(&self, notices: &mut Notices) {
-        let ports = self.serving.ports();
         let authority = self.authority.report().status;
         let now = self.authority.device.read().now;
+        let mut ports = self.serving.ports();
+        ports.push(self.enrolment.as_port(now));
         for text in notices.due(&ports, authority.as_ref(), now) {
             warn!("{text}");
         }
