@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::audit_kind;
 use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
 use super::error::CaError;
@@ -172,7 +173,7 @@ impl CertificateAuthority {
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
         provision::provision(&self.state_dir, self.shop(), plan, &keys, reading)?;
         info!(folder = %self.folder.display(), algorithm = %plan.algorithm, "a certificate authority was made");
-        self.note("ca-made", &plan.name, plan.algorithm.word(), reading, asker);
+        self.note(audit_kind::MADE, &plan.name, plan.algorithm.word(), reading, asker);
         self.write_crl(reading)?;
         self.changed();
         Ok(())
@@ -236,7 +237,7 @@ impl CertificateAuthority {
             Step::RetireRoot { .. } => "a root has ended and was removed",
         };
         info!("certificate authority: {what}");
-        self.note("ca-changed", "", what, reading, asker);
+        self.note(audit_kind::CHANGED, "", what, reading, asker);
         self.changed();
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! function of what there is and of the time, which is an argument ([`Reading`]); [`CertificateAuthority`] keeps it in files
 //! and rows.
 
+pub mod audit_kind;
 mod authority;
 mod certificate;
 mod chance;
