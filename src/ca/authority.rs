@@ -1,12 +1,14 @@
 //! The authority of a gateway: its certificates in files, what it has issued in rows, one lock around each.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::audit_kind;
 use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
 use super::error::CaError;
@@ -44,10 +46,14 @@ pub struct CertificateAuthority {
     sealing: Sealing,
     pub(super) lifetimes: Lifetimes,
     hierarchy: Mutex<Option<Hierarchy>>,
+    /// Keys of the issuers, as they were when they were read last: whoever logs in must not wait for the disk.
+    issuer_keys: RwLock<BTreeSet<Box<[u8]>>>,
     /// Held while the certificates of the authority change, so that keys are made without holding up who signs.
     changing: Mutex<()>,
     /// Held while the revocation lists are written, so that an older one does not take the place of a newer one.
     listing: Mutex<()>,
+    /// Held while a certificate is issued because of another one, and while certificates are revoked.
+    enrolling: Mutex<()>,
     pub(super) issued: Arc<Issued>,
     pub(super) jobs: Jobs,
     audit_rows_max: AtomicU32,
@@ -89,8 +95,10 @@ impl CertificateAuthority {
             sealing,
             lifetimes,
             hierarchy: Mutex::default(),
+            issuer_keys: RwLock::default(),
             changing: Mutex::default(),
             listing: Mutex::default(),
+            enrolling: Mutex::default(),
             issued: Arc::new(Issued::new(records)),
             jobs,
             audit_rows_max: AtomicU32::new(ProtectionSettings::default().audit_rows_max),
@@ -128,6 +136,20 @@ impl CertificateAuthority {
         self.folder.join(layout::CRL)
     }
 
+    /// Whether a key is one of those with which this authority issues; `SubjectPublicKeyInfo` in DER.
+    #[must_use]
+    pub fn has_issuer_key(&self, key: &[u8]) -> bool {
+        let keys = self.issuer_keys.read();
+        keys.unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+
+    /// Whether one of the keys with which this authority issues is as wanted.
+    pub fn any_issuer_key(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let keys = self.issuer_keys.read();
+        let keys = keys.unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|key| is_wanted(key))
+    }
+
     /// Whether there is an authority, usable or not.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -151,7 +173,7 @@ impl CertificateAuthority {
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
         provision::provision(&self.state_dir, self.shop(), plan, &keys, reading)?;
         info!(folder = %self.folder.display(), algorithm = %plan.algorithm, "a certificate authority was made");
-        self.note("ca-made", &plan.name, plan.algorithm.word(), reading, asker);
+        self.note(audit_kind::MADE, &plan.name, plan.algorithm.word(), reading, asker);
         self.write_crl(reading)?;
         self.changed();
         Ok(())
@@ -179,6 +201,12 @@ impl CertificateAuthority {
         }
         self.prune(reading)?;
         Ok(done)
+    }
+
+    /// Whether a certificate of the authority is to be made or retired now. One that cannot be read has nothing to do.
+    pub(super) fn has_due(&self, reading: Reading) -> bool {
+        let due = self.look(|hierarchy| Ok(hierarchy.due(reading, &self.lifetimes)));
+        matches!(due, Ok(Some(_)))
     }
 
     /// Makes a new root now, beside the one that there is.
@@ -209,7 +237,7 @@ impl CertificateAuthority {
             Step::RetireRoot { .. } => "a root has ended and was removed",
         };
         info!("certificate authority: {what}");
-        self.note("ca-changed", "", what, reading, asker);
+        self.note(audit_kind::CHANGED, "", what, reading, asker);
         self.changed();
         Ok(())
     }
@@ -295,7 +323,15 @@ impl CertificateAuthority {
         let mut hierarchy = self.hierarchy();
         let loaded = match hierarchy.take() {
             Some(loaded) => loaded,
-            None => Hierarchy::load(&self.folder, &self.sealing)?,
+            None => {
+                let loaded = Hierarchy::load(&self.folder, &self.sealing)?;
+                let keys = loaded.issuer_keys().map(Into::into).collect();
+                *self
+                    .issuer_keys
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = keys;
+                loaded
+            }
         };
         look(hierarchy.insert(loaded))
     }
@@ -318,6 +354,12 @@ impl CertificateAuthority {
 
     pub(super) fn listing(&self) -> MutexGuard<'_, ()> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enrolling(&self) -> MutexGuard<'_, ()> {
+        self.enrolling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn changing(&self) -> MutexGuard<'_, ()> {

@@ -4,11 +4,14 @@
 //! function of what there is and of the time, which is an argument ([`Reading`]); [`CertificateAuthority`] keeps it in files
 //! and rows.
 
+pub mod audit_kind;
 mod authority;
 mod certificate;
 mod chance;
 mod command;
 mod crl;
+mod device;
+mod enrol;
 mod error;
 mod files;
 mod hierarchy;
@@ -21,6 +24,7 @@ mod lists;
 mod name;
 mod pem;
 pub mod pkcs12;
+mod port;
 mod provision;
 mod report;
 mod request;
@@ -44,6 +48,8 @@ pub use certificate::{NameConstraints, Purpose, Validity, make_request};
 pub use chance::{Chance, SystemChance};
 pub use command::{CaReply, CaRequest, IssuedReply, LIST_MAX, SecretText};
 pub use crl::RevocationReason;
+pub use device::DeviceAuthority;
+pub use enrol::ENROLLED_PER_NAME_MAX;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
 pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
@@ -51,8 +57,11 @@ pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};
 pub use name::{Attributes, CommonName, DnsName};
+pub use port::{MachineNames, PortCertificate, PortCertificateReport, PortCertificates};
 pub use provision::Plan;
-pub use report::{AuthorityCertificate, CaStatus, CertificateReport, NOTICE_DAYS, NextStep};
+pub use report::{
+    AuthorityCertificate, CaStatus, CertificateReport, NOTICE_DAYS, NextStep, days_left,
+};
 pub use request::{ALTERNATIVE_NAMES_MAX, REQUEST_BYTES_MAX, RequestFault, SigningRequest};
 pub use seal::Sealing;
 pub use time::{BACKDATE, ClockTrust, Reading, TrustedClock, TrustedTime};

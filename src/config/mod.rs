@@ -15,7 +15,11 @@ mod authentication_keys;
 mod authorization;
 mod authorization_keys;
 mod backend;
+mod certificate;
+mod certificate_names;
 mod conflicts;
+mod est;
+mod est_keys;
 mod explain;
 mod faults;
 mod limit_keys;
@@ -57,6 +61,7 @@ pub use access::{
     ServiceAccountTokenSettings, SubjectAttributes, TrustSource, UnknownUser, WhenUnavailable,
     X509Settings,
 };
+pub use certificate_names::{DnsName, KeyAlgorithm};
 pub use manual::reference;
 pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
@@ -65,14 +70,17 @@ pub use names::{
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub use settings::{
-    AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
+    ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
+    ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 
 pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
 
-pub use setup_file::{SetupFault, SetupFile, SetupPort, SetupTls, SetupUser};
+pub use setup_file::{
+    SetupAutomatic, SetupCertificate, SetupFault, SetupFile, SetupPort, SetupTls, SetupUser,
+};
 
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");

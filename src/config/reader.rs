@@ -171,7 +171,7 @@ fn with_names(header: &str, path: &str) -> String {
 
 fn table_hint(scope: &Scope<'_>, key: &str, spec: &TableSpec) -> String {
     match key {
-        "tls" => "write tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }".to_owned(),
+        "tls" => "write tls = { mode = \"Automatic\" }".to_owned(),
         "limits" if spec.header != "[limits]" => {
             "write limits = { max_packet_size = \"64 KiB\" }, or whichever it is".to_owned()
         }
@@ -462,7 +462,7 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
     }
     if scope.at.is_none() {
         let tables = "[gateway], [[listener]], [authentication.NAME], [authorization.NAME], [protection], [limits], \
-                      [admin], [store] and [log]";
+                      [ca], [est], [admin], [store] and [log]";
         return Some(format!("the tables are {tables}"));
     }
     let names: Vec<String> = scope.spec.keys().map(|k| format!("`{}`", k.name)).collect();

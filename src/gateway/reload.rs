@@ -108,10 +108,12 @@ impl Gateway {
         let settings = loaded.settings.clone();
         let mut report = self.configuration().replace(main, loaded);
         process::raise_descriptors(settings.limits.connections_max);
+        self.authority.set(&settings);
         self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
         self.review_settings(&settings).await;
         self.storing.set(&settings.store);
+        self.enrolment.set(&settings.est);
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http
         });

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
-use super::{Gateway, process};
+use super::{Gateway, enrolment, process};
 use crate::admin::{
     AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
     ReloadReport, Source, Status, StoreReport,
@@ -45,11 +45,17 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let access = self.access_report();
+        let (access, est) = (
+            self.access_report(),
+            self.enrolment.report(self.authority.device().read().now),
+        );
+        let authority = self.authority.report();
         let alarms = alarms(&Facts {
             access: &access,
+            authority: &authority,
             ports: &ports,
             admin: &admin,
+            est: &est,
             refused: refused.as_ref(),
             control: control.as_deref(),
             broker: &broker,
@@ -71,7 +77,9 @@ impl Source for Gateway {
             ports,
             broker,
             access,
+            est,
             store,
+            authority,
             rates,
             process,
         }
@@ -97,6 +105,8 @@ impl Source for Gateway {
         if admin.state == AdminState::AwaitingAddress {
             awaiting.push(format!("address {}", admin.address.unwrap_or_default()));
         }
+        let now = self.authority.device().read().now;
+        awaiting.extend(enrolment::awaited(&self.enrolment.report(now)));
         ReadinessReport {
             ready: self.readiness.is_ready(),
             awaiting,
@@ -133,7 +143,11 @@ impl Source for Gateway {
     }
 
     async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
-        self.authority.apply(request, asker).await
+        let reply = self.authority.apply(request, asker).await;
+        // Whoever was told that something is issued may use it at once.
+        let settings = self.configuration().settings().clone();
+        self.prepare_access(&settings).await;
+        reply
     }
 
     async fn reload(&self, actor: Actor) -> ReloadReport {

@@ -16,11 +16,11 @@ use super::admission::{Admission, Gate};
 use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
-use super::tls::{CertificateStore, CertificateSummary};
-use crate::auth::{Access, TrustSummary};
+use super::tls::{CertificateSource, CertificateStore, CertificateSummary};
+use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::PortPolicy;
 use crate::clock;
-use crate::config::{ListenerName, PortSettings, Protocol, Settings};
+use crate::config::{ListenerName, PortSettings, Protocol, Settings, TlsSettings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +60,8 @@ pub struct PortStatus {
     pub certificate: Option<Arc<CertificateSummary>>,
     /// What is wrong with the files of the certificate now, although a former certificate may be in use.
     pub certificate_fault: Option<String>,
+    /// When the gateway will renew the certificate itself, in seconds since 1970.
+    pub certificate_renewal_at: Option<u64>,
     /// Whose certificates clients may present, if they are asked for any.
     pub client_trust: Option<TrustSummary>,
     /// Connections served now.
@@ -81,7 +83,7 @@ pub struct PortStatus {
 impl<S: Serve> Ports<S> {
     /// No port yet. Links and ports become tasks of `runtime`.
     pub fn new(service: S, runtime: Handle, passed: PassedSockets, access: Arc<Access>) -> Self {
-        let certificates = Arc::new(CertificateStore::default());
+        let certificates = Arc::new(CertificateStore::new(Arc::clone(access.device())));
         let store = Arc::clone(&certificates);
         let watch = runtime.spawn(async move { store.run().await });
         Self {
@@ -109,10 +111,15 @@ impl<S: Serve> Ports<S> {
             closed(closing).await;
         }
         // Asked by somebody who may have just put new files in place.
-        self.means.certificates.check_soon();
+        self.check_certificates();
         let settled = self.settled();
         // A port that does not settle in time goes on trying; the others are not to wait for it.
         let _ = timeout(SETTLE_TIMEOUT, settled).await;
+    }
+
+    /// Looks at all certificates again, soon.
+    pub fn check_certificates(&self) {
+        self.means.certificates.check_soon();
     }
 
     /// Stops accepting, tells every link to end, and returns when the last one has.
@@ -129,6 +136,17 @@ impl<S: Serve> Ports<S> {
             closed(port).await;
         }
         self.gate.emptied().await;
+    }
+
+    /// Where a certificate comes from that is no port's, but is looked after with theirs. Clients may show certificates, and
+    /// only those that `trust` trusts.
+    pub(crate) async fn open_certificate(
+        &self,
+        name: &str,
+        tls: &TlsSettings,
+        trust: Arc<ClientTrust>,
+    ) -> Arc<CertificateSource> {
+        self.means.certificates.open(name, tls, Some(trust)).await
     }
 
     /// Every port in the order of the configuration.
@@ -282,6 +300,7 @@ impl Port {
             address: shown.address,
             certificate: shown.certificate.summary.clone(),
             certificate_fault: shown.certificate.fault.as_ref().map(ToString::to_string),
+            certificate_renewal_at: shown.certificate.renewal_at,
             client_trust: trust.map(|trust| trust.summary(clock::wall())),
             connections: counters.connections(),
             accepted: counters.accepted(),

@@ -8,12 +8,14 @@
 mod access;
 mod admin;
 mod audit;
+mod automatic;
 mod backends;
 mod ca;
 mod check;
 mod cli;
 mod clients;
 mod conformance;
+mod est;
 mod import;
 mod lifecycle;
 mod logging;

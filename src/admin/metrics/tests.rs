@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, BackEndReport, BrokerReport, CertificateReport,
-    ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates, ReadinessReport,
-    StoreReport, ViolationCount,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BackEndReport, BrokerReport,
+    CertificateReport, ClientTrustReport, ConfigurationReport, EstCount, EstReport, LoginReport,
+    ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
 };
 use crate::metrics;
 
@@ -44,14 +44,37 @@ fn counters_are_called_total_and_names_are_unique() {
     }
 }
 
+fn authority() -> AuthorityReport {
+    let text = r#"{"name": "gw", "id": "a", "algorithm": "ec-p256", "constraints": {}, "folder": "/s/ca",
+        "trust_file": "/s/ca/trust.pem", "crl_file": "/s/ca/crl.pem", "next": null, "issued": 3, "revoked": 2,
+        "provisional": 1, "now": 10, "clock": "behind", "problems": [], "certificates": [{"role": "root", "number": 1,
+        "subject": "CN=root", "not_before": 1, "not_after": 20, "days_left": 0, "key": "file", "is_current": true,
+        "since": null, "is_provisional": false, "is_imported": false, "fingerprint": ""}]}"#;
+    AuthorityReport {
+        status: Some(serde_json::from_str(text).unwrap()),
+        fault: None,
+    }
+}
+
 /// A gateway in which everything is there once.
+fn est() -> EstReport {
+    EstReport {
+        requests: vec![EstCount {
+            operation: "cacerts".to_owned(),
+            outcome: "done".to_owned(),
+            count: 2,
+        }],
+        ..EstReport::default()
+    }
+}
+
 fn status() -> Status {
     let certificate = CertificateReport {
         subject: "CN=gw".to_owned(),
         issuer: "CN=ca".to_owned(),
         not_before_seconds: 1,
         not_after_seconds: 2,
-        notes: Vec::new(),
+        ..CertificateReport::default()
     };
     let port = PortReport {
         state: "listening".to_owned(),
@@ -103,6 +126,8 @@ fn status() -> Status {
             back_ends: vec![BackEndReport::default()],
             ..AccessReport::default()
         },
+        est: est(),
+        authority: authority(),
         store: StoreReport {
             commits: 9,
             bytes_written: 4096,

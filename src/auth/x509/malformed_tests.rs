@@ -99,7 +99,7 @@ fn methods(site: &Site) -> Vec<X509> {
         CertificateIdentity::SanUri,
         CertificateIdentity::SanEmail,
     ];
-    let access = Access::new(site.0.path(), Arc::default(), &Default::default());
+    let access = site.access();
     let each = identities.into_iter().map(|identity| {
         let settings = X509Settings {
             identity,

@@ -4,6 +4,7 @@
 //! * `anchors`: trusted authorities, and paths to them.
 //! * `crl`: revocation lists.
 //! * `identity`: what certificates say about whose they are.
+//! * `moment`: the time at which they are judged.
 //! * `trust`: all of it together, swapped when files change.
 //!
 //! The handshake asks [`ClientTrust::check`], so that a client with a bad certificate hears of it in the words of TLS. The
@@ -13,12 +14,13 @@ mod anchors;
 mod crl;
 mod files;
 mod identity;
+mod moment;
 mod trust;
 mod unfit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::{Acceptance, Access, Credential, Credentials, Outcome, Refused, Standing, Unavailable};
 use crate::clock;
@@ -27,6 +29,7 @@ use crate::mqtt::ReasonCode;
 use crate::policy::{DistinguishedName, Principal};
 use anchors::Path;
 
+pub use moment::Moment;
 pub use trust::{ClientTrust, RevocationListSummary, TrustSummary};
 pub use unfit::{UnfitCertificate, UnfitReason};
 
@@ -55,11 +58,7 @@ impl X509 {
             })
         });
         Self {
-            trust: Arc::new(ClientTrust::notifying(
-                settings,
-                access.state_dir(),
-                Arc::clone(access.trust_changed()),
-            )),
+            trust: Arc::new(ClientTrust::notifying(settings, access)),
             identity: settings.identity,
             attributes: attributes.collect(),
         }
@@ -70,19 +69,37 @@ impl X509 {
     }
 
     pub(super) fn begin(&self, credentials: &Credentials<'_>) -> Outcome {
-        self.begin_at(credentials, clock::wall(), clock::now())
+        self.begin_at(credentials, self.trust.moment(), clock::now())
     }
 
     pub(super) fn review(&self, credential: &Credential, principal: &Principal) -> Standing {
-        self.review_at(credential, principal, clock::wall())
+        self.review_at(credential, principal, self.trust.moment())
     }
 
-    fn begin_at(&self, credentials: &Credentials<'_>, wall: SystemTime, now: Instant) -> Outcome {
+    /// When the credential ends by the time that is known now; `None` while that may be wrong.
+    pub(super) fn end(&self, credential: &Credential) -> Option<Option<Instant>> {
+        let (Credential::Certificate(chain), at) = (credential, self.trust.moment()) else {
+            return None;
+        };
+        if at.is_new {
+            return None;
+        }
+        let path = self.trust.judge(ders(chain), at).ok()?;
+        Some(end(&path, at, clock::now()))
+    }
+
+    fn begin_at(
+        &self,
+        credentials: &Credentials<'_>,
+        at: impl Into<Moment>,
+        now: Instant,
+    ) -> Outcome {
+        let at = at.into();
         if credentials.method.is_some() || credentials.certificates.is_empty() {
             return Outcome::NotMine;
         }
         let chain = credentials.certificates;
-        let path = match self.trust.judge(ders(chain), wall) {
+        let path = match self.trust.judge(ders(chain), at) {
             Ok(path) => path,
             Err(unfit) if unfit.reason == UnfitReason::NotLoaded => {
                 return Outcome::Unavailable(Unavailable::new(unfit.to_string()));
@@ -93,11 +110,8 @@ impl X509 {
             Ok(principal) => principal,
             Err(sentence) => return refused(sentence),
         };
-        let left = path
-            .not_after()
-            .map(|end| end.duration_since(wall).unwrap_or_default());
         Outcome::Accepted(Acceptance {
-            expires_at: left.and_then(|left| now.checked_add(left)),
+            expires_at: end(&path, at, now),
             credential: Credential::Certificate(chain.into()),
             ..principal.into()
         })
@@ -107,14 +121,15 @@ impl X509 {
         &self,
         credential: &Credential,
         principal: &Principal,
-        wall: SystemTime,
+        at: impl Into<Moment>,
     ) -> Standing {
+        let at = at.into();
         let Credential::Certificate(chain) = credential else {
             return Standing::Gone("The port asks for a certificate now");
         };
-        let path = match self.trust.judge(ders(chain), wall) {
+        let path = match self.trust.judge(ders(chain), at) {
             Ok(path) => path,
-            Err(unfit) => return standing(unfit.reason),
+            Err(unfit) => return standing(unfit.reason, at),
         };
         match self.principal(chain, &path) {
             Ok(found) if found == *principal => Standing::Same,
@@ -127,19 +142,31 @@ impl X509 {
         let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
         Ok(Principal {
             username: identity::username(own, self.identity)?,
-            attributes: self.attributes(path),
+            attributes: self.attributes(own, path),
             is_superuser: false,
         })
     }
 
-    /// What belongs to the first subject of the path, from the client's on, that the configuration knows.
-    fn attributes(&self, path: &Path) -> BTreeMap<Box<str>, Box<str>> {
+    /// What was given to the certificate when it was issued here, and what belongs to the first subject of the path, from the
+    /// client's on, that the configuration knows. The configuration has the last word.
+    fn attributes(&self, own: &[u8], path: &Path) -> BTreeMap<Box<str>, Box<str>> {
         let found = path.members().find_map(|member| {
             let mut entries = self.attributes.iter();
             entries.find(|entry| entry.subject.matches(&member.subject))
         });
-        found.map_or_else(BTreeMap::new, |entry| entry.attributes.clone())
+        let issued = self.trust.issued(own, path);
+        let mut attributes = issued.map_or_else(BTreeMap::new, |record| record.attributes.clone());
+        if let Some(entry) = found {
+            attributes.extend(entry.attributes.clone());
+        }
+        attributes
     }
+}
+
+/// When a path ends. While the clock may be wrong it does not: that is made up for when the clock is believed.
+fn end(path: &Path, at: Moment, now: Instant) -> Option<Instant> {
+    let left = path.not_after()?.duration_since(at.now).unwrap_or_default();
+    now.checked_add(left).filter(|_| !at.is_new)
 }
 
 fn ders(chain: &[Box<[u8]>]) -> impl Iterator<Item = &[u8]> + Clone {
@@ -151,12 +178,18 @@ fn refused(sentence: impl Into<std::borrow::Cow<'static, str>>) -> Outcome {
 }
 
 /// What a client is told whose certificate was good before.
-fn standing(reason: UnfitReason) -> Standing {
+fn standing(reason: UnfitReason, at: Moment) -> Standing {
     match reason {
         // It was good for whom was trusted before; those who look at the files will have it looked at again.
         UnfitReason::NotLoaded => Standing::Same,
         UnfitReason::Revoked | UnfitReason::AuthorityRevoked => {
             Standing::Gone("The certificate has been revoked")
+        }
+        // Nobody is dropped by a clock that may be wrong.
+        UnfitReason::Expired | UnfitReason::AuthorityNotValid | UnfitReason::NotYetValid
+            if at.is_new =>
+        {
+            Standing::Same
         }
         UnfitReason::Expired | UnfitReason::AuthorityNotValid => {
             Standing::Gone("The certificate has expired")
@@ -176,6 +209,8 @@ fn standing(reason: UnfitReason) -> Standing {
 mod awaited_tests;
 #[cfg(test)]
 mod malformed_tests;
+#[cfg(test)]
+mod moment_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
