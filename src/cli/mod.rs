@@ -11,6 +11,7 @@ mod config_file;
 mod failure;
 mod folders;
 mod generate;
+mod health;
 mod import;
 mod output;
 mod reload;
@@ -44,6 +45,7 @@ Examples:
   fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate import aio listener.yaml          Translate resources of the cluster broker
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
@@ -80,6 +82,7 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Status(status::Args),
+    Health(health::Args),
     Clients(clients::Args),
     Authz(authz::Args),
     Reload(reload::Args),
@@ -105,6 +108,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Health(args) => health::run(args),
         Command::Clients(args) => clients::run(&args),
         Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),

@@ -62,15 +62,19 @@ pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
     SocketName, WebSocketPath,
 };
+pub(crate) use nearest::{nearest, same};
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
+pub(crate) use secrets::is_secret_header;
 pub use settings::{
     AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
     PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 
-pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
+pub use user_file::{
+    AttributeFileEntry, UserFileEntry, UserFileFault, parse_attribute_file, parse_user_file,
+};
 
 pub use setup_file::{SetupFault, SetupFile, SetupPort, SetupTls, SetupUser};
 

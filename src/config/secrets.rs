@@ -60,7 +60,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 }
 
 /// Whether the value of a header field is one.
-pub(super) fn is_secret_header(name: &str) -> bool {
+pub(crate) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["auth", "cookie", "key", "token", "secret", "passw"];
     words.iter().any(|word| name.contains(word))
