@@ -1,6 +1,7 @@
 //! Every metric, in one table: what it is called, what it says and where its value comes from.
 
 mod access;
+mod authority;
 
 use super::{PortReport, Status};
 use crate::metrics::{Family, Kind, Page, Samples};
@@ -17,7 +18,7 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(access::ROWS)
+    ROWS.iter().chain(access::ROWS).chain(authority::ROWS)
 }
 
 /// The page of `/metrics`.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::access_report::AccessReport;
+use crate::ca::CaStatus;
 
 /// Everything about a gateway but its clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,10 +43,22 @@ pub struct Status {
     /// How the store fares.
     #[serde(default)]
     pub store: StoreReport,
+    /// The certificate authority of the gateway.
+    #[serde(default)]
+    pub authority: AuthorityReport,
     /// Rates over the last minute.
     pub rates: Rates,
     /// What the process uses.
     pub process: ProcessReport,
+}
+
+/// The certificate authority of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityReport {
+    /// How it fares; absent where there is none, and where it cannot be read.
+    pub status: Option<CaStatus>,
+    /// Why it cannot be read, made or looked after.
+    pub fault: Option<String>,
 }
 
 /// Whether a gateway is up, and what it waits for.
@@ -291,7 +304,7 @@ pub struct LoginReport {
 }
 
 /// The certificate of a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateReport {
     /// Subject of the server's own certificate.
     pub subject: String,
@@ -301,6 +314,12 @@ pub struct CertificateReport {
     pub not_before_seconds: u64,
     /// Last second since 1970 at which the whole chain is valid.
     pub not_after_seconds: u64,
+    /// Seconds until then; negative when it has ended.
+    #[serde(default)]
+    pub seconds_left: i64,
+    /// When the gateway renews it itself, in seconds since 1970.
+    #[serde(default)]
+    pub renewal_seconds: Option<u64>,
     /// What is wrong with it or with the files that are to replace it.
     pub notes: Vec<String>,
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
+use crate::ca::DeviceAuthority;
 use crate::clock;
 use crate::config::{
     Authentication, AuthenticationSettings, Authorization, HttpSettings, ProtectionSettings,
@@ -28,6 +29,7 @@ pub enum Changed {
 #[derive(Debug)]
 pub struct Access {
     state_dir: PathBuf,
+    device: Arc<DeviceAuthority>,
     users: Arc<Users>,
     guard: Arc<Guard>,
     audit: Arc<Audit>,
@@ -40,11 +42,17 @@ pub struct Access {
 }
 
 impl Access {
-    /// With the users of the state folder.
+    /// With the users and the certificate authority of the state folder.
     #[must_use]
-    pub fn new(state_dir: &Path, users: Arc<Users>, protection: &ProtectionSettings) -> Self {
+    pub fn new(
+        state_dir: &Path,
+        users: Arc<Users>,
+        device: Arc<DeviceAuthority>,
+        protection: &ProtectionSettings,
+    ) -> Self {
         Self {
             state_dir: state_dir.to_owned(),
+            device,
             users,
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
@@ -60,14 +68,26 @@ impl Access {
     /// One without users, for tests of what stands above.
     #[cfg(test)]
     pub fn for_tests() -> Arc<Self> {
+        let device = Arc::new(DeviceAuthority::none(Path::new("")));
         let protection = ProtectionSettings::default();
-        Arc::new(Self::new(Path::new(""), Arc::default(), &protection))
+        Arc::new(Self::new(
+            Path::new(""),
+            Arc::default(),
+            device,
+            &protection,
+        ))
     }
 
     /// The state folder.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// The certificate authority of the gateway.
+    #[must_use]
+    pub fn device(&self) -> &Arc<DeviceAuthority> {
+        &self.device
     }
 
     /// How often connections were looked at again because something had changed. Whoever logs in meanwhile has to look at

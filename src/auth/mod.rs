@@ -42,7 +42,9 @@ pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use service_account_token::TOKEN_USERNAME;
 pub use users::Users;
-pub use x509::{ClientTrust, RevocationListSummary, TrustSummary, UnfitCertificate, UnfitReason};
+pub use x509::{
+    ClientTrust, Moment, RevocationListSummary, TrustSummary, UnfitCertificate, UnfitReason,
+};
 
 /// What a client says about itself.
 #[derive(Clone, Copy, Default)]

@@ -105,7 +105,8 @@ mod tests {
             record("over", true, Some(5)),
         ];
         let users = Arc::new(Users::new(records, Jobs::own(opened.writer)));
-        let access = Access::new(folder.path(), users, &ProtectionSettings::default());
+        let device = Arc::new(crate::ca::DeviceAuthority::none(folder.path()));
+        let access = Access::new(folder.path(), users, device, &ProtectionSettings::default());
         (folder, access)
     }
 

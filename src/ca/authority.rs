@@ -1,8 +1,9 @@
 //! The authority of a gateway: its certificates in files, what it has issued in rows, one lock around each.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -44,6 +45,8 @@ pub struct CertificateAuthority {
     sealing: Sealing,
     pub(super) lifetimes: Lifetimes,
     hierarchy: Mutex<Option<Hierarchy>>,
+    /// Keys of the issuers, as they were when they were read last: whoever logs in must not wait for the disk.
+    issuer_keys: RwLock<BTreeSet<Box<[u8]>>>,
     /// Held while the certificates of the authority change, so that keys are made without holding up who signs.
     changing: Mutex<()>,
     /// Held while the revocation lists are written, so that an older one does not take the place of a newer one.
@@ -89,6 +92,7 @@ impl CertificateAuthority {
             sealing,
             lifetimes,
             hierarchy: Mutex::default(),
+            issuer_keys: RwLock::default(),
             changing: Mutex::default(),
             listing: Mutex::default(),
             issued: Arc::new(Issued::new(records)),
@@ -126,6 +130,13 @@ impl CertificateAuthority {
     #[must_use]
     pub fn crl_file(&self) -> PathBuf {
         self.folder.join(layout::CRL)
+    }
+
+    /// Whether a key is one of those with which this authority issues; `SubjectPublicKeyInfo` in DER.
+    #[must_use]
+    pub fn has_issuer_key(&self, key: &[u8]) -> bool {
+        let keys = self.issuer_keys.read();
+        keys.unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
     /// Whether there is an authority, usable or not.
@@ -295,7 +306,15 @@ impl CertificateAuthority {
         let mut hierarchy = self.hierarchy();
         let loaded = match hierarchy.take() {
             Some(loaded) => loaded,
-            None => Hierarchy::load(&self.folder, &self.sealing)?,
+            None => {
+                let loaded = Hierarchy::load(&self.folder, &self.sealing)?;
+                let keys = loaded.issuer_keys().map(Into::into).collect();
+                *self
+                    .issuer_keys
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = keys;
+                loaded
+            }
         };
         look(hierarchy.insert(loaded))
     }

@@ -18,6 +18,7 @@ use super::error::CaError;
 use super::key::{KeyAlgorithm, PublicKeyKind, SecretKey};
 use super::name::{self, DnsName};
 use super::pem;
+use crate::config::Network;
 
 /// From when to when something is valid, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,22 @@ pub struct NameConstraints {
 }
 
 impl NameConstraints {
+    /// Whether a certificate may be issued for a DNS name.
+    pub(super) fn permits_dns(&self, name: &DnsName) -> bool {
+        let name = name.as_str().trim_start_matches("*.");
+        self.dns.is_empty()
+            || self.dns.iter().any(|domain| {
+                let above = name.strip_suffix(domain.as_str());
+                above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+            })
+    }
+
+    /// Whether a certificate may be issued for an address.
+    pub(super) fn permits_ip(&self, ip: IpAddr) -> bool {
+        let mut networks = self.ip.iter().map(|text| Network::try_from(text.as_str()));
+        self.ip.is_empty() || networks.any(|network| network.is_ok_and(|found| found.contains(ip)))
+    }
+
     fn subtrees(&self) -> Result<Option<rcgen::NameConstraints>, CaError> {
         let mut permitted = Vec::new();
         for domain in &self.dns {
@@ -208,6 +225,8 @@ pub(super) struct CaCertificate {
     /// It is its own issuer.
     pub(super) is_root: bool,
     pub(super) key_id: Vec<u8>,
+    /// `SubjectPublicKeyInfo`.
+    pub(super) public_key_der: Vec<u8>,
 }
 
 impl CaCertificate {
@@ -234,6 +253,7 @@ impl CaCertificate {
             algorithm: KeyAlgorithm::of(key),
             is_root: certificate.issuer().as_raw() == certificate.subject().as_raw(),
             key_id: key_id(&certificate),
+            public_key_der: key.raw.to_vec(),
             subject,
             der,
         })
@@ -301,6 +321,13 @@ impl Leaf {
             }
         }
         Some(leaf)
+    }
+
+    /// Reads the key that belongs to the certificate from the same file.
+    pub(super) fn read_key(&self, text: &[u8], file: &Path) -> Result<SecretKey, CaError> {
+        let (_, key) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&self.public_key_der)
+            .map_err(CaError::crypto)?;
+        SecretKey::parse(text, file, &key, file)
     }
 
     /// The key, for another certificate of it.

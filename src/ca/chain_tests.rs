@@ -287,6 +287,7 @@ fn what_has_ended_leaves_the_table_and_the_list() {
     let unsettled = Reading {
         now: START + 2 * YEAR,
         trust: ClockTrust::New,
+        least: 0,
     };
     rig.authority.maintain(unsettled).unwrap();
     assert_eq!(rig.authority.issued().len(), 1, "the clock may be wrong");

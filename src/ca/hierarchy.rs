@@ -216,6 +216,13 @@ impl Hierarchy {
         self.issuers.iter().rfind(begun).or(self.issuers.last())
     }
 
+    /// The public keys of all issuers.
+    pub(super) fn issuer_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.issuers
+            .iter()
+            .map(|issuer| issuer.certificate.public_key_der.as_slice())
+    }
+
     /// When the newest certificate of the authority begins.
     pub(super) fn newest_begin(&self) -> Option<u64> {
         let roots = self

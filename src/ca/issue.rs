@@ -7,7 +7,7 @@ use rcgen::PublicKeyData;
 use ring::digest::{SHA256, digest};
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{info, warn};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
@@ -30,6 +30,9 @@ const TOKEN_LETTERS: usize = 32;
 
 /// Tokens that may wait for their use: more than a technician hands out in a day.
 pub const TOKENS_MAX: u64 = 1_000;
+
+/// Certificates of ports that are kept on record: the newest ones. Addresses that come and go must not fill the table.
+const PORT_ROWS_MAX: usize = 500;
 
 /// The longest time for which a token may be good.
 const TOKEN_LIFETIME_MAX: u64 = 30 * DAY;
@@ -353,14 +356,15 @@ impl CertificateAuthority {
         }
     }
 
-    fn check_order(&self, order: &Order) -> Result<(), CaError> {
+    fn check_order(&self, order: &Order, origin: Origin) -> Result<(), CaError> {
         check_attributes(&order.attributes)
             .map_err(|fault| CaError::input("the attributes", fault))?;
         self.check_lifetime(order.lifetime)?;
         if order.dns.len() + order.ip.len() > ALTERNATIVE_NAMES_MAX {
             return Err(RequestFault::TooManyNames.into());
         }
-        if self.issued.len() >= CERTIFICATES_MAX {
+        // Those of ports have a bound of their own, so that nobody can keep a port from having one.
+        if origin != Origin::Port && self.issued.len() >= CERTIFICATES_MAX {
             return Err(CaError::Full {
                 what: "certificates",
                 max: CERTIFICATES_MAX as u64,
@@ -378,27 +382,39 @@ impl CertificateAuthority {
         asker: &Asker,
         condition: Option<Condition>,
     ) -> Result<IssuedCertificate, CaError> {
-        self.check_order(order)?;
+        self.check_order(order, origin)?;
         let made = self.make(subject, order, origin, reading)?;
         let record = &made.record;
         let detail = format!("{}, {}", record.serial, origin.word());
         let entry = self.entry("certificate-issued", &record.name, detail, reading, asker);
         let (row, rows_max) = (record.clone(), self.audit_rows_max());
-        let is_kept = self.jobs.run(move |transaction| {
+        let kept = self.jobs.run(move |transaction| {
             if let Some(condition) = &condition
                 && !condition(transaction)?
             {
                 return Ok(false);
             }
             certificates::put(transaction, &row)?;
+            if origin == Origin::Port {
+                certificates::prune_origin(transaction, &row.origin, PORT_ROWS_MAX)?;
+            }
             audit::append(transaction, std::slice::from_ref(&entry), rows_max)?;
             Ok(true)
-        })?;
-        if !is_kept {
-            return Err(CaError::Token);
+        });
+        match kept {
+            Ok(true) => {}
+            Ok(false) => return Err(CaError::Token),
+            // A port has to have its certificate on a disk that takes nothing, too.
+            Err(fault) if origin == Origin::Port => {
+                warn!(hint = fault.hint(), name = %record.name, "the certificate of a port is not on record: {fault}");
+            }
+            Err(fault) => return Err(fault.into()),
         }
         info!(name = %record.name, serial = %record.serial, origin = origin.word(), "certificate issued");
         self.issued.put(record.clone());
+        if origin == Origin::Port {
+            self.issued.prune_origin(origin.word(), PORT_ROWS_MAX);
+        }
         Ok(made)
     }
 
@@ -416,7 +432,10 @@ impl CertificateAuthority {
             issuer.check_alive(reading.now)?;
             check_kind(order.purpose, subject.kind, issuer.certificate.kind)?;
             let lifetime = order.lifetime.unwrap_or(self.lifetimes.client);
-            let (validity, provisional) = reading.validity(lifetime, issuer.validity);
+            let (validity, provisional) = match origin {
+                Origin::Port => reading.validity_of_port(lifetime, issuer.validity),
+                Origin::Signed | Origin::Enrolled => reading.validity(lifetime, issuer.validity),
+            };
             let key = issuer.key(self.sealing(), &self.folder)?;
             let leaf = LeafOrder {
                 name: name.as_str(),

@@ -81,6 +81,19 @@ impl Issued {
         self.write().retain(|_, record| record.not_after >= before);
     }
 
+    /// Forgets all of one origin but the newest.
+    pub(super) fn prune_origin(&self, origin: &str, max: usize) {
+        let mut table = self.write();
+        let of_origin = table.iter().filter(|(_, record)| *record.origin == *origin);
+        let mut found: Vec<_> = of_origin
+            .map(|(key, record)| (std::cmp::Reverse(record.issued_at), key.clone()))
+            .collect();
+        found.sort();
+        for (_, key) in found.into_iter().skip(max) {
+            table.remove(&key);
+        }
+    }
+
     /// Everything, by name; of one name the newest first.
     pub(super) fn all(&self) -> Vec<Arc<CertificateRecord>> {
         let mut all: Vec<_> = self.read().values().cloned().collect();

@@ -6,7 +6,6 @@ use std::path::Path;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
 use rsa::pkcs8::EncodePrivateKey;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde::{Deserialize, Serialize};
 use x509_parser::x509::SubjectPublicKeyInfo;
 use yasna::models::ObjectIdentifier;
 use zeroize::{Zeroize, Zeroizing};
@@ -14,23 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::chance::Chance;
 use super::error::CaError;
 use super::pem;
-
-/// The kinds of keys that an authority can have. Everything in its chain has keys of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyAlgorithm {
-    /// ECDSA on P-256 with SHA-256: small, fast, known to every client.
-    #[default]
-    EcP256,
-    /// ECDSA on P-384 with SHA-384.
-    EcP384,
-    /// Ed25519.
-    Ed25519,
-    /// RSA with 3072 bits and SHA-256.
-    Rsa3072,
-    /// RSA with 4096 bits and SHA-256.
-    Rsa4096,
-}
+pub use crate::config::KeyAlgorithm;
 
 /// Object identifiers of kinds of keys.
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -40,27 +23,6 @@ const P384: &str = "1.3.132.0.34";
 const ED25519: &str = "1.3.101.112";
 
 impl KeyAlgorithm {
-    /// Every kind, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [
-        Self::EcP256,
-        Self::EcP384,
-        Self::Ed25519,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
-
-    /// The word for it on the command line and in files.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::EcP256 => "ec-p256",
-            Self::EcP384 => "ec-p384",
-            Self::Ed25519 => "ed25519",
-            Self::Rsa3072 => "rsa3072",
-            Self::Rsa4096 => "rsa4096",
-        }
-    }
-
     fn rcgen(self) -> &'static SignatureAlgorithm {
         match self {
             Self::EcP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
@@ -80,12 +42,6 @@ impl KeyAlgorithm {
             PublicKeyKind::Rsa(bits) if bits >= 3072 => Some(Self::Rsa3072),
             PublicKeyKind::Rsa(_) => None,
         }
-    }
-}
-
-impl fmt::Display for KeyAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 

@@ -7,12 +7,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::DnsName;
+
 /// Characters of a common name (RFC 5280, appendix A.1: `ub-common-name`).
 const COMMON_NAME_CHARS_MAX: usize = 64;
-
-/// Characters of a DNS name, and of one of its labels (RFC 1035, 2.3.4).
-const DNS_NAME_CHARS_MAX: usize = 253;
-const DNS_LABEL_CHARS_MAX: usize = 63;
 
 /// Attributes of one certificate, and bytes of a name and of a value.
 const ATTRIBUTES_MAX: usize = 32;
@@ -52,77 +50,33 @@ impl CommonName {
     }
 }
 
-/// A DNS name, which may begin with `*.`; in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DnsName(Box<str>);
-
-impl DnsName {
-    /// Checks a name.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let name = text.strip_prefix("*.").unwrap_or(text);
-        if name.is_empty() || text.len() > DNS_NAME_CHARS_MAX {
-            return Err("a DNS name has 1 to 253 characters");
-        }
-        for label in name.split('.') {
-            if label.is_empty() || label.len() > DNS_LABEL_CHARS_MAX {
-                return Err("a part of a DNS name has 1 to 63 characters");
-            }
-            let is_right = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if !label.bytes().all(is_right) || label.starts_with('-') || label.ends_with('-') {
-                return Err("a DNS name has only letters, digits and hyphens between its dots");
-            }
-        }
-        if name
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
-            return Err("it is an address or a number, not a DNS name");
-        }
-        Ok(Self(text.to_ascii_lowercase().into()))
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl fmt::Display for CommonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
-macro_rules! as_text {
-    ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+impl FromStr for CommonName {
+    type Err = &'static str;
 
-        impl FromStr for $name {
-            type Err = &'static str;
-
-            fn from_str(text: &str) -> Result<Self, &'static str> {
-                Self::parse(text)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = &'static str;
-
-            fn try_from(text: String) -> Result<Self, &'static str> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0.into()
-            }
-        }
-    };
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        Self::parse(text)
+    }
 }
 
-as_text!(CommonName);
-as_text!(DnsName);
+impl TryFrom<String> for CommonName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        Self::parse(&text)
+    }
+}
+
+impl From<CommonName> for String {
+    fn from(name: CommonName) -> Self {
+        name.0.into()
+    }
+}
 
 /// What rules may ask for, carried by the row of a certificate.
 pub type Attributes = BTreeMap<Box<str>, Box<str>>;

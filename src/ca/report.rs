@@ -281,7 +281,8 @@ fn sentence(step: Step) -> &'static str {
 }
 
 /// Whole days until a time; negative when it has passed.
-pub(super) fn days_left(until: u64, now: u64) -> i64 {
+#[must_use]
+pub fn days_left(until: u64, now: u64) -> i64 {
     let seconds = until.cast_signed().saturating_sub(now.cast_signed());
     seconds.div_euclid(DAY.cast_signed())
 }

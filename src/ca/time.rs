@@ -88,6 +88,8 @@ pub struct Reading {
     pub now: u64,
     /// How far that is believed.
     pub trust: ClockTrust,
+    /// The least that it can be.
+    pub least: u64,
 }
 
 impl Reading {
@@ -97,6 +99,7 @@ impl Reading {
         Self {
             now,
             trust: ClockTrust::Settled,
+            least: now,
         }
     }
 
@@ -123,6 +126,19 @@ impl Reading {
             ClockTrust::New | ClockTrust::Settled => self.now.saturating_add(BACKDATE),
         };
         self.now.max(not_before.min(latest))
+    }
+
+    /// The same for a port. While the clock is new it may have been set to a wrong time, and the clients know the right one:
+    /// the certificate is valid from the least that the time can be.
+    #[must_use]
+    pub(super) fn validity_of_port(&self, seconds: u64, issuer: Validity) -> (Validity, bool) {
+        let (validity, provisional) = self.validity(seconds, issuer);
+        let begin = self.least.saturating_sub(BACKDATE).max(issuer.not_before);
+        let validity = Validity {
+            not_before: validity.not_before.min(begin),
+            ..validity
+        };
+        (validity, provisional)
     }
 
     /// From when to when a certificate is valid that is made now, and whether that is provisional.
@@ -187,6 +203,7 @@ impl TrustedTime {
             return Reading {
                 now: floor,
                 trust: ClockTrust::Behind,
+                least: floor,
             };
         }
         let expected = last.map(|(wall, then)| wall + monotonic.saturating_sub(then));
@@ -206,6 +223,7 @@ impl TrustedTime {
         }
         Reading {
             now: wall.max(floor),
+            least: if is_settled { wall.max(floor) } else { floor },
             trust: if is_settled {
                 ClockTrust::Settled
             } else {

@@ -129,7 +129,11 @@ fn last_time_seen_is_noted_once_an_hour_and_at_a_stop() {
 #[test]
 fn certificates_are_judged_by_what_can_be_known() {
     let now = BUILD + YEAR;
-    let reading = |trust| Reading { now, trust };
+    let reading = |trust| Reading {
+        now,
+        trust,
+        least: now,
+    };
     for trust in [ClockTrust::Behind, ClockTrust::New, ClockTrust::Settled] {
         assert_eq!(reading(trust).judging_at(now - YEAR), now);
         assert_eq!(reading(trust).judging_at(now + DAY), now + DAY);
@@ -162,6 +166,7 @@ fn certificates_begin_earlier_and_end_with_their_issuer() {
     let behind = Reading {
         now: BUILD,
         trust: ClockTrust::Behind,
+        least: 0,
     };
     assert_eq!(behind.validity(DAY, issuer), (issuer, true));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use fieldgate::clock;
 use fieldgate::config::{
     self, Authentication, Authorization, Fault, Loaded, MethodSettings, Paint, PortSettings,
-    Protocol, Report, Severity, TlsSettings,
+    Protocol, Report, Severity, TlsMode, TlsSettings,
 };
 use fieldgate::gateway::{CONFIG_FILE, find_config};
 use fieldgate::net::tls;
@@ -262,6 +262,8 @@ impl CheckedPort {
 #[derive(Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 enum Certificate {
+    /// The gateway makes it itself.
+    Issued,
     Usable {
         subject: String,
         notes: Vec<String>,
@@ -278,7 +280,11 @@ enum Certificate {
 
 impl Certificate {
     fn look_at(settings: &TlsSettings) -> Self {
-        match tls::check(settings) {
+        let (cert, key) = match &settings.mode {
+            TlsMode::Manual { cert, key } => (cert, key),
+            TlsMode::Automatic(_) => return Self::Issued,
+        };
+        match tls::check(cert, key) {
             Ok(summary) => Self::Usable {
                 notes: summary
                     .validity_note(clock::wall())
@@ -301,6 +307,7 @@ impl Certificate {
     /// Word, message and hint of whatever is to be said.
     fn remarks(&self) -> Vec<(&'static str, String, Option<String>)> {
         match self {
+            Self::Issued => Vec::new(),
             Self::Usable { notes, .. } => notes
                 .iter()
                 .map(|note| ("warning", note.clone(), None))

@@ -176,9 +176,7 @@ fn check_certificates(port: &PlacedPort<'_>, faults: &mut Faults) {
     faults.push(
         Draft::error(FaultCode::Conflict, entry.node.at, message)
             .key(port.scope.path_of("authentication"))
-            .hint(
-                "add tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }, or an authentication without \"x509\"",
-            ),
+            .hint("add tls = { mode = \"Automatic\" }, or an authentication without \"x509\""),
     );
 }
 
@@ -215,7 +213,7 @@ fn check_plain_text(port: &PlacedPort<'_>, faults: &mut Faults) {
         Draft::warning(FaultCode::Surprising, port.at, message)
             .key(port.scope.path_of("tls"))
             .hint(
-                "add tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }, or bind = \"127.0.0.1\" for clients of this machine",
+                "add tls = { mode = \"Automatic\" }, or bind = \"127.0.0.1\" for clients of this machine",
             ),
     );
 }

@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
+use super::certificate;
 use super::faults::{Draft, Faults};
 use super::names::{ListenerName, ServiceName};
+use super::port_keys::TLS;
 use super::reader::Scope;
 use super::report::FaultCode;
-use super::settings::{AdminSettings, Endpoint, ListenerSettings, PortSettings, ServiceType};
+use super::settings::{
+    AdminSettings, CaSettings, Endpoint, ListenerSettings, PortSettings, ServiceType, TlsMode,
+};
 use super::source::At;
 use super::units::render_size;
 use crate::limits::Limits;
@@ -250,7 +254,7 @@ fn check_plain_text(ports: &[&PlacedPort<'_>], faults: &mut Faults) {
             faults.push(
                 Draft::warning(FaultCode::Surprising, port.at, message)
                     .key(port.scope.path_of("port"))
-                    .hint("add tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }, or choose another number"),
+                    .hint("add tls = { mode = \"Automatic\" }, or choose another number"),
             );
         }
     }
@@ -288,6 +292,23 @@ fn check_admin_http(
             }
         };
         faults.push(draft.key(port.scope.path_of("port")));
+    }
+}
+
+/// Notes ports with a key that the authority cannot have.
+pub(super) fn check_algorithms(
+    listeners: &[PlacedListener<'_>],
+    ca: &CaSettings,
+    faults: &mut Faults,
+) {
+    for port in listeners.iter().flat_map(|listener| &listener.ports) {
+        let Some(TlsMode::Automatic(wanted)) = port.settings.tls.as_ref().map(|tls| &tls.mode)
+        else {
+            continue;
+        };
+        if let Some(scope) = port.scope.table("tls", &TLS, &mut Faults::default()) {
+            certificate::check_algorithm(&scope, wanted.key_algorithm, ca, faults);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ mod authentication_keys;
 mod authorization;
 mod authorization_keys;
 mod backend;
+mod certificate;
+mod certificate_names;
 mod conflicts;
 mod explain;
 mod faults;
@@ -57,6 +59,7 @@ pub use access::{
     ServiceAccountTokenSettings, SubjectAttributes, TrustSource, UnknownUser, WhenUnavailable,
     X509Settings,
 };
+pub use certificate_names::{DnsName, KeyAlgorithm};
 pub use manual::reference;
 pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
@@ -67,8 +70,9 @@ pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub(crate) use secrets::is_secret_header;
 pub use settings::{
-    AdminSettings, Endpoint, GatewaySettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    PortSettings, Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, GatewaySettings, ListenerSettings,
+    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType,
+    Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -187,18 +187,45 @@ pub(super) static PORT: TableSpec = TableSpec {
     limits: &[],
 };
 
+/// The words for the kinds of keys, in the order of [`KeyAlgorithm::ALL`](super::certificate_names::KeyAlgorithm::ALL).
+pub(super) const KEY_ALGORITHMS: &[(&str, &str)] = &[
+    (
+        "ec-p256",
+        "ECDSA on P-256: small, fast, known to every client",
+    ),
+    ("ec-p384", "ECDSA on P-384"),
+    ("ed25519", "Ed25519, which many clients do not know"),
+    (
+        "rsa3072",
+        "RSA with 3072 bits, for old clients; slow to make",
+    ),
+    ("rsa4096", "RSA with 4096 bits"),
+];
+
+const DAY_MILLIS: u64 = 24 * 3_600_000;
+
 /// `[listener.port.tls]`
 pub(super) static TLS: TableSpec = TableSpec {
     header: "[listener.port.tls]",
-    doc: "Certificate of a port; mostly written in one line: \
+    doc: "Certificate of a port; mostly written in one line: `tls = { mode = \"Automatic\" }`, or \
           `tls = { mode = \"Manual\", cert = \"/etc/fieldgate/tls/server.crt\", key = \"/etc/fieldgate/tls/server.key\" }`. \
-          While the files are not there the port waits for them, and every other port serves. A changed file is taken over \
-          without closing a connection.",
+          With `Automatic` the gateway issues the certificate itself ([ca.md](ca.md)): for its host name, with and without \
+          `.local`, for `localhost` and for every address that the machine has, and anew when it gets another one. With \
+          `Manual`, while the files are not there the port waits for them, and every other port serves. A certificate is \
+          replaced without closing a connection.",
     own_keys: &[
         KeySpec {
             name: "mode",
-            kind: Kind::Choice(&[("Manual", "from files that you put there and renew")]),
-            absence: Absence::Fault("write mode = \"Manual\""),
+            kind: Kind::Choice(&[
+                ("Manual", "from files that you put there and renew"),
+                (
+                    "Automatic",
+                    "from the authority of the gateway, which renews it",
+                ),
+            ]),
+            absence: Absence::Fault(
+                "write mode = \"Automatic\", or mode = \"Manual\" with `cert` and `key`",
+            ),
             doc: "Where the certificate comes from.",
             elsewhere: &[],
         },
@@ -208,7 +235,8 @@ pub(super) static TLS: TableSpec = TableSpec {
             absence: Absence::Fault(
                 "write cert = \"/etc/fieldgate/tls/server.crt\", or where the certificate is",
             ),
-            doc: "PEM file with the certificate of the gateway first, then those of its issuers.",
+            doc: "PEM file with the certificate of the gateway first, then those of its issuers. Only with `Manual`, which \
+                  needs it.",
             elsewhere: &[
                 "certfile",
                 "cert_file",
@@ -224,7 +252,7 @@ pub(super) static TLS: TableSpec = TableSpec {
             absence: Absence::Fault(
                 "write key = \"/etc/fieldgate/tls/server.key\", or where the private key is",
             ),
-            doc: "PEM file with the private key of the first certificate.",
+            doc: "PEM file with the private key of the first certificate. Only with `Manual`, which needs it.",
             elsewhere: &["keyfile", "key_file", "private_key", "private_key_file"],
         },
         KeySpec {
@@ -233,6 +261,51 @@ pub(super) static TLS: TableSpec = TableSpec {
             absence: Absence::Default("\"1.2\""),
             doc: "Oldest version of TLS that a client may speak.",
             elsewhere: &["tls_version", "minimum_version", "version"],
+        },
+        KeySpec {
+            name: "dns",
+            kind: Kind::Texts("a list of DNS names, such as `[\"mqtt.plant.example\"]`"),
+            absence: Absence::Default("[]"),
+            doc: "Names that clients call the port besides those of the machine. Only with `Automatic`, as all that follows.",
+            elsewhere: &["san", "dns_names", "sans"],
+        },
+        KeySpec {
+            name: "ip",
+            kind: Kind::Texts("a list of addresses, such as `[\"203.0.113.7\"]`"),
+            absence: Absence::Default("[]"),
+            doc: "Addresses at which clients reach the port besides those of the machine: the one of a router in front of it.",
+            elsewhere: &["ip_addresses", "addresses"],
+        },
+        KeySpec {
+            name: "key_algorithm",
+            kind: Kind::Choice(KEY_ALGORITHMS),
+            absence: Absence::Means("as the authority has it"),
+            doc: "The kind of the key. It has to be of the same family as those of the authority: one chain has keys of one kind.",
+            elsewhere: &["algorithm", "key_type"],
+        },
+        KeySpec {
+            name: "rotation_policy",
+            kind: Kind::Choice(&[
+                ("Always", "each certificate has a new key"),
+                ("Never", "the key stays, for clients that know it"),
+            ]),
+            absence: Absence::Default("\"Always\""),
+            doc: "What becomes of the key when the certificate is renewed.",
+            elsewhere: &["key_rotation", "private_key_rotation_policy"],
+        },
+        KeySpec {
+            name: "duration",
+            kind: Kind::Time(Bounds::new(3_600_000, 5 * 365 * DAY_MILLIS)),
+            absence: Absence::Default("\"90 d\""),
+            doc: "How long a certificate is valid.",
+            elsewhere: &["validity", "lifetime", "days"],
+        },
+        KeySpec {
+            name: "renew_before",
+            kind: Kind::Time(Bounds::new(60_000, 5 * 365 * DAY_MILLIS)),
+            absence: Absence::Means("30 days, or a third of `duration` if that is less"),
+            doc: "How long before its end a certificate is renewed.",
+            elsewhere: &["renewal", "renew"],
         },
     ],
     limits: &[],

@@ -171,7 +171,7 @@ fn with_names(header: &str, path: &str) -> String {
 
 fn table_hint(scope: &Scope<'_>, key: &str, spec: &TableSpec) -> String {
     match key {
-        "tls" => "write tls = { mode = \"Manual\", cert = \"…\", key = \"…\" }".to_owned(),
+        "tls" => "write tls = { mode = \"Automatic\" }".to_owned(),
         "limits" if spec.header != "[limits]" => {
             "write limits = { max_packet_size = \"64 KiB\" }, or whichever it is".to_owned()
         }

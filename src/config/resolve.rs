@@ -4,13 +4,13 @@
 //! the end if anything was.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use super::access_conflicts::{Sections, settings_of};
 use super::address;
 use super::authentication;
 use super::authorization;
+use super::certificate::{self, tls};
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::faults::{Draft, Faults};
 use super::limit_keys::{LimitSpec, Setting};
@@ -22,7 +22,7 @@ use super::report::FaultCode;
 use super::schema::{self, Bounds, Kind};
 use super::settings::{
     AdminSettings, Endpoint, GatewaySettings, LogFormat, LogLevel, LogSettings, PortSettings,
-    Protocol, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    Protocol, ServiceType, Settings, StoreSettings,
 };
 use super::source::{At, Source};
 use super::tree::{Table, Value};
@@ -57,8 +57,11 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         authentications: authentication::sections(&scope, faults),
         authorizations: authorization::sections(&scope, faults),
     };
+    let ca_scope = scope.table("ca", &schema::CA, faults);
+    let ca = certificate::ca(ca_scope.as_ref(), faults);
     let listeners = listeners(&scope, &limits, &sections, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
+    conflicts::check_algorithms(&listeners, &ca, faults);
     sections.check(&listeners, faults);
     Settings {
         gateway,
@@ -70,6 +73,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         authentications: settings_of(sections.authentications),
         authorizations: settings_of(sections.authorizations),
         protection,
+        ca,
         admin,
         store,
         log,
@@ -378,46 +382,5 @@ fn tcp(scope: &Scope<'_>, faults: &mut Faults) -> Option<Endpoint> {
         port,
         bind,
         interface,
-    })
-}
-
-fn tls(scope: &Scope<'_>, faults: &mut Faults) -> Option<TlsSettings> {
-    unknown_keys(scope, faults);
-    let is_automatic = matches!(
-        scope.entry("mode").map(|entry| &entry.node.value),
-        Some(Value::Text(mode)) if mode.eq_ignore_ascii_case("automatic")
-    );
-    if is_automatic {
-        read(scope, "mode", faults, |_, _| -> Result<(), _> {
-            Err(Complaint {
-                code: FaultCode::NotAvailable,
-                message: "is \"Automatic\", and this version does not issue certificates itself"
-                    .to_owned(),
-                hint: Some(
-                    "write mode = \"Manual\", with `cert` and `key` naming two PEM files"
-                        .to_owned(),
-                ),
-            })
-        });
-    } else {
-        for key in ["mode", "cert", "key"] {
-            if scope.entry(key).is_none() {
-                missing(scope, key, faults);
-            }
-        }
-        choose(scope, "mode", faults);
-    }
-    let file = |v: &Value, beside: &Path| value::path(v, beside);
-    let cert = read(scope, "cert", faults, file);
-    let key = read(scope, "key", faults, file);
-    let min_version = match choose(scope, "min_version", faults) {
-        Some(1) => TlsVersion::V1_3,
-        _ => TlsVersion::V1_2,
-    };
-    Some(TlsSettings {
-        mode: TlsMode::Manual,
-        cert: cert?,
-        key: key?,
-        min_version,
     })
 }

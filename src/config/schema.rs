@@ -10,7 +10,7 @@ use super::authentication_keys::{
 };
 use super::authorization_keys::{AUTHORIZATION, AUTHORIZATION_HTTP, PRINCIPALS, RULE};
 use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS};
-use super::port_keys::{LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
+use super::port_keys::{KEY_ALGORITHMS, LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
 
 /// A table of the file.
 #[derive(Debug)]
@@ -199,6 +199,13 @@ pub(super) static ROOT: TableSpec = TableSpec {
             elsewhere: &["limit"],
         },
         KeySpec {
+            name: "ca",
+            kind: Kind::Table(&CA),
+            absence: Absence::Means("all its defaults"),
+            doc: "The certificate authority of the gateway.",
+            elsewhere: &["authority", "pki", "issuer"],
+        },
+        KeySpec {
             name: "admin",
             kind: Kind::Table(&ADMIN),
             absence: Absence::Means("all its defaults"),
@@ -305,6 +312,38 @@ pub(super) static PROTECTION: TableSpec = TableSpec {
             doc: "Rows of the audit log in the database; the oldest make room, half of them among what operators did and half \
                   among what clients did.",
             elsewhere: &["audit_max"],
+        },
+    ],
+    limits: &[],
+};
+
+/// `[ca]`
+pub(super) static CA: TableSpec = TableSpec {
+    header: "[ca]",
+    doc: "The certificate authority of the gateway, which is made when the first port asks for `tls = { mode = \"Automatic\" }`. \
+          What is written here holds when it is made; an authority that is there stays as it is. See [ca.md](ca.md).",
+    own_keys: &[
+        KeySpec {
+            name: "algorithm",
+            kind: Kind::Choice(KEY_ALGORITHMS),
+            absence: Absence::Default("\"ec-p256\""),
+            doc: "The kind of all keys, of the authority and of the ports.",
+            elsewhere: &["key_algorithm", "key_type"],
+        },
+        KeySpec {
+            name: "permit_dns",
+            kind: Kind::Texts("a list of domains, such as `[\"plant.example\", \"local\"]`"),
+            absence: Absence::Means("any"),
+            doc: "Domains, with everything below them, for which it may issue certificates (RFC 5280, 4.2.1.10). Clients with \
+                  mbedTLS refuse every authority that is constrained.",
+            elsewhere: &["permitted_dns", "name_constraints"],
+        },
+        KeySpec {
+            name: "permit_ip",
+            kind: Kind::Texts("a list of networks, such as `[\"10.0.0.0/8\"]`"),
+            absence: Absence::Means("any"),
+            doc: "Networks for whose addresses it may issue certificates.",
+            elsewhere: &["permitted_ip"],
         },
     ],
     limits: &[],
@@ -450,6 +489,7 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &AUTHORIZATION_HTTP,
     &PROTECTION,
     &LIMITS,
+    &CA,
     &ADMIN,
     &STORE,
     &LOG,

@@ -2,6 +2,7 @@
 //!
 //! Everything here compares with `==`, so that a reload can be applied as a difference.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{
-    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings,
+    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings, Network,
     ProtectionSettings,
 };
+use super::certificate_names::{DnsName, KeyAlgorithm};
 use super::names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName, WebSocketPath,
 };
@@ -32,6 +34,8 @@ pub struct Settings {
     pub authorizations: Vec<Arc<AuthorizationSettings>>,
     /// `[protection]`
     pub protection: ProtectionSettings,
+    /// `[ca]`
+    pub ca: CaSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -44,6 +48,12 @@ impl Settings {
     /// Every port of every listener, in the order of the file.
     pub fn ports(&self) -> impl Iterator<Item = &PortSettings> {
         self.listeners.iter().flat_map(|listener| &listener.ports)
+    }
+
+    /// Whether anything needs a certificate of the authority of the gateway.
+    pub fn needs_authority(&self) -> bool {
+        let mut certificates = self.ports().filter_map(|port| port.tls.as_ref());
+        certificates.any(|tls| matches!(tls.mode, TlsMode::Automatic(_)))
     }
 }
 
@@ -81,6 +91,7 @@ impl Default for Settings {
             authentications: Vec::new(),
             authorizations: Vec::new(),
             protection: ProtectionSettings::default(),
+            ca: CaSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -218,19 +229,72 @@ pub enum ServiceType {
 pub struct TlsSettings {
     /// Where the certificate comes from.
     pub mode: TlsMode,
-    /// PEM file with the certificate of the server first, then its issuers.
-    pub cert: PathBuf,
-    /// PEM file with the private key.
-    pub key: PathBuf,
     /// Oldest version that a client may speak.
     pub min_version: TlsVersion,
 }
 
 /// Where the certificate of a port comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsMode {
     /// From files that the operator puts there and renews.
-    Manual,
+    Manual {
+        /// PEM file with the certificate of the server first, then its issuers.
+        cert: PathBuf,
+        /// PEM file with the private key.
+        key: PathBuf,
+    },
+    /// From the authority of the gateway, which renews it.
+    Automatic(AutomaticCertificate),
+}
+
+/// What the certificate of a port is to be like that the gateway makes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutomaticCertificate {
+    /// DNS names beside those of this machine.
+    pub dns: BTreeSet<DnsName>,
+    /// Addresses beside those of this machine.
+    pub ip: BTreeSet<IpAddr>,
+    /// The kind of the key; as the authority has it where absent.
+    pub key_algorithm: Option<KeyAlgorithm>,
+    /// What becomes of the key when the certificate is renewed.
+    pub rotation_policy: RotationPolicy,
+    /// How long a certificate is valid.
+    pub duration: Duration,
+    /// How long before its end it is renewed; shorter than `duration`.
+    pub renew_before: Duration,
+}
+
+impl Default for AutomaticCertificate {
+    fn default() -> Self {
+        Self {
+            dns: BTreeSet::new(),
+            ip: BTreeSet::new(),
+            key_algorithm: None,
+            rotation_policy: RotationPolicy::Always,
+            duration: Duration::from_secs(90 * 24 * 3600),
+            renew_before: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+/// What becomes of a key when its certificate is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RotationPolicy {
+    /// Each certificate has a key of its own.
+    Always,
+    /// The key stays, for clients that know it.
+    Never,
+}
+
+/// `[ca]`: what the authority of the gateway is like when it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaSettings {
+    /// The kind of all keys.
+    pub algorithm: KeyAlgorithm,
+    /// Domains for which it may issue; any where empty.
+    pub permit_dns: Vec<DnsName>,
+    /// Networks for which it may issue; any where empty.
+    pub permit_ip: Vec<Network>,
 }
 
 /// A version of TLS.

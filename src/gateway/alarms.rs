@@ -1,8 +1,8 @@
 //! What needs somebody's attention, worked out from what the gateway reports about itself.
 
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, BrokerReport, PortReport, ProcessReport, Rates,
-    ReloadReport, StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, PortReport,
+    ProcessReport, Rates, ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -26,6 +26,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
     pub(crate) access: &'a AccessReport,
+    pub(crate) authority: &'a AuthorityReport,
     pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
@@ -50,6 +51,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
             .map(|fault| alarm("control-waiting", "", fault.to_owned())),
     );
     alarms.extend(access_alarms(facts.access));
+    alarms.extend(authority_alarms(facts.authority));
     let near = bounds(facts)
         .into_iter()
         .filter(|(_, now, max)| is_near(*now, *max));
@@ -84,6 +86,13 @@ fn access_alarms(access: &AccessReport) -> impl Iterator<Item = Alarm> {
         );
         alarm("back-end", &it.server, text)
     })
+}
+
+/// What is wrong with the certificate authority.
+fn authority_alarms(authority: &AuthorityReport) -> impl Iterator<Item = Alarm> {
+    let problems = authority.status.iter().flat_map(|status| &status.problems);
+    let problems = problems.chain(&authority.fault);
+    problems.map(|text| alarm("authority", "", text.clone()))
 }
 
 /// What a port waits for, and what is wrong with its certificate and with those that its clients may present.
@@ -169,6 +178,7 @@ mod tests {
         admin: AdminReport,
         broker: BrokerReport,
         access: AccessReport,
+        authority: AuthorityReport,
         rates: Rates,
     }
 
@@ -190,6 +200,7 @@ mod tests {
                 admin,
                 broker: BrokerReport::default(),
                 access: AccessReport::default(),
+                authority: AuthorityReport::default(),
                 rates: Rates::default(),
             }
         }
@@ -202,6 +213,7 @@ mod tests {
                 control: None,
                 broker: &self.broker,
                 access: &self.access,
+                authority: &self.authority,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),
@@ -216,6 +228,13 @@ mod tests {
     #[test]
     fn quiet_gateway_has_no_alarm() {
         assert!(Given::new().alarms().is_empty());
+    }
+
+    #[test]
+    fn authority_that_cannot_be_looked_after_is_one() {
+        let mut given = Given::new();
+        given.authority.fault = Some("the disk is full".to_owned());
+        assert_eq!(given.alarms(), ["authority: the disk is full"]);
     }
 
     #[test]

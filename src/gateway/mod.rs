@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod authority;
 mod configuration;
+mod expiry;
 mod heartbeat;
 mod lock;
 mod offline;
@@ -122,7 +123,7 @@ pub async fn run(
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let settings = configuration.settings();
     let authority = open_authority(&options, &mut found, settings).await?;
-    let access = access_of(&mut found, &options, settings);
+    let access = access_of(&mut found, &options, &authority, settings);
     let serving = Arc::new(Serving::new(settings, passed, found.base(), access));
     let storing = Storing::begin(found, serving.hub(), &settings.store);
     let gateway = Arc::new(Gateway::new(
@@ -167,13 +168,18 @@ pub async fn run(
 }
 
 /// Who may connect and what they may do, with the users that were found.
-fn access_of(found: &mut Found, options: &Options, settings: &Settings) -> Arc<Access> {
+fn access_of(
+    found: &mut Found,
+    options: &Options,
+    authority: &Authority,
+    settings: &Settings,
+) -> Arc<Access> {
     let users = match found.take_users() {
         Some(users) => Users::new(users, found.jobs()),
         None => Users::unreadable(found.jobs()),
     };
     let (users, protection) = (Arc::new(users), &settings.protection);
-    let access = Access::new(&options.state_dir, users, protection);
+    let access = Access::new(&options.state_dir, users, authority.device(), protection);
     access.audit().attach(found.jobs());
     access.set(settings);
     Arc::new(access)
@@ -223,6 +229,8 @@ impl Gateway {
         tasks.spawn(async move { gateway.serving.run_timers().await });
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.review_on_change().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.follow_authority().await });
         let audit = Arc::clone(self.serving.access().audit());
         tasks.spawn(async move { audit.run().await });
         tasks.spawn(Arc::clone(self.serving.access().users()).keep_seen());
@@ -238,8 +246,8 @@ impl Gateway {
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
-        let authority = self.authority.clone();
-        tasks.spawn(async move { authority.keep().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.keep_authority().await });
         let gateway = Arc::clone(self);
         tasks.spawn(
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
@@ -371,11 +379,8 @@ async fn open_authority(
     settings: &Settings,
 ) -> anyhow::Result<Authority> {
     let (records, jobs) = (found.take_certificates(), found.jobs());
-    let (state_dir, rows_max) = (
-        options.state_dir.clone(),
-        settings.protection.audit_rows_max,
-    );
-    tokio::task::spawn_blocking(move || Authority::open(&state_dir, records, jobs, rows_max))
+    let (state_dir, settings) = (options.state_dir.clone(), settings.clone());
+    tokio::task::spawn_blocking(move || Authority::open(&state_dir, records, jobs, &settings))
         .await
         .context("the certificate authority could not be opened")
 }

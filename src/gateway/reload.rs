@@ -108,6 +108,7 @@ impl Gateway {
         let settings = loaded.settings.clone();
         let mut report = self.configuration().replace(main, loaded);
         process::raise_descriptors(settings.limits.connections_max);
+        self.authority.set(&settings);
         self.prepare_access(&settings).await;
         self.serving.apply(&settings).await;
         self.review_settings(&settings).await;

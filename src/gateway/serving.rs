@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 
@@ -12,7 +12,6 @@ use crate::admin::{
 };
 use crate::auth::{Access, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
-use crate::clock;
 use crate::config::{Protocol, Settings};
 use crate::mqtt::Violation;
 use crate::net::tls::CertificateSummary;
@@ -83,6 +82,11 @@ impl Serving {
         self.ports.apply(settings).await;
     }
 
+    /// Looks at the certificates of all ports again, soon.
+    pub(crate) fn check_certificates(&self) {
+        self.ports.check_certificates();
+    }
+
     /// Runs the timers of the core until dropped.
     pub(crate) async fn run_timers(&self) {
         self.hub.run_timers().await;
@@ -99,7 +103,9 @@ impl Serving {
     }
 
     pub(crate) fn ports(&self) -> Vec<PortReport> {
-        self.ports.status().into_iter().map(port_report).collect()
+        let now = self.access.device().read().now;
+        let ports = self.ports.status().into_iter();
+        ports.map(|port| port_report(port, now)).collect()
     }
 
     /// Every client whose identifier begins with `prefix`, in order. Who comes or goes meanwhile may be missing, or be there
@@ -189,7 +195,8 @@ fn violation_count((violation, count): (Violation, u64)) -> ViolationCount {
     }
 }
 
-fn port_report(port: PortStatus) -> PortReport {
+/// `now` is the time that is believed.
+fn port_report(port: PortStatus, now: u64) -> PortReport {
     let (state, detail) = match port.state {
         PortState::Opening => ("opening", None),
         PortState::AwaitingCertificate { reason } => ("awaiting-certificate", Some(reason)),
@@ -214,9 +221,9 @@ fn port_report(port: PortStatus) -> PortReport {
         tls: port.tls,
         state: state.to_owned(),
         detail,
-        certificate: port
-            .certificate
-            .map(|certificate| certificate_report(&certificate, fault)),
+        certificate: port.certificate.map(|certificate| {
+            certificate_report(&certificate, port.certificate_renewal_at, fault, now)
+        }),
         client_trust: port.client_trust.map(client_trust_report),
         connections: port.connections.into(),
         accepted: port.accepted,
@@ -236,19 +243,31 @@ fn login_report((method, outcome, count): (&str, LoginOutcome, u64)) -> LoginRep
     }
 }
 
-/// `fault` is what is wrong with the files that are to replace the certificate.
+/// `fault` is what is wrong with what is to replace the certificate.
 fn certificate_report(
     certificate: &CertificateSummary,
+    renewal_at: Option<u64>,
     fault: Option<String>,
+    now: u64,
 ) -> CertificateReport {
     let mut notes = certificate.notes.clone();
-    notes.extend(certificate.validity_note(clock::wall()));
+    // One that is renewed in time needs nobody's attention.
+    let is_late = renewal_at.is_none_or(|renewal| renewal < now);
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(now));
+    notes.extend(
+        at.filter(|_| is_late)
+            .and_then(|at| certificate.validity_note(at)),
+    );
     notes.extend(fault);
     CertificateReport {
         subject: certificate.subject.clone(),
         issuer: certificate.issuer.clone(),
         not_before_seconds: seconds(certificate.not_before),
         not_after_seconds: seconds(certificate.not_after),
+        seconds_left: seconds(certificate.not_after)
+            .cast_signed()
+            .saturating_sub(now.cast_signed()),
+        renewal_seconds: renewal_at,
         notes,
     }
 }

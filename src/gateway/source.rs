@@ -46,8 +46,10 @@ impl Source for Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let access = self.access_report();
+        let authority = self.authority.report();
         let alarms = alarms(&Facts {
             access: &access,
+            authority: &authority,
             ports: &ports,
             admin: &admin,
             refused: refused.as_ref(),
@@ -72,6 +74,7 @@ impl Source for Gateway {
             broker,
             access,
             store,
+            authority,
             rates,
             process,
         }

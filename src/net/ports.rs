@@ -60,6 +60,8 @@ pub struct PortStatus {
     pub certificate: Option<Arc<CertificateSummary>>,
     /// What is wrong with the files of the certificate now, although a former certificate may be in use.
     pub certificate_fault: Option<String>,
+    /// When the gateway will renew the certificate itself, in seconds since 1970.
+    pub certificate_renewal_at: Option<u64>,
     /// Whose certificates clients may present, if they are asked for any.
     pub client_trust: Option<TrustSummary>,
     /// Connections served now.
@@ -81,7 +83,7 @@ pub struct PortStatus {
 impl<S: Serve> Ports<S> {
     /// No port yet. Links and ports become tasks of `runtime`.
     pub fn new(service: S, runtime: Handle, passed: PassedSockets, access: Arc<Access>) -> Self {
-        let certificates = Arc::new(CertificateStore::default());
+        let certificates = Arc::new(CertificateStore::new(Arc::clone(access.device())));
         let store = Arc::clone(&certificates);
         let watch = runtime.spawn(async move { store.run().await });
         Self {
@@ -109,10 +111,15 @@ impl<S: Serve> Ports<S> {
             closed(closing).await;
         }
         // Asked by somebody who may have just put new files in place.
-        self.means.certificates.check_soon();
+        self.check_certificates();
         let settled = self.settled();
         // A port that does not settle in time goes on trying; the others are not to wait for it.
         let _ = timeout(SETTLE_TIMEOUT, settled).await;
+    }
+
+    /// Looks at all certificates again, soon.
+    pub fn check_certificates(&self) {
+        self.means.certificates.check_soon();
     }
 
     /// Stops accepting, tells every link to end, and returns when the last one has.
@@ -282,6 +289,7 @@ impl Port {
             address: shown.address,
             certificate: shown.certificate.summary.clone(),
             certificate_fault: shown.certificate.fault.as_ref().map(ToString::to_string),
+            certificate_renewal_at: shown.certificate.renewal_at,
             client_trust: trust.map(|trust| trust.summary(clock::wall())),
             connections: counters.connections(),
             accepted: counters.accepted(),

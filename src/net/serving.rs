@@ -172,7 +172,8 @@ impl<S: Serve> Serving<S> {
 
     async fn open_certificate(&self, tls: &TlsSettings) -> Certificate {
         let trust = self.client_trust();
-        let source = self.means.certificates.open(tls, trust).await;
+        let port = self.endpoint();
+        let source = self.means.certificates.open(port, tls, trust).await;
         Certificate {
             states: source.subscribe(),
             source,
@@ -268,7 +269,7 @@ impl<S: Serve> Serving<S> {
         }
         let trust = self.client_trust();
         match (&settings.tls, &*certificate) {
-            (Some(tls), Some(now)) if !now.source.is_for(tls, trust.as_ref()) => {
+            (Some(tls), Some(now)) if !now.source.is_for(self.endpoint(), tls, trust.as_ref()) => {
                 let next = self.open_certificate(tls).await;
                 self.swap_if_usable(certificate, Some(next))
             }

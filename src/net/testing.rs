@@ -166,9 +166,10 @@ impl Files {
 
     pub(crate) fn settings(&self) -> TlsSettings {
         TlsSettings {
-            mode: TlsMode::Manual,
-            cert: self.cert(),
-            key: self.key(),
+            mode: TlsMode::Manual {
+                cert: self.cert(),
+                key: self.key(),
+            },
             min_version: TlsVersion::V1_2,
         }
     }

@@ -76,6 +76,8 @@ const INSERT: &str = "INSERT OR REPLACE INTO certificate (issuer, serial, name, 
      attributes, not_before, not_after, issued_at, provisional, revoked_at, reason, der, seal)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 const PRUNE: &str = "DELETE FROM certificate WHERE not_after < ?1";
+const PRUNE_ORIGIN: &str = "DELETE FROM certificate WHERE origin = ?1 AND (issuer, serial) NOT IN
+     (SELECT issuer, serial FROM certificate WHERE origin = ?1 ORDER BY issued_at DESC, issuer, serial LIMIT ?2)";
 
 const INSERT_TOKEN: &str = "INSERT OR REPLACE INTO enrolment_token
      (hash, name, attributes, lifetime, created_at, expires_at, seal)
@@ -140,6 +142,17 @@ pub fn put(transaction: &Transaction<'_>, record: &CertificateRecord) -> rusqlit
 /// Removes what has ended before a time; says how many.
 pub fn prune(transaction: &Transaction<'_>, before: u64) -> rusqlite::Result<usize> {
     transaction.prepare_cached(PRUNE)?.execute([int(before)])
+}
+
+/// Removes all of one origin but the newest.
+pub fn prune_origin(
+    transaction: &Transaction<'_>,
+    origin: &str,
+    max: usize,
+) -> rusqlite::Result<usize> {
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let values = params![origin, max];
+    transaction.prepare_cached(PRUNE_ORIGIN)?.execute(values)
 }
 
 /// Adds a token.

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, BackEndReport, BrokerReport, CertificateReport,
-    ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates, ReadinessReport,
-    StoreReport, ViolationCount,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BackEndReport, BrokerReport,
+    CertificateReport, ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates,
+    ReadinessReport, StoreReport, ViolationCount,
 };
 use crate::metrics;
 
@@ -44,6 +44,18 @@ fn counters_are_called_total_and_names_are_unique() {
     }
 }
 
+fn authority() -> AuthorityReport {
+    let text = r#"{"name": "gw", "id": "a", "algorithm": "ec-p256", "constraints": {}, "folder": "/s/ca",
+        "trust_file": "/s/ca/trust.pem", "crl_file": "/s/ca/crl.pem", "next": null, "issued": 3, "revoked": 2,
+        "provisional": 1, "now": 10, "clock": "behind", "problems": [], "certificates": [{"role": "root", "number": 1,
+        "subject": "CN=root", "not_before": 1, "not_after": 20, "days_left": 0, "key": "file", "is_current": true,
+        "since": null, "is_provisional": false, "is_imported": false, "fingerprint": ""}]}"#;
+    AuthorityReport {
+        status: Some(serde_json::from_str(text).unwrap()),
+        fault: None,
+    }
+}
+
 /// A gateway in which everything is there once.
 fn status() -> Status {
     let certificate = CertificateReport {
@@ -51,7 +63,7 @@ fn status() -> Status {
         issuer: "CN=ca".to_owned(),
         not_before_seconds: 1,
         not_after_seconds: 2,
-        notes: Vec::new(),
+        ..CertificateReport::default()
     };
     let port = PortReport {
         state: "listening".to_owned(),
@@ -103,6 +115,7 @@ fn status() -> Status {
             back_ends: vec![BackEndReport::default()],
             ..AccessReport::default()
         },
+        authority: authority(),
         store: StoreReport {
             commits: 9,
             bytes_written: 4096,

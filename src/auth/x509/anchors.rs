@@ -19,6 +19,7 @@ use x509_parser::prelude::FromDer;
 use super::crl::RevocationList;
 use super::files::Kind;
 use super::identity::{moment, name_of, shown, shown_subject};
+use super::moment::Moment;
 use super::unfit::{UnfitCertificate, UnfitReason};
 use crate::policy::DistinguishedName;
 
@@ -76,8 +77,8 @@ impl Member {
         }
     }
 
-    fn is_valid(&self, now: SystemTime) -> bool {
-        self.not_before <= now && now <= self.not_after
+    fn is_valid(&self, at: Moment) -> bool {
+        self.not_before <= at.begun && at.now <= self.not_after
     }
 
     /// Whether its issuer, which has this key, has revoked it.
@@ -115,12 +116,17 @@ impl Path {
             .min()
     }
 
+    /// The key that has signed the client's certificate, `SubjectPublicKeyInfo` in DER.
+    pub(super) fn issuer_key(&self) -> &[u8] {
+        self.members.get(1).map_or(&[], |issuer| &issuer.key)
+    }
+
     /// What time and revocations make of a path with good signatures.
-    fn check(&self, lists: &[Arc<RevocationList>], now: SystemTime) -> Result<(), UnfitReason> {
-        for (at, member) in self.members.iter().take(self.needed).enumerate() {
-            match at {
-                _ if member.is_valid(now) => {}
-                0 if now < member.not_before => return Err(UnfitReason::NotYetValid),
+    fn check(&self, lists: &[Arc<RevocationList>], at: Moment) -> Result<(), UnfitReason> {
+        for (place, member) in self.members.iter().take(self.needed).enumerate() {
+            match place {
+                _ if member.is_valid(at) => {}
+                0 if at.begun < member.not_before => return Err(UnfitReason::NotYetValid),
                 0 => return Err(UnfitReason::Expired),
                 _ => return Err(UnfitReason::AuthorityNotValid),
             }
@@ -267,7 +273,7 @@ impl Anchors {
         &self,
         chain: impl Iterator<Item = &'a [u8]> + Clone,
         lists: &[Arc<RevocationList>],
-        now: SystemTime,
+        at: Moment,
     ) -> Result<Arc<Path>, UnfitCertificate> {
         let unfit = |reason| UnfitCertificate {
             subject: chain.clone().next().and_then(|der| match der.len() {
@@ -279,11 +285,11 @@ impl Anchors {
         check_size(chain.clone()).map_err(unfit)?;
         let key = Fingerprint::new(chain.clone());
         if let Some(path) = self.lock().get(&key)
-            && path.check(lists, now).is_ok()
+            && path.check(lists, at).is_ok()
         {
             return Ok(path);
         }
-        let path = self.find_path(chain.clone(), lists, now).map_err(unfit)?;
+        let path = self.find_path(chain.clone(), lists, at).map_err(unfit)?;
         let path = Arc::new(path);
         self.lock().insert(key, &path);
         Ok(path)
@@ -293,18 +299,19 @@ impl Anchors {
         &self,
         mut chain: impl Iterator<Item = &'a [u8]>,
         lists: &[Arc<RevocationList>],
-        now: SystemTime,
+        at: Moment,
     ) -> Result<Path, UnfitReason> {
         let leaf = CertificateDer::from(chain.next().unwrap_or_default());
         let intermediates: Vec<_> = chain.map(CertificateDer::from).collect();
         let leaf = EndEntityCert::try_from(&leaf).map_err(|error| UnfitReason::from(&error))?;
-        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = time_for(&leaf.der(), &intermediates, at);
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         // What became of the paths that lead to an authority: the last good one, and the reason against the first bad one.
         let found: RefCell<Option<Path>> = RefCell::default();
         let against: RefCell<Option<UnfitReason>> = RefCell::default();
         let look_at = |verified: &VerifiedPath<'_>| {
-            let path = self.path(verified, now);
-            let path = path.and_then(|path| path.check(lists, now).map(|()| path));
+            let path = self.path(verified, at);
+            let path = path.and_then(|path| path.check(lists, at).map(|()| path));
             match path {
                 Ok(path) => {
                     found.replace(Some(path));
@@ -329,23 +336,18 @@ impl Anchors {
         match (verified, found.take(), against.take()) {
             (Ok(_), Some(path), _) => Ok(path),
             (_, _, Some(reason)) => Err(reason),
-            (Err(error), _, None) => Err(self.reason(&error, &leaf, now)),
+            (Err(error), _, None) => Err(self.reason(&error, &leaf, at)),
             (Ok(_), None, None) => Err(UnfitReason::Malformed),
         }
     }
 
     /// The reason behind an error; the library does not say of which certificate it speaks.
-    fn reason(
-        &self,
-        error: &webpki::Error,
-        leaf: &EndEntityCert<'_>,
-        now: SystemTime,
-    ) -> UnfitReason {
+    fn reason(&self, error: &webpki::Error, leaf: &EndEntityCert<'_>, at: Moment) -> UnfitReason {
         let reason = UnfitReason::from(error);
         let is_about_time = matches!(reason, UnfitReason::Expired | UnfitReason::NotYetValid);
         let der = leaf.der();
         match X509Certificate::from_der(&der) {
-            Ok((_, certificate)) if is_about_time && Member::new(&certificate).is_valid(now) => {
+            Ok((_, certificate)) if is_about_time && Member::new(&certificate).is_valid(at) => {
                 UnfitReason::AuthorityNotValid
             }
             _ => reason,
@@ -353,7 +355,7 @@ impl Anchors {
     }
 
     /// What the library has found, with what it does not look at.
-    fn path(&self, verified: &VerifiedPath<'_>, now: SystemTime) -> Result<Path, UnfitReason> {
+    fn path(&self, verified: &VerifiedPath<'_>, at: Moment) -> Result<Path, UnfitReason> {
         let mut members = Vec::new();
         let leaf = verified.end_entity().der();
         let between = verified.intermediate_certificates();
@@ -382,7 +384,7 @@ impl Anchors {
         // An authority that was renewed with its key stands here twice.
         let authority = pairs()
             .filter(is_anchor)
-            .find(|(_, authority)| authority.member.is_valid(now))
+            .find(|(_, authority)| authority.member.is_valid(at))
             .or_else(|| pairs().find(is_anchor));
         let mut next = authority.map(|(_, authority)| authority);
         let needed = members.len() + 1;
@@ -396,6 +398,18 @@ impl Anchors {
     fn lock(&self) -> std::sync::MutexGuard<'_, KnownPaths> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The time for the library, which knows only one: that of the newest certificate of those that count as begun.
+fn time_for(leaf: &[u8], intermediates: &[CertificateDer<'_>], at: Moment) -> SystemTime {
+    let chain = std::iter::once(leaf).chain(intermediates.iter().map(AsRef::as_ref));
+    let begins = chain.filter_map(|der| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(moment(certificate.validity().not_before))
+    });
+    begins
+        .filter(|begin| *begin <= at.begun)
+        .fold(at.now, SystemTime::max)
 }
 
 fn check_size<'a>(chain: impl Iterator<Item = &'a [u8]>) -> Result<(), UnfitReason> {

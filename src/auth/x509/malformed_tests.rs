@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::testing::{Ca, Site, client, day};
 use super::*;
+use crate::ca::DeviceAuthority;
 use crate::config::CertificateIdentity;
 
 /// Certificates that are tried in all.
@@ -99,7 +100,12 @@ fn methods(site: &Site) -> Vec<X509> {
         CertificateIdentity::SanUri,
         CertificateIdentity::SanEmail,
     ];
-    let access = Access::new(site.0.path(), Arc::default(), &Default::default());
+    let access = Access::new(
+        site.0.path(),
+        Arc::default(),
+        Arc::new(DeviceAuthority::none(site.0.path())),
+        &Default::default(),
+    );
     let each = identities.into_iter().map(|identity| {
         let settings = X509Settings {
             identity,

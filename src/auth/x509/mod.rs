@@ -4,6 +4,7 @@
 //! * `anchors`: trusted authorities, and paths to them.
 //! * `crl`: revocation lists.
 //! * `identity`: what certificates say about whose they are.
+//! * `moment`: the time at which they are judged.
 //! * `trust`: all of it together, swapped when files change.
 //!
 //! The handshake asks [`ClientTrust::check`], so that a client with a bad certificate hears of it in the words of TLS. The
@@ -13,12 +14,13 @@ mod anchors;
 mod crl;
 mod files;
 mod identity;
+mod moment;
 mod trust;
 mod unfit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::{Acceptance, Access, Credential, Credentials, Outcome, Refused, Standing, Unavailable};
 use crate::clock;
@@ -27,6 +29,7 @@ use crate::mqtt::ReasonCode;
 use crate::policy::{DistinguishedName, Principal};
 use anchors::Path;
 
+pub use moment::Moment;
 pub use trust::{ClientTrust, RevocationListSummary, TrustSummary};
 pub use unfit::{UnfitCertificate, UnfitReason};
 
@@ -55,11 +58,7 @@ impl X509 {
             })
         });
         Self {
-            trust: Arc::new(ClientTrust::notifying(
-                settings,
-                access.state_dir(),
-                Arc::clone(access.trust_changed()),
-            )),
+            trust: Arc::new(ClientTrust::notifying(settings, access)),
             identity: settings.identity,
             attributes: attributes.collect(),
         }
@@ -70,19 +69,25 @@ impl X509 {
     }
 
     pub(super) fn begin(&self, credentials: &Credentials<'_>) -> Outcome {
-        self.begin_at(credentials, clock::wall(), clock::now())
+        self.begin_at(credentials, self.trust.moment(), clock::now())
     }
 
     pub(super) fn review(&self, credential: &Credential, principal: &Principal) -> Standing {
-        self.review_at(credential, principal, clock::wall())
+        self.review_at(credential, principal, self.trust.moment())
     }
 
-    fn begin_at(&self, credentials: &Credentials<'_>, wall: SystemTime, now: Instant) -> Outcome {
+    fn begin_at(
+        &self,
+        credentials: &Credentials<'_>,
+        at: impl Into<Moment>,
+        now: Instant,
+    ) -> Outcome {
+        let at = at.into();
         if credentials.method.is_some() || credentials.certificates.is_empty() {
             return Outcome::NotMine;
         }
         let chain = credentials.certificates;
-        let path = match self.trust.judge(ders(chain), wall) {
+        let path = match self.trust.judge(ders(chain), at) {
             Ok(path) => path,
             Err(unfit) if unfit.reason == UnfitReason::NotLoaded => {
                 return Outcome::Unavailable(Unavailable::new(unfit.to_string()));
@@ -95,7 +100,7 @@ impl X509 {
         };
         let left = path
             .not_after()
-            .map(|end| end.duration_since(wall).unwrap_or_default());
+            .map(|end| end.duration_since(at.now).unwrap_or_default());
         Outcome::Accepted(Acceptance {
             expires_at: left.and_then(|left| now.checked_add(left)),
             credential: Credential::Certificate(chain.into()),
@@ -107,14 +112,15 @@ impl X509 {
         &self,
         credential: &Credential,
         principal: &Principal,
-        wall: SystemTime,
+        at: impl Into<Moment>,
     ) -> Standing {
+        let at = at.into();
         let Credential::Certificate(chain) = credential else {
             return Standing::Gone("The port asks for a certificate now");
         };
-        let path = match self.trust.judge(ders(chain), wall) {
+        let path = match self.trust.judge(ders(chain), at) {
             Ok(path) => path,
-            Err(unfit) => return standing(unfit.reason),
+            Err(unfit) => return standing(unfit.reason, at),
         };
         match self.principal(chain, &path) {
             Ok(found) if found == *principal => Standing::Same,
@@ -127,18 +133,24 @@ impl X509 {
         let own = chain.first().map(AsRef::as_ref).unwrap_or_default();
         Ok(Principal {
             username: identity::username(own, self.identity)?,
-            attributes: self.attributes(path),
+            attributes: self.attributes(own, path),
             is_superuser: false,
         })
     }
 
-    /// What belongs to the first subject of the path, from the client's on, that the configuration knows.
-    fn attributes(&self, path: &Path) -> BTreeMap<Box<str>, Box<str>> {
+    /// What was given to the certificate when it was issued here, and what belongs to the first subject of the path, from the
+    /// client's on, that the configuration knows. The configuration has the last word.
+    fn attributes(&self, own: &[u8], path: &Path) -> BTreeMap<Box<str>, Box<str>> {
         let found = path.members().find_map(|member| {
             let mut entries = self.attributes.iter();
             entries.find(|entry| entry.subject.matches(&member.subject))
         });
-        found.map_or_else(BTreeMap::new, |entry| entry.attributes.clone())
+        let issued = self.trust.issued(own, path);
+        let mut attributes = issued.map_or_else(BTreeMap::new, |record| record.attributes.clone());
+        if let Some(entry) = found {
+            attributes.extend(entry.attributes.clone());
+        }
+        attributes
     }
 }
 
@@ -151,12 +163,18 @@ fn refused(sentence: impl Into<std::borrow::Cow<'static, str>>) -> Outcome {
 }
 
 /// What a client is told whose certificate was good before.
-fn standing(reason: UnfitReason) -> Standing {
+fn standing(reason: UnfitReason, at: Moment) -> Standing {
     match reason {
         // It was good for whom was trusted before; those who look at the files will have it looked at again.
         UnfitReason::NotLoaded => Standing::Same,
         UnfitReason::Revoked | UnfitReason::AuthorityRevoked => {
             Standing::Gone("The certificate has been revoked")
+        }
+        // A clock that has just been set may be wrong; it is looked at again when it is believed.
+        UnfitReason::Expired | UnfitReason::AuthorityNotValid | UnfitReason::NotYetValid
+            if !at.is_settled =>
+        {
+            Standing::Same
         }
         UnfitReason::Expired | UnfitReason::AuthorityNotValid => {
             Standing::Gone("The certificate has expired")

@@ -10,10 +10,14 @@ use tracing::{info, warn};
 use super::anchors::{Anchors, CERTIFICATES, Path};
 use super::crl::{REVOCATION_LISTS, RevocationList};
 use super::files::Place;
-use super::identity::shown;
+use super::identity::{shown, shown_subject};
+use super::moment::Moment;
 use super::unfit::{UnfitCertificate, UnfitReason};
+use crate::auth::Access;
+use crate::ca::DeviceAuthority;
 use crate::clock;
 use crate::config::{TrustSource, X509Settings};
+use crate::store::CertificateRecord;
 
 /// Where the authority of this gateway has its certificates and its revocation list, below the state folder.
 const DEVICE_CA_FOLDER: &str = "ca/trust";
@@ -30,6 +34,8 @@ pub struct ClientTrust {
     loaded: RwLock<Option<Arc<Loaded>>>,
     generation: watch::Sender<u64>,
     changed: Arc<Notify>,
+    /// Knows what it has issued, and what time it is.
+    device: Option<Arc<DeviceAuthority>>,
 }
 
 #[derive(Debug)]
@@ -77,17 +83,27 @@ pub struct RevocationListSummary {
 }
 
 impl ClientTrust {
-    /// Trust in what the settings name.
+    /// Trust in what the settings name, by the clock of the machine.
     #[must_use]
     pub fn new(settings: &X509Settings, state_dir: &FilePath) -> Self {
-        Self::notifying(settings, state_dir, Arc::default())
+        Self::with(settings, state_dir, Arc::default(), None)
     }
 
-    /// The same, and somebody else hears of changes as well.
-    pub(super) fn notifying(
+    /// The same, by the time of the gateway and with what its authority has revoked; somebody else hears of changes as well.
+    #[must_use]
+    pub fn notifying(settings: &X509Settings, access: &Access) -> Self {
+        let (changed, device) = (
+            Arc::clone(access.trust_changed()),
+            Arc::clone(access.device()),
+        );
+        Self::with(settings, access.state_dir(), changed, Some(device))
+    }
+
+    fn with(
         settings: &X509Settings,
         state_dir: &FilePath,
         changed: Arc<Notify>,
+        device: Option<Arc<DeviceAuthority>>,
     ) -> Self {
         let mut files = Files {
             certificates: Vec::new(),
@@ -119,12 +135,13 @@ impl ClientTrust {
             loaded: RwLock::default(),
             generation: watch::Sender::default(),
             changed,
+            device,
         }
     }
 
     /// Looks at all files and takes over what has changed. It reads from the disk, so it is not for a task of the runtime.
     pub fn refresh(&self) {
-        self.refresh_at(clock::wall());
+        self.refresh_at(self.moment().now);
     }
 
     pub(super) fn refresh_at(&self, now: SystemTime) {
@@ -183,6 +200,23 @@ impl ClientTrust {
         self.generation.subscribe()
     }
 
+    /// The moment at which certificates are judged now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        match &self.device {
+            Some(device) => device.read().into(),
+            None => clock::wall().into(),
+        }
+    }
+
+    /// What the authority of this gateway knows of a client's certificate, if that is from it.
+    pub(super) fn issued(&self, own: &[u8], path: &Path) -> Option<Arc<CertificateRecord>> {
+        let ca = self.device.as_ref()?.ca();
+        // Others may give their authorities the same name.
+        ca.has_issuer_key(path.issuer_key())
+            .then(|| ca.issued().find_certificate(own))?
+    }
+
     /// Whether the certificates of a client, its own first, lead to a trusted authority now.
     ///
     /// # Errors
@@ -191,24 +225,39 @@ impl ClientTrust {
     pub fn check<'a>(
         &self,
         chain: impl Iterator<Item = &'a [u8]> + Clone,
-        now: SystemTime,
+        at: impl Into<Moment>,
     ) -> Result<(), UnfitCertificate> {
-        self.judge(chain, now).map(drop)
+        self.judge(chain, at).map(drop)
     }
 
     /// The path from the certificate of a client to a trusted authority.
     pub(super) fn judge<'a>(
         &self,
         chain: impl Iterator<Item = &'a [u8]> + Clone,
-        now: SystemTime,
+        at: impl Into<Moment>,
     ) -> Result<Arc<Path>, UnfitCertificate> {
-        match self.loaded() {
-            Some(loaded) if loaded.is_ready => loaded.anchors.judge(chain, &loaded.lists, now),
-            Some(_) | None => Err(UnfitCertificate {
-                subject: None,
-                reason: UnfitReason::NotLoaded,
-            }),
+        let path = match self.loaded() {
+            Some(loaded) if loaded.is_ready => {
+                let (anchors, lists) = (&loaded.anchors, &loaded.lists);
+                anchors.judge(chain.clone(), lists, at.into())?
+            }
+            Some(_) | None => {
+                return Err(UnfitCertificate {
+                    subject: None,
+                    reason: UnfitReason::NotLoaded,
+                });
+            }
+        };
+        // Sooner than the list, which has to be written and read first.
+        let own = chain.clone().next().unwrap_or_default();
+        let issued = self.issued(own, &path);
+        if issued.is_some_and(|record| record.revoked_at.is_some()) {
+            return Err(UnfitCertificate {
+                subject: shown_subject(own),
+                reason: UnfitReason::Revoked,
+            });
         }
+        Ok(path)
     }
 
     /// What there is to tell at `now`.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    Authentication, Authorization, Endpoint, LogFormat, LogLevel, Protocol, ServiceType, Settings,
-    StoreSettings, TlsMode, TlsVersion, parse,
+    Authentication, Authorization, AutomaticCertificate, Endpoint, KeyAlgorithm, LogFormat,
+    LogLevel, Protocol, RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode, TlsVersion,
+    parse,
 };
 use crate::limits::{Limits, PortLimits, QueueOverflow};
 use crate::mqtt::QoS;
@@ -22,6 +23,85 @@ fn one_port(lines: &str) -> Settings {
 fn endpoint(lines: &str) -> Endpoint {
     let settings = one_port(lines);
     settings.ports().next().unwrap().endpoint.clone()
+}
+
+#[test]
+fn automatic_certificate_has_defaults_for_everything() {
+    let of = |tls: &str, ca: &str| {
+        let text = format!(
+            "[[listener]]\nname = \"plant\"\n[[listener.port]]\nport = 8883\nauthentication = \"none\"\n\
+             authorization = \"none\"\ntls = {{ {tls} }}\n{ca}"
+        );
+        parse(&text)
+    };
+    let wanted = |tls: &str| {
+        let settings = of(tls, "").unwrap_or_else(|report| panic!("{report}"));
+        assert!(settings.needs_authority());
+        match &settings.ports().next().unwrap().tls.as_ref().unwrap().mode {
+            TlsMode::Automatic(wanted) => wanted.clone(),
+            mode => panic!("{mode:?}"),
+        }
+    };
+    assert_eq!(
+        wanted("mode = \"automatic\""),
+        AutomaticCertificate::default()
+    );
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let short = wanted("mode = \"Automatic\", duration = \"9d\"");
+    assert_eq!((short.duration, short.renew_before), (days(9), days(3)));
+    let all = wanted(
+        "mode = \"Automatic\", dns = [\"Mqtt.Plant.example\"], ip = [\"203.0.113.7\", \"2001:db8::1\"], \
+         key_algorithm = \"ec-p256\", rotation_policy = \"Never\", duration = \"400d\", renew_before = \"100d\"",
+    );
+    assert_eq!(all.dns.first().unwrap().as_str(), "mqtt.plant.example");
+    assert_eq!(all.ip.len(), 2);
+    assert_eq!(all.key_algorithm, Some(KeyAlgorithm::EcP256));
+    assert_eq!(all.rotation_policy, RotationPolicy::Never);
+    assert_eq!((all.duration, all.renew_before), (days(400), days(100)));
+    for (tls, ca, said) in [
+        (
+            "mode = \"Automatic\", cert = \"/a\"",
+            "",
+            "means nothing with",
+        ),
+        (
+            "mode = \"Manual\", cert = \"/a\", key = \"/b\", dns = [\"x\"]",
+            "",
+            "means nothing with",
+        ),
+        (
+            "mode = \"Automatic\", duration = \"2d\", renew_before = \"2d\"",
+            "",
+            "as soon as it is made",
+        ),
+        (
+            "mode = \"Automatic\", dns = [\"192.0.2.1\"]",
+            "",
+            "under `ip`",
+        ),
+        ("mode = \"Automatic\", ip = [\"gw\"]", "", "under `dns`"),
+        ("mode = \"Automatic\", duration = \"1 min\"", "", "1 h"),
+        (
+            "mode = \"Automatic\", key_algorithm = \"rsa3072\"",
+            "[ca]\nalgorithm = \"ed25519\"",
+            "keys of one kind",
+        ),
+        (
+            "mode = \"Automatic\"",
+            "[ca]\npermit_ip = [\"x\"]",
+            "network",
+        ),
+    ] {
+        let report = of(tls, ca).unwrap_err().to_string();
+        assert!(report.contains(said), "{report}");
+    }
+    let rsa = of(
+        "mode = \"Automatic\", key_algorithm = \"rsa4096\"",
+        "[ca]\nalgorithm = \"rsa3072\"\npermit_dns = [\"local\"]\npermit_ip = [\"10.0.0.0/8\"]",
+    );
+    let ca = rsa.unwrap().ca;
+    assert_eq!(ca.algorithm, KeyAlgorithm::Rsa3072);
+    assert_eq!(ca.permit_ip[0].to_string(), "10.0.0.0/8");
 }
 
 #[test]
@@ -65,9 +145,11 @@ max_packet_size = "1 MiB"
     assert_eq!(ports[0].tls, None);
     assert_eq!(ports[1].endpoint.to_string(), "*:8883");
     let tls = ports[1].tls.as_ref().unwrap();
-    assert_eq!(tls.mode, TlsMode::Manual);
-    assert_eq!(tls.cert, PathBuf::from("/etc/fieldgate/tls/server.crt"));
-    assert_eq!(tls.key, PathBuf::from("/etc/fieldgate/tls/server.key"));
+    let files = TlsMode::Manual {
+        cert: PathBuf::from("/etc/fieldgate/tls/server.crt"),
+        key: PathBuf::from("/etc/fieldgate/tls/server.key"),
+    };
+    assert_eq!(tls.mode, files);
     assert_eq!(tls.min_version, TlsVersion::V1_2);
     assert_eq!(settings.limits, Limits::default());
     assert_eq!(settings.admin, Settings::default().admin);

@@ -153,6 +153,13 @@ pub enum CertificateFault {
         /// Place in the file of the certificate that the key belongs to, if it is one of them.
         belongs_to: Option<usize>,
     },
+    /// The authority of the gateway cannot issue one.
+    NotIssued {
+        /// Why, in a sentence.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
 }
 
 impl CertificateFault {
@@ -198,6 +205,7 @@ impl CertificateFault {
             Self::MixedKeyAlgorithms { .. } => Some("let an authority with the same kind of key issue the server's certificate".to_owned()),
             Self::KeyEncrypted { file } => Some(format!("remove the pass phrase: openssl pkey -in {} -out server.key", file.display())),
             Self::KeyUnusable { .. } => Some("RSA from 2048 bits, ECDSA P-256 and P-384, and Ed25519 keys are supported, as PKCS#8, PKCS#1 or SEC1".to_owned()),
+            Self::NotIssued { hint, .. } => Some(hint.clone()),
             Self::KeyMismatch { belongs_to, .. } => Some(match belongs_to {
                 Some(place) => format!("the key belongs to certificate {place} of the file; the server's certificate must come first"),
                 None => "take the key that the certificate was requested with".to_owned(),
@@ -257,6 +265,7 @@ impl fmt::Display for CertificateFault {
             Self::KeyUnusable { file } => {
                 write!(f, "the private key in {} cannot be used", file.display())
             }
+            Self::NotIssued { reason, .. } => f.write_str(reason),
             Self::KeyMismatch { key, cert, .. } => write!(
                 f,
                 "the private key in {} does not belong to the first certificate in {}",
@@ -274,6 +283,27 @@ pub(crate) fn load(cert: &Path, key: &Path) -> Result<Identity, CertificateFault
     let cert_text = read(cert)?;
     let key_text = read(key)?;
     let chain = parse_chain(&cert_text, cert)?;
+    let mut identity = check(&chain, &parse_key(&key_text, key)?, cert, key)?;
+    identity.summary.notes.extend(key_note(key));
+    Ok(identity)
+}
+
+/// What the authority of the gateway has issued for a port.
+pub(super) fn issued(
+    chain: &[CertificateDer<'static>],
+    key_pkcs8: &[u8],
+) -> Result<Identity, CertificateFault> {
+    let nowhere = Path::new("the certificate of the port");
+    let key = PrivateKeyDer::Pkcs8(key_pkcs8.into());
+    check(chain, &key, nowhere, nowhere)
+}
+
+fn check(
+    chain: &[CertificateDer<'static>],
+    private_key: &PrivateKeyDer<'_>,
+    cert: &Path,
+    key: &Path,
+) -> Result<Identity, CertificateFault> {
     let mut parsed = Vec::with_capacity(chain.len());
     for (at, der) in chain.iter().enumerate() {
         let (_, certificate) =
@@ -283,22 +313,19 @@ pub(crate) fn load(cert: &Path, key: &Path) -> Result<Identity, CertificateFault
             })?;
         parsed.push(certificate);
     }
-    let signing_key = any_supported_type(&parse_key(&key_text, key)?).map_err(|_| {
-        CertificateFault::KeyUnusable {
+    let signing_key =
+        any_supported_type(private_key).map_err(|_| CertificateFault::KeyUnusable {
             file: key.to_owned(),
-        }
-    })?;
+        })?;
     let public_key = signing_key.public_key();
     check_order(&parsed, cert)?;
     check_algorithms(&parsed, cert)?;
     if let Some(public_key) = &public_key {
         check_key(&parsed, public_key, cert, key)?;
     }
-    let mut summary = summarise(&parsed, cert)?;
-    summary.notes.extend(key_note(key));
     Ok(Identity {
-        certified: Arc::new(CertifiedKey::new(chain.clone(), signing_key)),
-        summary,
+        certified: Arc::new(CertifiedKey::new(chain.to_vec(), signing_key)),
+        summary: summarise(&parsed, cert)?,
     })
 }
 

@@ -2,16 +2,19 @@
 //!
 //! * `certificate`: reads and checks a chain and its key.
 //! * `client_certificates`: asks clients for theirs, on ports that want them.
+//! * `machine`: what this machine is called.
 //! * `source`: the certificates of all ports, loaded when they appear and swapped when they change.
 //! * `watch`: says when something in a folder may have changed.
 //! * `stream`: the record layer over a socket.
 
 mod certificate;
 mod client_certificates;
+mod machine;
 mod source;
 mod stream;
 mod watch;
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, ring};
@@ -24,7 +27,7 @@ pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
 pub(crate) use stream::TlsStream;
 
 use crate::auth::ClientTrust;
-use crate::config::{TlsSettings, TlsVersion};
+use crate::config::TlsVersion;
 use certificate::Identity;
 use client_certificates::ClientCertificates;
 
@@ -65,8 +68,8 @@ fn has_aes() -> bool {
 }
 
 /// Reads and checks the certificate files of a port, as it will when it opens.
-pub fn check(settings: &TlsSettings) -> Result<CertificateSummary, CertificateFault> {
-    certificate::load(&settings.cert, &settings.key).map(|identity| identity.summary)
+pub fn check(cert: &Path, key: &Path) -> Result<CertificateSummary, CertificateFault> {
+    certificate::load(cert, key).map(|identity| identity.summary)
 }
 
 /// The settings of the TLS library for a port. Clients are asked for certificates where somebody is trusted to issue them.

@@ -13,12 +13,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::certificate::{self, CertificateFault, CertificateSummary};
-use super::server_config;
+use super::certificate::{self, CertificateFault, CertificateSummary, Identity};
 use super::watch::FolderWatch;
+use super::{machine, server_config};
 use crate::auth::ClientTrust;
+use crate::ca::{DeviceAuthority, PortCertificates};
 use crate::clock;
-use crate::config::TlsSettings;
+use crate::config::{TlsMode, TlsSettings};
 
 /// Time between a change in a folder and the look at the files, so that whoever writes two files has written both.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -26,27 +27,45 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Time between two looks at the files that nothing has asked for: some file systems announce no changes.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The same where the addresses of the machine matter. Asking for them costs less than a tenth of a millisecond.
+const ADDRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The same while changes cannot be announced at all.
 const POLL_INTERVAL_BLIND: Duration = Duration::from_secs(2);
 
-/// All certificate sources in use. Ports with the same settings and the same trust in clients share one.
-#[derive(Debug, Default)]
+/// All certificate sources in use. Ports with the same files and the same trust in clients share one.
+#[derive(Debug)]
 pub(crate) struct CertificateStore {
+    device: Arc<DeviceAuthority>,
     sources: Mutex<Vec<Weak<CertificateSource>>>,
     changed: Notify,
 }
 
-/// A pair of files, and the newest usable certificate that they held.
+/// Where a certificate comes from, and the newest usable one that came.
 ///
 /// Tickets are those of one source: what a client has shown on one port is not resumed on another that trusts others.
 #[derive(Debug)]
 pub(crate) struct CertificateSource {
     settings: TlsSettings,
+    origin: Origin,
     /// Whose certificates clients may present; they are asked for none where absent.
     trust: Option<Arc<ClientTrust>>,
     tickets: Option<Arc<dyn ProducesTickets>>,
-    seen: Mutex<Option<Fingerprint>>,
     state: watch::Sender<SourceState>,
+}
+
+/// What has to be looked at for changes.
+#[derive(Debug)]
+enum Origin {
+    /// Two files, as they were when they were last read.
+    Files(Mutex<Option<Fingerprint>>),
+    /// The authority of the gateway.
+    Authority {
+        /// The name of the port that the certificate is for.
+        port: String,
+        device: Arc<DeviceAuthority>,
+        certificates: Mutex<PortCertificates>,
+    },
 }
 
 /// What a source has to offer now.
@@ -56,18 +75,30 @@ pub(crate) struct SourceState {
     pub(crate) config: Option<Arc<ServerConfig>>,
     /// The certificate in `config`.
     pub(crate) summary: Option<Arc<CertificateSummary>>,
-    /// Why the files cannot be used now; `config` may still hold what they were before.
+    /// Why there is nothing newer; `config` may still hold what there was before.
     pub(crate) fault: Option<Arc<CertificateFault>>,
+    /// When it will be renewed, in seconds since 1970; absent where that is left to somebody else.
+    pub(crate) renewal_at: Option<u64>,
 }
 
 impl CertificateStore {
-    /// The source with these settings. It has looked at its files once.
+    /// No source yet; those with mode `Automatic` will have their certificates from this authority.
+    pub(crate) fn new(device: Arc<DeviceAuthority>) -> Self {
+        Self {
+            device,
+            sources: Mutex::default(),
+            changed: Notify::default(),
+        }
+    }
+
+    /// The source with these settings, for the port with this name. It has been looked at once.
     pub(crate) async fn open(
         &self,
+        port: &str,
         settings: &TlsSettings,
         trust: Option<Arc<ClientTrust>>,
     ) -> Arc<CertificateSource> {
-        let source = self.find_or_add(settings, trust);
+        let source = self.find_or_add(port, settings, trust);
         source.check().await;
         self.changed.notify_one();
         source
@@ -101,9 +132,12 @@ impl CertificateStore {
     }
 
     async fn wait(&self, folders: &mut Option<FolderWatch>) {
+        let is_automatic =
+            |source: &Arc<CertificateSource>| matches!(source.origin, Origin::Authority { .. });
         let interval = match folders {
-            Some(_) => POLL_INTERVAL,
             None => POLL_INTERVAL_BLIND,
+            Some(_) if self.sources().iter().any(is_automatic) => ADDRESS_INTERVAL,
+            Some(_) => POLL_INTERVAL,
         };
         let mut blind = false;
         tokio::select! {
@@ -123,6 +157,7 @@ impl CertificateStore {
 
     fn find_or_add(
         &self,
+        port: &str,
         settings: &TlsSettings,
         trust: Option<Arc<ClientTrust>>,
     ) -> Arc<CertificateSource> {
@@ -131,9 +166,10 @@ impl CertificateStore {
         let known = sources
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|source| source.is_for(settings, trust.as_ref()));
+            .find(|source| source.is_for(port, settings, trust.as_ref()));
         known.unwrap_or_else(|| {
-            let source = Arc::new(CertificateSource::new(settings.clone(), trust));
+            let source = CertificateSource::new(port, settings.clone(), trust, &self.device);
+            let source = Arc::new(source);
             sources.push(Arc::downgrade(&source));
             source
         })
@@ -149,15 +185,28 @@ impl CertificateStore {
 }
 
 impl CertificateSource {
-    fn new(settings: TlsSettings, trust: Option<Arc<ClientTrust>>) -> Self {
+    fn new(
+        port: &str,
+        settings: TlsSettings,
+        trust: Option<Arc<ClientTrust>>,
+        device: &Arc<DeviceAuthority>,
+    ) -> Self {
         let tickets = Ticketer::new()
             .inspect_err(|error| warn!(%error, "TLS sessions cannot be resumed"))
             .ok();
+        let origin = match &settings.mode {
+            TlsMode::Manual { .. } => Origin::Files(Mutex::default()),
+            TlsMode::Automatic(wanted) => Origin::Authority {
+                port: port.to_owned(),
+                device: Arc::clone(device),
+                certificates: Mutex::new(PortCertificates::new(port, wanted.clone())),
+            },
+        };
         Self {
             settings,
+            origin,
             trust,
             tickets,
-            seen: Mutex::new(None),
             state: watch::Sender::default(),
         }
     }
@@ -172,19 +221,31 @@ impl CertificateSource {
         self.state.borrow().config.clone()
     }
 
-    /// Whether it is the source for these settings, and for the same trust in clients.
-    pub(crate) fn is_for(&self, settings: &TlsSettings, trust: Option<&Arc<ClientTrust>>) -> bool {
+    /// Whether it is the source for this port with these settings, and for the same trust in clients.
+    pub(crate) fn is_for(
+        &self,
+        port: &str,
+        settings: &TlsSettings,
+        trust: Option<&Arc<ClientTrust>>,
+    ) -> bool {
         let same_trust = self.trust.as_ref().map(Arc::as_ptr) == trust.map(Arc::as_ptr);
-        same_trust && self.settings == *settings
+        let same_port = match &self.origin {
+            Origin::Files(_) => true,
+            Origin::Authority { port: own, .. } => own == port,
+        };
+        same_trust && same_port && self.settings == *settings
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let mut files = vec![self.settings.cert.clone(), self.settings.key.clone()];
+        let mut files = match &self.settings.mode {
+            TlsMode::Manual { cert, key } => vec![cert.clone(), key.clone()],
+            TlsMode::Automatic(_) => Vec::new(),
+        };
         files.extend(self.trust.iter().flat_map(|trust| trust.watched()));
         files
     }
 
-    /// Looks at the files and takes them over if they have changed.
+    /// Looks whether there is something newer, and takes it over.
     async fn check(self: &Arc<Self>) {
         let source = Arc::clone(self);
         // Files may be on a disk that does not answer. If the runtime is going down there is nothing to do.
@@ -195,46 +256,79 @@ impl CertificateSource {
         if let Some(trust) = &self.trust {
             trust.refresh();
         }
-        // Held to the end, so that two looks at once cannot end in the order new, old.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Fingerprint::of(&self.settings);
-        if seen.as_ref() == Some(&now) {
-            return;
-        }
-        *seen = Some(now);
-        match self.load() {
-            Ok((config, summary)) => self.accept(config, summary),
-            Err(fault) => self.refuse(fault),
+        match (&self.origin, &self.settings.mode) {
+            (Origin::Files(seen), TlsMode::Manual { cert, key }) => {
+                // Held to the end, so that two looks at once cannot end in the order new, old.
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = Fingerprint::of([cert, key]);
+                if seen.as_ref() == Some(&now) {
+                    return;
+                }
+                *seen = Some(now);
+                match certificate::load(cert, key) {
+                    Ok(identity) => self.accept(identity, &cert.display().to_string(), None),
+                    Err(fault) => self.refuse(fault),
+                }
+            }
+            (
+                Origin::Authority {
+                    port,
+                    device,
+                    certificates,
+                },
+                _,
+            ) => {
+                let mut certificates = certificates.lock().unwrap_or_else(PoisonError::into_inner);
+                self.renew(port, device, &mut certificates);
+            }
+            (Origin::Files(_), TlsMode::Automatic(_)) => {}
         }
     }
 
-    fn load(&self) -> Result<(Arc<ServerConfig>, CertificateSummary), CertificateFault> {
-        let TlsSettings {
-            mode: _,
-            cert,
-            key,
-            min_version,
-        } = &self.settings;
-        let identity = certificate::load(cert, key)?;
+    fn renew(&self, port: &str, device: &DeviceAuthority, certificates: &mut PortCertificates) {
+        let (is_changed, renewed) = device.renew_port(certificates, &machine::names());
+        if let (true, Some(held)) = (is_changed, certificates.held()) {
+            match certificate::issued(held.chain(), held.key().pkcs8()) {
+                Ok(identity) => self.accept(identity, port, certificates.renewal_at()),
+                Err(fault) => return self.refuse(fault),
+            }
+        }
+        let fault = renewed.err().map(|fault| CertificateFault::NotIssued {
+            reason: fault.to_string(),
+            hint: fault.hint().to_owned(),
+        });
+        let former = self.state.borrow().fault.clone();
+        match fault {
+            Some(fault) if former.as_deref() != Some(&fault) => self.refuse(fault),
+            None if former.is_some() => self.state.send_modify(|state| state.fault = None),
+            _ => {}
+        }
+    }
+
+    /// Takes a certificate into use; `place` says where it is from.
+    fn accept(&self, identity: Identity, place: &str, renewal_at: Option<u64>) {
         let (tickets, trust) = (self.tickets.as_ref(), self.trust.as_ref());
-        let config = server_config(&identity, *min_version, tickets, trust)
-            .map_err(|_| CertificateFault::KeyUnusable { file: key.clone() })?;
-        Ok((config, identity.summary))
-    }
-
-    fn accept(&self, config: Arc<ServerConfig>, summary: CertificateSummary) {
-        let file = self.settings.cert.display();
+        let config = match server_config(&identity, self.settings.min_version, tickets, trust) {
+            Ok(config) => config,
+            Err(_) => {
+                return self.refuse(CertificateFault::KeyUnusable { file: place.into() });
+            }
+        };
+        let summary = identity.summary;
         for note in &summary.notes {
-            warn!(certificate = %file, "{note}");
+            warn!(certificate = %place, "{note}");
         }
-        if let Some(note) = summary.validity_note(clock::wall()) {
-            warn!(certificate = %file, subject = summary.subject, "{note}");
+        if renewal_at.is_none()
+            && let Some(note) = summary.validity_note(clock::wall())
+        {
+            warn!(certificate = %place, subject = summary.subject, "{note}");
         }
-        info!(certificate = %file, subject = summary.subject, issuer = summary.issuer, "certificate taken into use");
+        info!(certificate = %place, subject = summary.subject, issuer = summary.issuer, "certificate taken into use");
         self.state.send_replace(SourceState {
             config: Some(config),
             summary: Some(Arc::new(summary)),
             fault: None,
+            renewal_at,
         });
     }
 
@@ -256,8 +350,8 @@ impl CertificateSource {
 struct Fingerprint([Option<[i64; 5]>; 2]);
 
 impl Fingerprint {
-    fn of(settings: &TlsSettings) -> Self {
-        Self([&settings.cert, &settings.key].map(|file| {
+    fn of(files: [&PathBuf; 2]) -> Self {
+        Self(files.map(|file| {
             let file = std::fs::metadata(file).ok()?;
             Some([
                 file.dev() as i64,

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::ca::DeviceAuthority;
 use crate::config::{CertificateIdentity, TrustSource, X509Settings};
 use crate::net::socket::Socket;
 use crate::net::testing::{Authority, ECDSA, Files, Issued, connect_tls, params, tcp_pair};
@@ -36,7 +38,7 @@ impl Server {
         Self {
             authority,
             files,
-            store: CertificateStore::default(),
+            store: CertificateStore::new(Arc::new(DeviceAuthority::none(Path::new("/nowhere")))),
             sources: Mutex::default(),
         }
     }
@@ -64,7 +66,7 @@ impl Server {
     ) -> (io::Result<Box<TlsStream>>, io::Result<Client>) {
         let source = self
             .store
-            .open(&self.files.settings(), trust.cloned())
+            .open("a", &self.files.settings(), trust.cloned())
             .await;
         self.sources.lock().unwrap().push(Arc::clone(&source));
         let (accepted, socket) = tcp_pair().await;
