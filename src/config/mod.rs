@@ -68,7 +68,7 @@ pub use names::{
 pub(crate) use nearest::{nearest, same};
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
-pub(crate) use secrets::is_secret_header;
+pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
     AdminSettings, AutomaticCertificate, CaSettings, Endpoint, GatewaySettings, ListenerSettings,
     LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType,

@@ -55,7 +55,7 @@ pub(super) const HEADER_HINT: &str = "put the value of the header field into a f
      headers = { Authorization = { file = \"/etc/fieldgate/auth.header\" } }";
 
 /// Whether a key names a secret, however it is spelled.
-pub(super) fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     KEYS.iter().any(|word| same(word, key))
 }
 

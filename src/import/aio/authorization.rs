@@ -339,6 +339,7 @@ pub(super) fn attributes(notes: &mut Notes<'_>, at: &At<'_>) -> Vec<(String, Str
         name.is_empty()
             || name.len() > ATTRIBUTE_NAME_BYTES_MAX
             || name.contains(['{', '}'])
+            || crate::config::is_secret(name)
             || !is_plain(name)
             || !is_plain(value)
     };

@@ -6,7 +6,7 @@ use super::fields::{At, Fields, Notes, Word};
 use super::objects::Materials;
 use super::resources::Resource;
 use super::tls::{self, TlsPlan};
-use crate::config::ServiceName;
+use crate::config::{KeyAlgorithm, ServiceName};
 use crate::import::report::ImportReport;
 
 const SERVICE_TYPES: &[Word] = &[("ClusterIp", &[]), ("LoadBalancer", &[]), ("NodePort", &[])];
@@ -39,6 +39,8 @@ pub(super) struct Known<'k> {
     pub(super) authorizations: &'k [AuthorizationPlan],
     pub(super) listeners: &'k [ListenerPlan],
     pub(super) materials: &'k mut Materials,
+    /// The kind of the keys that the gateway makes, as the first port wants it that says something about it.
+    pub(super) chain: &'k mut Option<KeyAlgorithm>,
 }
 
 pub(super) fn translate(
@@ -183,7 +185,13 @@ impl Reading<'_> {
         let tls_at = fields.get("tls");
         if let Some(at) = tls_at {
             let materials = &mut *self.known.materials;
-            plan.tls = tls::translate(&mut self.notes, at, materials, self.namespace);
+            plan.tls = tls::translate(
+                &mut self.notes,
+                at,
+                materials,
+                self.namespace,
+                self.known.chain,
+            );
             if plan.tls.is_none() {
                 return;
             }

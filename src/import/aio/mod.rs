@@ -186,12 +186,14 @@ fn translate(
         .map(|resource| authorization::translate(resource, report))
         .collect();
     let mut listeners = Vec::new();
+    let mut chain = None;
     for resource in found.of_kind("BrokerListener") {
         let known = Known {
             authentications: &mut authentications,
             authorizations: &authorizations,
             listeners: &listeners,
             materials: &mut materials,
+            chain: &mut chain,
         };
         let plan = listener::translate(resource, known, report);
         listeners.push(plan);
@@ -207,6 +209,7 @@ fn translate(
     }
     let plans = write::Plans {
         broker: &plan,
+        chain,
         listeners: &listeners,
         authentications: &authentications,
         authorizations: &authorizations,

@@ -1,11 +1,9 @@
 //! `tls` of a port.
 
-use super::fields::{At, Notes, Word};
+use super::fields::{At, Fields, Notes, Word};
 use super::objects::Materials;
+use crate::config::{DnsName, KeyAlgorithm};
 use crate::import::text::{list, quote};
-
-/// Bytes of a DNS name.
-const DNS_BYTES_MAX: usize = 253;
 
 /// Names and addresses of one certificate.
 const NAMES_MAX: usize = 32;
@@ -22,8 +20,17 @@ const ALGORITHMS: &[Word] = &[
     ("Rsa8192", &[]),
 ];
 
+/// How long a certificate may be valid, in seconds.
+const DURATION: (u64, u64) = (3600, 5 * 365 * 86_400);
+
+/// How long it is valid if nothing is said.
+const DURATION_DEFAULT: u64 = 90 * 86_400;
+
 /// A table in one line.
-pub(super) struct TlsPlan(Vec<(&'static str, String)>);
+pub(super) struct TlsPlan(Table);
+
+/// Keys and their values, in the order in which they are written.
+type Table = Vec<(&'static str, String)>;
 
 impl TlsPlan {
     pub(super) fn render(&self) -> String {
@@ -42,6 +49,7 @@ pub(super) fn translate(
     at: &At<'_>,
     materials: &mut Materials,
     namespace: Option<&str>,
+    chain: &mut Option<KeyAlgorithm>,
 ) -> Option<TlsPlan> {
     let keys = &["mode", "certManagerCertificateSpec|automatic", "manual"];
     let fields = notes.fields(at, keys)?;
@@ -68,7 +76,7 @@ pub(super) fn translate(
         }
         let mut table = vec![("mode", quote("Automatic"))];
         if let Some(at) = automatic {
-            certificate(notes, at, &mut table);
+            certificate(notes, at, chain, &mut table);
         }
         return Some(TlsPlan(table));
     }
@@ -96,7 +104,12 @@ pub(super) fn translate(
 }
 
 /// What is wished of a certificate that is issued here.
-fn certificate(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str, String)>) {
+fn certificate(
+    notes: &mut Notes<'_>,
+    at: &At<'_>,
+    chain: &mut Option<KeyAlgorithm>,
+    table: &mut Table,
+) {
     let keys = &[
         "issuerRef|issuer",
         "secretName",
@@ -120,35 +133,60 @@ fn certificate(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str
                 let how = "the authority of the gateway issues the certificate; see docs/ca.md for one under your own";
                 notes.differs(below, how);
             }
-            "duration" => duration(notes, below, "duration", table),
-            "renewBefore" => duration(notes, below, "renew_before", table),
-            "privateKey" => private_key(notes, below, table),
+            "privateKey" => private_key(notes, below, chain, table),
             "san" => names(notes, below, table),
+            "duration" | "renewBefore" => {}
             _ => notes.not_needed(below, "the certificate is kept in the state folder"),
         }
     }
+    times(notes, &fields, table);
 }
 
-fn duration(
-    notes: &mut Notes<'_>,
-    at: &At<'_>,
-    key: &'static str,
-    table: &mut Vec<(&'static str, String)>,
-) {
-    let Some(typed) = notes.text(at) else {
-        return;
-    };
-    match go_duration(typed) {
-        Some(seconds) => {
-            let value = quote(&shown_duration(seconds));
-            notes.translated(at, format!("tls.{key} = {value}"));
-            table.push((key, value));
+fn times(notes: &mut Notes<'_>, fields: &Fields<'_>, table: &mut Table) {
+    let mut duration = DURATION_DEFAULT;
+    if let Some(at) = fields.get("duration")
+        && let Some(wanted) = seconds(notes, at)
+    {
+        duration = wanted.clamp(DURATION.0, DURATION.1);
+        let value = quote(&shown_duration(duration));
+        if duration == wanted {
+            notes.translated(at, format!("tls.duration = {value}"));
+        } else {
+            notes.differs(
+                at,
+                format!("tls.duration = {value}, which is as far as it goes"),
+            );
         }
-        None => notes.bad(at, "it takes a duration such as 2160h or 30m"),
+        table.push(("duration", value));
+    }
+    if let Some(at) = fields.get("renewBefore")
+        && let Some(wanted) = seconds(notes, at)
+    {
+        if (60..duration).contains(&wanted) {
+            let value = quote(&shown_duration(wanted));
+            notes.translated(at, format!("tls.renew_before = {value}"));
+            table.push(("renew_before", value));
+        } else {
+            let how = "left out: it is not between a minute and the duration, so a third of that is taken";
+            notes.differs(at, how);
+        }
     }
 }
 
-fn private_key(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str, String)>) {
+fn seconds(notes: &mut Notes<'_>, at: &At<'_>) -> Option<u64> {
+    let seconds = go_duration(notes.text(at)?);
+    if seconds.is_none() {
+        notes.bad(at, "it takes a duration such as 2160h or 30m");
+    }
+    seconds
+}
+
+fn private_key(
+    notes: &mut Notes<'_>,
+    at: &At<'_>,
+    chain: &mut Option<KeyAlgorithm>,
+    table: &mut Table,
+) {
     let Some(fields) = notes.fields(at, &["algorithm", "rotationPolicy"]) else {
         return;
     };
@@ -156,21 +194,28 @@ fn private_key(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str
         && let Some(word) = notes.word(at, ALGORITHMS)
     {
         let (ours, is_same) = match word {
-            "Ec256" => ("ec-p256", true),
-            "Ec384" => ("ec-p384", true),
-            "Ec521" => ("ec-p384", false),
-            "Ed25519" => ("ed25519", true),
-            "Rsa2048" => ("rsa-3072", false),
-            "Rsa4096" => ("rsa-4096", true),
-            _ => ("rsa-4096", false),
+            "Ec256" => (KeyAlgorithm::EcP256, true),
+            "Ec384" => (KeyAlgorithm::EcP384, true),
+            "Ec521" => (KeyAlgorithm::EcP384, false),
+            "Ed25519" => (KeyAlgorithm::Ed25519, true),
+            "Rsa2048" => (KeyAlgorithm::Rsa3072, false),
+            "Rsa4096" => (KeyAlgorithm::Rsa4096, true),
+            _ => (KeyAlgorithm::Rsa4096, false),
         };
+        let first = *chain.get_or_insert(ours);
         let into = format!("tls.key_algorithm = \"{ours}\"");
-        if is_same {
-            notes.translated(at, into);
+        if first.family() != ours.family() {
+            let how = format!(
+                "left out: the authority has keys of the kind {first}, as an earlier port wants it, and so has this one"
+            );
+            notes.differs(at, how);
         } else {
-            notes.differs(at, format!("{into}, the nearest that is made here"));
+            match is_same {
+                true => notes.translated(at, into),
+                false => notes.differs(at, format!("{into}, the nearest that is made here")),
+            }
+            table.push(("key_algorithm", quote(ours.word())));
         }
-        table.push(("key_algorithm", quote(ours)));
     }
     if let Some(at) = fields.get("rotationPolicy")
         && let Some(word) = notes.word(at, &[("Always", &[]), ("Never", &[])])
@@ -180,21 +225,24 @@ fn private_key(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str
     }
 }
 
-fn names(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str, String)>) {
+fn names(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Table) {
     let Some(fields) = notes.fields(at, &["dns", "ip"]) else {
         return;
     };
+    let mut count = 0;
     for key in ["dns", "ip"] {
         let Some(at) = fields.get(key) else {
             continue;
         };
         let texts = notes.texts(at);
         let is_right = |text: &String| match key {
-            "dns" => is_dns_name(text),
+            "dns" => DnsName::parse(text).is_ok(),
             _ => text.parse::<std::net::IpAddr>().is_ok(),
         };
-        if texts.len() > NAMES_MAX {
-            notes.bad(at, format!("there are more than {NAMES_MAX}"));
+        count += texts.len();
+        if count > NAMES_MAX {
+            let why = format!("a certificate has room for {NAMES_MAX} names and addresses");
+            notes.bad(at, why);
         }
         if let Some(wrong) = texts.iter().find(|text| !is_right(text)) {
             let what = if key == "dns" { "DNS name" } else { "address" };
@@ -206,19 +254,6 @@ fn names(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Vec<(&'static str, Stri
             table.push((key, list(texts.iter().map(String::as_str))));
         }
     }
-}
-
-fn is_dns_name(text: &str) -> bool {
-    let text = text.strip_prefix("*.").unwrap_or(text);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= DNS_BYTES_MAX && text.split('.').all(is_label)
 }
 
 /// Seconds of a duration as Go writes it, of whole hours, minutes and seconds.
@@ -273,16 +308,6 @@ mod tests {
         ] {
             let shown = go_duration(text).map(shown_duration);
             assert_eq!(shown.as_deref(), seconds, "{text}");
-        }
-    }
-
-    #[test]
-    fn names_of_certificates() {
-        for name in ["a", "broker.plant.example", "*.plant.example"] {
-            assert!(is_dns_name(name), "{name}");
-        }
-        for name in ["", "a..b", "-a", "*", "a.*.b", "a b", &"a.".repeat(200)] {
-            assert!(!is_dns_name(name), "{name}");
         }
     }
 }

@@ -7,11 +7,14 @@ use super::authentication::AuthenticationPlan;
 use super::authorization::AuthorizationPlan;
 use super::broker::BrokerPlan;
 use super::listener::{ListenerPlan, PortPlan};
+use crate::config::KeyAlgorithm;
 use crate::import::text::{comment, quote};
 
 /// Everything that was understood.
 pub(super) struct Plans<'p> {
     pub(super) broker: &'p BrokerPlan,
+    /// The kind of the keys that the gateway makes.
+    pub(super) chain: Option<KeyAlgorithm>,
     pub(super) listeners: &'p [ListenerPlan],
     pub(super) authentications: &'p [AuthenticationPlan],
     pub(super) authorizations: &'p [AuthorizationPlan],
@@ -48,6 +51,10 @@ impl Plans<'_> {
         }
         for plan in self.authorizations {
             text.push_str(&plan.render(&section_name(&plan.resource)));
+        }
+        let default = KeyAlgorithm::default().family();
+        if let Some(algorithm) = self.chain.filter(|algorithm| algorithm.family() != default) {
+            let _ = writeln!(text, "[ca]\nalgorithm = {}\n", quote(algorithm.word()));
         }
         text.push_str(&self.broker.render());
         let end = text.trim_end().len();
