@@ -56,7 +56,10 @@ impl<'r> Notes<'r> {
             file: self.file,
             line: at.line,
         };
-        let text = format!("{} {}", self.subject, at.path);
+        let text = match at.path.is_empty() {
+            true => self.subject.clone(),
+            false => format!("{} {}", self.subject, at.path),
+        };
         self.report.note(spot, text, verdict);
     }
 
