@@ -13,6 +13,7 @@ mod folders;
 mod generate;
 mod health;
 mod import;
+mod k8s;
 mod output;
 mod reload;
 mod serve;
@@ -46,6 +47,7 @@ Examples:
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
   fieldgate import aio listener.yaml          Translate resources of the cluster broker
+  fieldgate k8s render --config gateway.toml  Print the resources of a cluster that runs a configuration
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
@@ -93,6 +95,7 @@ enum Command {
     Audit(audit::Args),
     Ca(ca::Args),
     Import(import::Args),
+    K8s(k8s::Args),
     Generate(generate::Args),
 }
 
@@ -119,6 +122,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Ca(args) => ca::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::K8s(args) => k8s::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -42,56 +42,7 @@ fn port(lines: &str) -> String {
     format!("[[listener]]\nname = \"plant\"\n[[listener.port]]\n{lines}\n{OPEN}")
 }
 
-const FULL: &str = r#"
-[[listener]]
-name = "inside"
-[[listener.port]]
-port = 18883
-authentication = "devices"
-authorization = "none"
-tls = { mode = "Automatic" }
-
-[[listener]]
-name = "outside"
-service_type = "LoadBalancer"
-service_name = "mqtt"
-[[listener.port]]
-port = 8883
-authentication = "devices"
-authorization = "none"
-tls = { mode = "Manual", cert = "/etc/fieldgate/tls/server.crt", key = "/etc/fieldgate/tls/server.key" }
-[[listener.port]]
-port = 443
-protocol = "WebSockets"
-authentication = "none"
-authorization = "none"
-tls = { mode = "Manual", cert = "/etc/fieldgate/tls/server.crt", key = "/etc/fieldgate/tls/server.key" }
-
-[[listener]]
-name = "nodes"
-service_type = "NodePort"
-[[listener.port]]
-port = 1884
-node_port = 31884
-authentication = "none"
-authorization = "none"
-
-[authentication.devices]
-methods = ["x509", "service_account_token", "custom"]
-[authentication.devices.x509]
-trust = ["device-ca", "/etc/fieldgate/client-ca.pem", "/srv/trust"]
-[authentication.devices.service_account_token]
-audiences = ["fieldgate"]
-[authentication.devices.custom]
-url = "https://auth:8443"
-ca = "/etc/fieldgate/tls/auth-ca.pem"
-client_cert = "/etc/fieldgate/auth-client.crt"
-client_key = "/etc/fieldgate/auth-client.key"
-headers = { Authorization = { file = "/etc/fieldgate/auth.header" } }
-
-[admin]
-http = "0.0.0.0:9600"
-"#;
+const FULL: &str = include_str!("../../tests/kubernetes/everything.toml");
 
 #[test]
 fn a_listener_becomes_a_service() {

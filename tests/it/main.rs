@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod import;
+mod kubernetes;
 mod lifecycle;
 mod logging;
 mod persistence;
