@@ -156,6 +156,7 @@ impl Authenticator {
     pub fn end(&self, proof: &Proof<'_>) -> Option<Option<Instant>> {
         match self.method(proof.method)? {
             Method::Password(method) => Some(method.end(proof.principal)),
+            Method::X509(method) => method.end(proof.credential),
             _ => None,
         }
     }

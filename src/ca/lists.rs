@@ -16,6 +16,9 @@ impl CertificateAuthority {
     /// Forgets what has ended long ago. Nothing is forgotten while the clock may be wrong.
     pub(super) fn prune(&self, reading: Reading) -> Result<(), CaError> {
         let before = reading.now.saturating_sub(KEPT_AFTER_END);
+        if reading.is_settled() {
+            self.prune_ports(reading.now)?;
+        }
         let has_old = self
             .issued
             .all()

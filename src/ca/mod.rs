@@ -54,7 +54,7 @@ pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};
 pub use name::{Attributes, CommonName, DnsName};
-pub use port::{MachineNames, PortCertificate, PortCertificates};
+pub use port::{MachineNames, PortCertificate, PortCertificateReport, PortCertificates};
 pub use provision::Plan;
 pub use report::{
     AuthorityCertificate, CaStatus, CertificateReport, NOTICE_DAYS, NextStep, days_left,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -21,12 +22,20 @@ use super::issue::Order;
 use super::key::{KeyAlgorithm, SecretKey};
 use super::name::{CommonName, DnsName};
 use super::pem;
+use super::report::days_left;
 use super::request::ALTERNATIVE_NAMES_MAX;
-use super::time::{BACKDATE, Reading};
+use super::time::{BACKDATE, DAY, Reading};
 use crate::config::{AutomaticCertificate, RotationPolicy};
 
 /// The folder of the certificates of ports in the folder of the authority.
 const FOLDER: &str = "ports";
+
+/// Beginnings of the lines in front of the PEM text of such a file.
+const PORT_LINE: &str = "port: ";
+const RENEWAL_LINE: &str = "renewal: ";
+
+/// Time for which the certificate of a port that there is no more is kept after its end.
+const KEPT_AFTER_END: u64 = 30 * DAY;
 
 /// The longest name of a file without its ending.
 const FILE_NAME_MAX: usize = 100;
@@ -107,6 +116,22 @@ struct Names {
     current: BTreeSet<IpAddr>,
 }
 
+/// The certificate that a port has, as its file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortCertificateReport {
+    /// The name of the port.
+    pub port: String,
+    /// Its DNS names and addresses.
+    pub names: Vec<String>,
+    /// When it is valid.
+    #[serde(flatten)]
+    pub validity: Validity,
+    /// Whole days until its end; negative when it has ended.
+    pub days_left: i64,
+    /// When it will be renewed, in seconds since 1970.
+    pub renewal: Option<u64>,
+}
+
 /// Why a certificate is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
@@ -184,7 +209,9 @@ impl PortCertificates {
             return Some(reason);
         }
         let has_ip = |ip: &IpAddr| leaf.ip.contains(ip);
-        if !names.dns.iter().all(|dns| leaf.dns.contains(dns)) || !names.ip.iter().all(has_ip) {
+        let same_dns =
+            leaf.dns.len() == names.dns.len() && names.dns.iter().all(|dns| leaf.dns.contains(dns));
+        if !same_dns || !names.ip.iter().all(has_ip) {
             return Some(Reason::Names);
         }
         let pauses = self
@@ -307,7 +334,7 @@ impl CertificateAuthority {
             lifetime: Some(port.wanted.duration.as_secs()),
             ..Order::default()
         };
-        let issued = self.issue_for(&*key, &order, reading).map_err(early)?;
+        let issued = self.issue_for(&key, &order, reading).map_err(early)?;
         info!(
             port = port.port,
             serial = %issued.record.serial,
@@ -317,7 +344,11 @@ impl CertificateAuthority {
         if reason == Reason::Address {
             port.moved_at = Some(reading.now);
         }
-        let text = file_text(&key, &issued.chain_pem());
+        let renewal_at = issued
+            .record
+            .not_after
+            .saturating_sub(port.wanted.renew_before.as_secs());
+        let text = file_text(&port.port, renewal_at, &key, &issued.chain_pem());
         let own = std::iter::once(issued.record.der.to_vec());
         let leaf = Leaf::parse(&issued.record.der)
             .ok_or_else(|| early(CaError::crypto("the certificate cannot be read")))?;
@@ -359,6 +390,32 @@ impl CertificateAuthority {
         })
     }
 
+    /// The certificates that ports have, or had not long ago. Files that cannot be read are left out.
+    pub(super) fn ports(&self, now: u64) -> Vec<PortCertificateReport> {
+        let folder = self.folder.join(FOLDER);
+        let names = files::names(&folder).unwrap_or_default();
+        let names = names.iter().filter(|name| !name.starts_with(files::NEW));
+        names
+            .filter_map(|name| report_of(&folder.join(name), now))
+            .collect()
+    }
+
+    /// Removes the files of ports that there are no more, when their certificates have ended long ago.
+    pub(super) fn prune_ports(&self, now: u64) -> Result<(), CaError> {
+        let folder = self.folder.join(FOLDER);
+        for name in files::names(&folder).unwrap_or_default() {
+            let file = folder.join(name);
+            let is_over = report_of(&file, now)
+                .is_some_and(|port| port.validity.not_after.saturating_add(KEPT_AFTER_END) < now);
+            if is_over {
+                self.files()
+                    .remove_file(&file)
+                    .map_err(|error| CaError::io(&file, "remove", error))?;
+            }
+        }
+        Ok(())
+    }
+
     fn port_file(&self, port: &str) -> PathBuf {
         self.folder.join(FOLDER).join(file_name(port))
     }
@@ -377,9 +434,13 @@ impl CertificateAuthority {
     }
 }
 
-fn file_text(key: &SecretKey, chain: &str) -> Zeroizing<String> {
+/// Key and certificates, after a few lines for people and for [`CertificateAuthority::ports`]. Whoever reads PEM skips them
+/// (RFC 7468, section 2).
+fn file_text(port: &str, renewal_at: u64, key: &SecretKey, chain: &str) -> Zeroizing<String> {
+    let head = format!("{PORT_LINE}{port}\n{RENEWAL_LINE}{renewal_at}\n");
     let key = key.pem();
-    let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len()));
+    let mut text = Zeroizing::new(String::with_capacity(head.len() + key.len() + chain.len()));
+    text.push_str(&head);
     text.push_str(&key);
     text.push_str(chain);
     text
@@ -401,6 +462,21 @@ fn read_held(file: &Path) -> Result<Option<PortCertificate>, CaError> {
         chain,
         leaf,
     }))
+}
+
+fn report_of(file: &Path, now: u64) -> Option<PortCertificateReport> {
+    let text = files::read_if_there(file).ok()??;
+    let leaf = Leaf::parse(pem::certificates(&text, file).ok()?.first()?)?;
+    let head = std::str::from_utf8(&text).ok()?;
+    let line = |begin: &str| head.lines().find_map(|line| line.strip_prefix(begin));
+    let dns = leaf.dns.iter().map(ToString::to_string);
+    Some(PortCertificateReport {
+        port: line(PORT_LINE)?.to_owned(),
+        names: dns.chain(leaf.ip.iter().map(ToString::to_string)).collect(),
+        validity: leaf.validity,
+        days_left: days_left(leaf.validity.not_after, now),
+        renewal: line(RENEWAL_LINE).and_then(|text| text.parse().ok()),
+    })
 }
 
 /// The name of the file for a port: what is no letter or digit is written as its code, so that no two ports share one.

@@ -11,6 +11,7 @@ use super::hierarchy::{Hierarchy, Step};
 use super::key::KeyAlgorithm;
 use super::layout::{KeyPlace, Role};
 use super::name::Attributes;
+use super::port::PortCertificateReport;
 use super::time::{ClockTrust, DAY, Reading};
 use super::{crl, pem};
 use crate::store::CertificateRecord;
@@ -37,6 +38,9 @@ pub struct CaStatus {
     pub crl_file: PathBuf,
     /// Its certificates: the roots, then the issuers.
     pub certificates: Vec<AuthorityCertificate>,
+    /// Those of the ports.
+    #[serde(default)]
+    pub ports: Vec<PortCertificateReport>,
     /// What happens next by itself, and when, in seconds since 1970.
     pub next: Option<NextStep>,
     /// Certificates that were issued and have not ended long ago.
@@ -143,6 +147,7 @@ impl CertificateAuthority {
     /// How the authority fares.
     pub fn status(&self, reading: Reading) -> Result<CaStatus, CaError> {
         let issued = self.issued.all();
+        let ports = self.ports(reading.now);
         let count = |is: fn(&CertificateRecord) -> bool| {
             u64::try_from(issued.iter().filter(|record| is(record)).count()).unwrap_or(u64::MAX)
         };
@@ -157,6 +162,7 @@ impl CertificateAuthority {
                 trust_file: self.trust_file(),
                 crl_file: self.crl_file(),
                 certificates: certificates(hierarchy, reading.now),
+                ports,
                 next: next.map(|(step, at)| NextStep {
                     what: sentence(step).to_owned(),
                     at,

@@ -1,11 +1,16 @@
 //! `fieldgate status`: how a running gateway fares.
 
 use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status, StoreState};
+use fieldgate::auth::users::rfc3339;
+use fieldgate::ca::Role;
 use fieldgate::clock;
 
 use super::folders::RunningArgs;
 use super::table::{Table, bytes, duration, printable};
 use super::{Failure, Output};
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 3600;
 
 /// Show how a running gateway fares
 ///
@@ -56,6 +61,7 @@ fn print(status: &Status, now: u64, output: &mut Output) {
     print_configuration(status, now, output);
     output.line("");
     print_ports(status, output);
+    print_certificates(status, output);
     output.line("");
     print_broker(status, output);
 }
@@ -155,6 +161,43 @@ fn print_ports(status: &Status, output: &mut Output) {
         ]);
     }
     table.print(output);
+}
+
+/// Every certificate with the days that are left, those of ports first.
+fn print_certificates(status: &Status, output: &mut Output) {
+    let mut table = Table::new(["CERTIFICATE", "DAYS", "UNTIL", "RENEWED", "SUBJECT"]);
+    for port in &status.ports {
+        if let Some(certificate) = &port.certificate {
+            table.row([
+                port.endpoint.clone(),
+                certificate.seconds_left.div_euclid(DAY).to_string(),
+                rfc3339(certificate.not_after_seconds),
+                certificate
+                    .renewal_seconds
+                    .map_or("not by itself".to_owned(), rfc3339),
+                certificate.subject.clone(),
+            ]);
+        }
+    }
+    let authority = status.authority.status.as_ref();
+    let next = authority.and_then(|authority| authority.next.as_ref());
+    for certificate in authority
+        .iter()
+        .flat_map(|authority| &authority.certificates)
+    {
+        let next = next.filter(|_| certificate.is_current && certificate.role == Role::Issuing);
+        table.row([
+            format!("{} {}", certificate.role.word(), certificate.number),
+            certificate.days_left.to_string(),
+            rfc3339(certificate.validity.not_after),
+            next.map(|next| rfc3339(next.at)).unwrap_or_default(),
+            certificate.subject.clone(),
+        ]);
+    }
+    if !table.is_empty() {
+        output.line("");
+        table.print(output);
+    }
 }
 
 fn print_store(status: &Status, output: &mut Output) {

@@ -19,6 +19,11 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells.map(|cell| printable(&cell)));
     }
 
+    /// Whether there is nothing below the head.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
     pub(crate) fn print(&self, output: &mut Output) {
         let mut widths = [0; N];
         for row in &self.rows {

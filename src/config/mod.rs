@@ -80,7 +80,9 @@ pub use user_file::{
     AttributeFileEntry, UserFileEntry, UserFileFault, parse_attribute_file, parse_user_file,
 };
 
-pub use setup_file::{SetupFault, SetupFile, SetupPort, SetupTls, SetupUser};
+pub use setup_file::{
+    SetupAutomatic, SetupCertificate, SetupFault, SetupFile, SetupPort, SetupTls, SetupUser,
+};
 
 /// The commented default file; what a gateway without a file runs on.
 pub const DEFAULT_TEXT: &str = include_str!("../../config/gateway.toml");

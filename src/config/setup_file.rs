@@ -60,14 +60,35 @@ pub struct SetupPort {
     pub tls: Option<SetupTls>,
 }
 
-/// `tls = { cert = "…", key = "…" }`
+/// `tls = "automatic"`, or `tls = { cert = "…", key = "…" }`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "tls is \"automatic\", or a table with cert and key"
+)]
+pub enum SetupTls {
+    /// The gateway makes the certificate itself.
+    Automatic(SetupAutomatic),
+    /// It is in files.
+    Files(SetupCertificate),
+}
+
+/// `{ cert = "…", key = "…" }`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetupTls {
+pub struct SetupCertificate {
     /// PEM file with the certificate.
     pub cert: PathBuf,
     /// PEM file with its key.
     pub key: PathBuf,
+}
+
+/// The word `automatic`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum SetupAutomatic {
+    /// The word.
+    #[serde(rename = "automatic", alias = "Automatic")]
+    Automatic,
 }
 
 /// Why such a file cannot be used.
@@ -190,7 +211,16 @@ mod tests {
         let user = file.user.unwrap();
         assert_eq!(user.name, "press-1");
         assert_eq!(user.attributes["floor"], "1");
-        assert_eq!(file.port.unwrap().tls.unwrap().key, Path::new("/k"));
+        let files = SetupTls::Files(SetupCertificate {
+            cert: "/c".into(),
+            key: "/k".into(),
+        });
+        assert_eq!(file.port.unwrap().tls, Some(files));
+        let file = parse("[port]\nport = 8883\ntls = \"automatic\"\n").unwrap();
+        let automatic = SetupTls::Automatic(SetupAutomatic::Automatic);
+        assert_eq!(file.port.unwrap().tls, Some(automatic));
+        let fault = parse("[port]\nport = 8883\ntls = \"yes\"\n").unwrap_err();
+        assert!(fault.to_string().contains("automatic"), "{fault}");
     }
 
     #[test]

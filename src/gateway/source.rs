@@ -136,7 +136,11 @@ impl Source for Gateway {
     }
 
     async fn ca(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
-        self.authority.apply(request, asker).await
+        let reply = self.authority.apply(request, asker).await;
+        // Whoever was told that something is issued may use it at once.
+        let settings = self.configuration().settings().clone();
+        self.prepare_access(&settings).await;
+        reply
     }
 
     async fn reload(&self, actor: Actor) -> ReloadReport {

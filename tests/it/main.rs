@@ -8,6 +8,7 @@
 mod access;
 mod admin;
 mod audit;
+mod automatic;
 mod backends;
 mod ca;
 mod check;

@@ -8,7 +8,6 @@ use rustls::pki_types::pem::PemObject;
 
 use super::testing::{Ca, Site, client, day};
 use super::*;
-use crate::ca::DeviceAuthority;
 use crate::config::CertificateIdentity;
 
 /// Certificates that are tried in all.
@@ -100,12 +99,7 @@ fn methods(site: &Site) -> Vec<X509> {
         CertificateIdentity::SanUri,
         CertificateIdentity::SanEmail,
     ];
-    let access = Access::new(
-        site.0.path(),
-        Arc::default(),
-        Arc::new(DeviceAuthority::none(site.0.path())),
-        &Default::default(),
-    );
+    let access = site.access();
     let each = identities.into_iter().map(|identity| {
         let settings = X509Settings {
             identity,

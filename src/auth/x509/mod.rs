@@ -76,6 +76,18 @@ impl X509 {
         self.review_at(credential, principal, self.trust.moment())
     }
 
+    /// When the credential ends by the time that is known now; `None` while that may be wrong.
+    pub(super) fn end(&self, credential: &Credential) -> Option<Option<Instant>> {
+        let (Credential::Certificate(chain), at) = (credential, self.trust.moment()) else {
+            return None;
+        };
+        if at.is_new {
+            return None;
+        }
+        let path = self.trust.judge(ders(chain), at).ok()?;
+        Some(end(&path, at, clock::now()))
+    }
+
     fn begin_at(
         &self,
         credentials: &Credentials<'_>,
@@ -98,11 +110,8 @@ impl X509 {
             Ok(principal) => principal,
             Err(sentence) => return refused(sentence),
         };
-        let left = path
-            .not_after()
-            .map(|end| end.duration_since(at.now).unwrap_or_default());
         Outcome::Accepted(Acceptance {
-            expires_at: left.and_then(|left| now.checked_add(left)),
+            expires_at: end(&path, at, now),
             credential: Credential::Certificate(chain.into()),
             ..principal.into()
         })
@@ -154,6 +163,12 @@ impl X509 {
     }
 }
 
+/// When a path ends. While the clock may be wrong it does not: that is made up for when the clock is believed.
+fn end(path: &Path, at: Moment, now: Instant) -> Option<Instant> {
+    let left = path.not_after()?.duration_since(at.now).unwrap_or_default();
+    now.checked_add(left).filter(|_| !at.is_new)
+}
+
 fn ders(chain: &[Box<[u8]>]) -> impl Iterator<Item = &[u8]> + Clone {
     chain.iter().map(AsRef::as_ref)
 }
@@ -170,9 +185,9 @@ fn standing(reason: UnfitReason, at: Moment) -> Standing {
         UnfitReason::Revoked | UnfitReason::AuthorityRevoked => {
             Standing::Gone("The certificate has been revoked")
         }
-        // A clock that has just been set may be wrong; it is looked at again when it is believed.
+        // Nobody is dropped by a clock that may be wrong.
         UnfitReason::Expired | UnfitReason::AuthorityNotValid | UnfitReason::NotYetValid
-            if !at.is_settled =>
+            if at.is_new =>
         {
             Standing::Same
         }
@@ -194,6 +209,8 @@ fn standing(reason: UnfitReason, at: Moment) -> Standing {
 mod awaited_tests;
 #[cfg(test)]
 mod malformed_tests;
+#[cfg(test)]
+mod moment_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::ca::Reading;
+use crate::ca::{ClockTrust, Reading};
 
 /// What time it is, as far as certificates go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub struct Moment {
     pub(super) now: SystemTime,
     /// What begins until then has begun.
     pub(super) begun: SystemTime,
-    /// Whether it is believed so far that what has ended may be ended for good.
-    pub(super) is_settled: bool,
+    /// Whether the clock has just been set: it may be wrong, and is looked at again when it is believed.
+    pub(super) is_new: bool,
 }
 
 impl From<SystemTime> for Moment {
@@ -21,7 +21,7 @@ impl From<SystemTime> for Moment {
         Self {
             now,
             begun: now,
-            is_settled: true,
+            is_new: false,
         }
     }
 }
@@ -31,7 +31,7 @@ impl From<Reading> for Moment {
         Self {
             now: time(reading.now),
             begun: time(reading.judging_at(u64::MAX)),
-            is_settled: reading.is_settled(),
+            is_new: reading.trust == ClockTrust::New,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Authorities, certificates and revocation lists for the tests of this module.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
@@ -10,6 +11,8 @@ use rcgen::{
 };
 
 use super::ClientTrust;
+use crate::auth::Access;
+use crate::ca::DeviceAuthority;
 use crate::config::{CertificateIdentity, TrustSource, X509Settings};
 
 /// Certificates of the tests are valid through 2026.
@@ -139,6 +142,12 @@ impl Site {
         let new = self.path("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.path(name)).unwrap();
+    }
+
+    /// What methods are made with.
+    pub(super) fn access(&self) -> Access {
+        let device = Arc::new(DeviceAuthority::none(self.0.path()));
+        Access::new(self.0.path(), Arc::default(), device, &Default::default())
     }
 
     pub(super) fn settings(&self) -> X509Settings {

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -8,16 +7,10 @@ use rcgen::{
 
 use super::testing::{Ca, Site, client, day, params};
 use super::*;
-use crate::ca::DeviceAuthority;
 use crate::config::{SubjectAttributes as Entry, TrustSource};
 
 fn method(site: &Site, settings: &X509Settings) -> X509 {
-    let access = Access::new(
-        site.0.path(),
-        Arc::default(),
-        Arc::new(DeviceAuthority::none(site.0.path())),
-        &Default::default(),
-    );
+    let access = site.access();
     let method = X509::new(settings, &access);
     method.trust().refresh_at(day(2, 1));
     method
@@ -107,12 +100,7 @@ fn clients_without_a_certificate_are_for_other_methods() {
 fn before_anybody_has_looked_nobody_is_judged() {
     let root = Ca::root("Root");
     let site = Site::new(&[&root]);
-    let access = Access::new(
-        site.0.path(),
-        Arc::default(),
-        Arc::new(DeviceAuthority::none(site.0.path())),
-        &Default::default(),
-    );
+    let access = site.access();
     let method = X509::new(&site.settings(), &access);
     let chain = [root.client("press-1")];
     assert!(matches!(begin(&method, &chain), Outcome::Unavailable(_)));

@@ -109,6 +109,21 @@ fn print_status(status: &CaStatus, output: &mut Output) {
         ]);
     }
     table.print(output);
+    if status.ports.is_empty() {
+        return;
+    }
+    output.line("");
+    let mut table = Table::new(["PORT", "DAYS", "UNTIL", "RENEWED", "NAMES"]);
+    for port in &status.ports {
+        table.row([
+            port.port.clone(),
+            port.days_left.to_string(),
+            rfc3339(port.validity.not_after),
+            port.renewal.map(rfc3339).unwrap_or_default(),
+            port.names.join(" "),
+        ]);
+    }
+    table.print(output);
 }
 
 fn trust(clock: ClockTrust) -> &'static str {

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use fieldgate::auth::users::{Attributes, check_username};
-use fieldgate::config::{SetupPort, SetupTls};
+use fieldgate::config::{SetupAutomatic, SetupCertificate, SetupPort, SetupTls};
 
 use super::file::Target;
 use super::{Password, Plan, PlannedUser, ask_password, shown};
@@ -84,21 +84,24 @@ impl<R: BufRead, W: Write> Questions<R, W> {
             return Ok(None);
         }
         let path = |text: &str| match text {
-            "" => Ok(None),
-            text if text.starts_with('/') => Ok(Some(PathBuf::from(text))),
+            text if text.starts_with('/') => Ok(PathBuf::from(text)),
             _ => Err("a path begins with /".to_owned()),
         };
+        self.say("Certificate of the port: empty has the gateway make one and renew it; or a PEM file; or")?;
         let cert = self.ask(
-            "PEM file with the certificate of the port (empty for none: passwords travel in clear text): ",
-            path,
+            "none, with which passwords travel in clear text: ",
+            |text| match text.to_lowercase().as_str() {
+                "" | "automatic" => Ok(Some(None)),
+                "none" | "-" => Ok(None),
+                _ => path(text).map(|cert| Some(Some(cert))),
+            },
         )?;
         let tls = match cert {
             None => None,
-            Some(cert) => {
-                let key = self.ask("PEM file with its key: ", |text| {
-                    path(text)?.ok_or_else(|| "a certificate has a key".to_owned())
-                })?;
-                Some(SetupTls { cert, key })
+            Some(None) => Some(SetupTls::Automatic(SetupAutomatic::Automatic)),
+            Some(Some(cert)) => {
+                let key = self.ask("PEM file with its key: ", path)?;
+                Some(SetupTls::Files(SetupCertificate { cert, key }))
             }
         };
         let usual = if tls.is_some() { 8883 } else { 1883 };
@@ -179,10 +182,18 @@ mod tests {
         assert_eq!(plan.user.unwrap().name, "press-1");
         let port = plan.port.unwrap();
         assert_eq!(port.port, 8883);
-        assert_eq!(port.tls.unwrap().key, PathBuf::from("/k.pem"));
-        let (plan, said) = asked(&[], "\n\u{7}\npress-1\nmaybe\ny\nrelative\n\n0\n1884\n");
-        let plan = plan.ok().unwrap();
-        assert_eq!(plan.port.unwrap().port, 1884);
+        let files = SetupTls::Files(SetupCertificate {
+            cert: "/c.pem".into(),
+            key: "/k.pem".into(),
+        });
+        assert_eq!(port.tls, Some(files));
+        let (plan, _) = asked(&[], "press-1\ny\n\n\n");
+        let port = plan.ok().unwrap().port.unwrap();
+        let automatic = SetupTls::Automatic(SetupAutomatic::Automatic);
+        assert_eq!((port.port, port.tls), (8883, Some(automatic)));
+        let (plan, said) = asked(&[], "\n\u{7}\npress-1\nmaybe\ny\nrelative\nnone\n0\n1884\n");
+        let port = plan.ok().unwrap().port.unwrap();
+        assert_eq!((port.port, port.tls), (1884, None));
         assert!(said.contains("the name is empty"), "{said}");
         assert!(said.contains("answer y or n"), "{said}");
         assert!(said.contains("a path begins with /"), "{said}");

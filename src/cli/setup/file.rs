@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use fieldgate::config::{self, Settings, SetupPort};
+use fieldgate::config::{self, Settings, SetupCertificate, SetupPort, SetupTls};
 
 use crate::cli::{Exit, Failure, failure};
 
@@ -153,12 +153,17 @@ fn render(port: &SetupPort, listener: &str, name: &str) -> String {
         "authentication = {0}\nauthorization = {0}\n",
         quote(name)
     ));
-    if let Some(tls) = &port.tls {
-        text.push_str(&format!(
+    match &port.tls {
+        Some(SetupTls::Automatic(_)) => text.push_str(
+            "# The gateway makes the certificate; clients trust what `fieldgate ca export-root` prints.\n\
+             tls = { mode = \"Automatic\" }\n",
+        ),
+        Some(SetupTls::Files(SetupCertificate { cert, key })) => text.push_str(&format!(
             "tls = {{ mode = \"Manual\", cert = {}, key = {} }}\n",
-            quote(&tls.cert.display().to_string()),
-            quote(&tls.key.display().to_string())
-        ));
+            quote(&cert.display().to_string()),
+            quote(&key.display().to_string())
+        )),
+        None => {}
     }
     text.push_str(&format!(
         "\n# Users are managed by `fieldgate user`.\n[authentication.{name}]\nmethods = [\"password\"]\n\

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use fieldgate::config::{GatewayName, SetupPort};
+use fieldgate::config::{GatewayName, SetupPort, SetupTls};
 
 use super::{Outcome, shown};
 use crate::cli::Output;
@@ -51,6 +51,10 @@ fn paste(user: &str, port: &SetupPort, password_file: Option<&Path>, output: &mu
         Some(path) => format!("\"$(cat {})\"", quoted(&path.display().to_string())),
         None => "\"$(cat)\"".to_owned(),
     };
+    if matches!(port.tls, Some(SetupTls::Automatic(_))) {
+        output.line("What clients have to trust, when the gateway has taken the port into use:");
+        output.line("  fieldgate ca export-root ca.crt");
+    }
     output.line("To see whether it works, in one terminal:");
     let topic = |end: &str| quoted(&format!("{user}/{end}"));
     let id = |end: &str| quoted(&format!("{user}-{end}"));
@@ -68,11 +72,15 @@ fn paste(user: &str, port: &SetupPort, password_file: Option<&Path>, output: &mu
     if password_file.is_none() {
         output.line("Each waits for the password: type it, then Enter and Ctrl-D");
     }
-    if port.tls.is_some() {
-        output.line("ca.crt is the authority that has issued the certificate of the port");
-    } else {
-        output.line("The port has no TLS, so passwords travel in clear text: give it a certificate outside of a network of your own");
-    }
+    output.line(match port.tls {
+        Some(SetupTls::Automatic(_)) => {
+            "ca.crt is the root of the gateway's own authority; copy it to the clients"
+        }
+        Some(SetupTls::Files(_)) => "ca.crt is the authority that has issued the certificate of the port",
+        None => {
+            "The port has no TLS, so passwords travel in clear text: write tls = { mode = \"Automatic\" } outside of a network of your own"
+        }
+    });
     output.line("");
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::{
     Authentication, Authorization, AutomaticCertificate, Endpoint, KeyAlgorithm, LogFormat,
-    LogLevel, Protocol, RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode, TlsVersion,
-    parse,
+    LogLevel, Protocol, Report, RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode,
+    TlsVersion, parse,
 };
 use crate::limits::{Limits, PortLimits, QueueOverflow};
 use crate::mqtt::QoS;
@@ -25,17 +25,18 @@ fn endpoint(lines: &str) -> Endpoint {
     settings.ports().next().unwrap().endpoint.clone()
 }
 
+/// A file with one port that has such a certificate, and an authority.
+fn with_tls(tls: &str, ca: &str) -> Result<Settings, Report> {
+    parse(&format!(
+        "[[listener]]\nname = \"plant\"\n[[listener.port]]\nport = 8883\nauthentication = \"none\"\n\
+         authorization = \"none\"\ntls = {{ {tls} }}\n{ca}"
+    ))
+}
+
 #[test]
 fn automatic_certificate_has_defaults_for_everything() {
-    let of = |tls: &str, ca: &str| {
-        let text = format!(
-            "[[listener]]\nname = \"plant\"\n[[listener.port]]\nport = 8883\nauthentication = \"none\"\n\
-             authorization = \"none\"\ntls = {{ {tls} }}\n{ca}"
-        );
-        parse(&text)
-    };
     let wanted = |tls: &str| {
-        let settings = of(tls, "").unwrap_or_else(|report| panic!("{report}"));
+        let settings = with_tls(tls, "").unwrap_or_else(|report| panic!("{report}"));
         assert!(settings.needs_authority());
         match &settings.ports().next().unwrap().tls.as_ref().unwrap().mode {
             TlsMode::Automatic(wanted) => wanted.clone(),
@@ -58,6 +59,10 @@ fn automatic_certificate_has_defaults_for_everything() {
     assert_eq!(all.key_algorithm, Some(KeyAlgorithm::EcP256));
     assert_eq!(all.rotation_policy, RotationPolicy::Never);
     assert_eq!((all.duration, all.renew_before), (days(400), days(100)));
+}
+
+#[test]
+fn automatic_certificate_that_cannot_be_is_refused() {
     for (tls, ca, said) in [
         (
             "mode = \"Automatic\", cert = \"/a\"",
@@ -92,10 +97,10 @@ fn automatic_certificate_has_defaults_for_everything() {
             "network",
         ),
     ] {
-        let report = of(tls, ca).unwrap_err().to_string();
+        let report = with_tls(tls, ca).unwrap_err().to_string();
         assert!(report.contains(said), "{report}");
     }
-    let rsa = of(
+    let rsa = with_tls(
         "mode = \"Automatic\", key_algorithm = \"rsa4096\"",
         "[ca]\nalgorithm = \"rsa3072\"\npermit_dns = [\"local\"]\npermit_ip = [\"10.0.0.0/8\"]",
     );

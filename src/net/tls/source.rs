@@ -253,9 +253,14 @@ impl CertificateSource {
     }
 
     fn check_now(&self) {
+        self.look_for_newer();
+        // Afterwards: the first certificate of a gateway comes with the authority that clients are to be trusted by.
         if let Some(trust) = &self.trust {
             trust.refresh();
         }
+    }
+
+    fn look_for_newer(&self) {
         match (&self.origin, &self.settings.mode) {
             (Origin::Files(seen), TlsMode::Manual { cert, key }) => {
                 // Held to the end, so that two looks at once cannot end in the order new, old.

@@ -12,6 +12,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
@@ -166,6 +167,33 @@ impl Authority {
     }
 }
 
+/// The settings of a client that trusts the certificates of a PEM text, and presents what another one holds: certificates,
+/// and a key.
+pub(crate) fn client_config_of_pem(
+    roots: &str,
+    identity: Option<(&str, &str)>,
+) -> Arc<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        store.add(root.expect("PEM")).expect("a root");
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_root_certificates(store);
+    Arc::new(match identity {
+        Some((chain, key)) => {
+            let chain = CertificateDer::pem_slice_iter(chain.as_bytes());
+            let chain = chain.collect::<Result<_, _>>().expect("PEM");
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+            builder
+                .with_client_auth_cert(chain, key)
+                .expect("a certificate of a client")
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
 /// A subject with this common name.
 pub(crate) fn subject(common_name: &str) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
@@ -199,6 +227,12 @@ impl Tls {
             tls.conn.complete_io(&mut tls.sock)?;
         }
         Ok(Self(tls))
+    }
+
+    /// The certificate that the server has presented, in DER.
+    pub(crate) fn server_certificate(&self) -> Vec<u8> {
+        let chain = self.0.conn.peer_certificates().expect("a handshake");
+        chain.first().expect("a certificate").to_vec()
     }
 }
 
