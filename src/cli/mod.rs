@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod config;
 mod config_file;
+mod export;
 mod failure;
 mod folders;
 mod generate;
@@ -95,6 +96,7 @@ enum Command {
     Audit(audit::Args),
     Ca(ca::Args),
     Import(import::Args),
+    Export(export::Args),
     K8s(k8s::Args),
     Generate(generate::Args),
 }
@@ -122,6 +124,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Ca(args) => ca::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::K8s(args) => k8s::run(&args),
         Command::Generate(args) => generate::run(&args),
     };

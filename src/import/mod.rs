@@ -24,7 +24,10 @@ mod unknown;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use aio::{AioImport, AioOptions, ImportedFile, aio, aio_texts};
+pub use aio::{
+    AioExport, AioImport, AioOptions, ExportNote, ExportOptions, ImportedFile, aio, aio_texts,
+    export_aio,
+};
 pub use report::{ImportCounts, ImportReport, Remark, Verdict};
 
 use crate::config::ResourceName;

@@ -152,6 +152,11 @@ pub enum RenderFault {
 /// Bytes of a ConfigMap.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
 
+/// Resources as YAML, in the order in which people read them.
+pub(crate) fn render_yaml(documents: &[Value]) -> String {
+    yaml::render(documents)
+}
+
 /// The resources of a gateway. The first file is the main one.
 pub fn render(
     settings: &Settings,

@@ -116,6 +116,32 @@ fn several_files_are_one_import() {
 }
 
 #[test]
+fn what_is_exported_is_imported_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let first = run(["import", "aio", text(&sample("authorization-tokens.yaml"))]);
+    let file = dir.path().join("gateway.toml");
+    fs::write(&file, &first.stdout).expect("write");
+    let said = run(["export", "aio", "--config", text(&file)]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+    let resources = dir.path().join("resources.yaml");
+    fs::write(&resources, &said.stdout).expect("write");
+    let second = run(["import", "aio", text(&resources)]);
+    let without_source = |text: &str| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(
+        without_source(&first.stdout),
+        without_source(&second.stdout)
+    );
+    let config = root().join("k3s/gateway.toml");
+    let said = run(["export", "aio", "--config", text(&config)]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.stderr
+            .contains("authentication.devices.password\n    no equivalent: there are no users"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn the_bundle_is_what_the_command_prints() {
     let config = root().join("k3s/gateway.toml");
     let said = run([

@@ -33,6 +33,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("broker", "limits"),
     ("broker", "policy"),
     ("ca", "store"),
+    ("import", "kubernetes"),
     ("policy", "limits"),
 ];
 

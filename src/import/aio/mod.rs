@@ -7,6 +7,7 @@
 mod authentication;
 mod authorization;
 mod broker;
+mod export;
 mod fields;
 mod listener;
 mod objects;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+pub use export::{AioExport, ExportNote, ExportOptions, export_aio};
 pub use objects::ImportedFile;
 
 use self::broker::BrokerPlan;

@@ -28,13 +28,16 @@ impl std::fmt::Debug for ImportedFile {
     }
 }
 
+/// Values under their keys.
+type Values = Vec<(String, Zeroizing<Vec<u8>>)>;
+
 /// A Secret or a ConfigMap.
 pub(super) struct Object {
     pub(super) kind: &'static str,
     pub(super) name: String,
     pub(super) spot: Spot,
     pub(super) is_used: bool,
-    values: Result<Vec<(String, Zeroizing<Vec<u8>>)>, String>,
+    values: Result<Values, String>,
 }
 
 impl Object {
@@ -60,7 +63,7 @@ impl Object {
 }
 
 /// Every value under its key.
-fn values(node: &Node, kind: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
+fn values(node: &Node, kind: &str) -> Result<Values, String> {
     let Value::Map(entries) = &node.value else {
         return Ok(Vec::new());
     };
