@@ -285,6 +285,21 @@ fn no_damage_makes_it_panic() {
         let text: String = characters.into_iter().collect();
         if let Ok(done) = translated(name, &text) {
             assert!(accepted(&done.import.text).is_ok(), "{text}");
+            let Ok(settings) = crate::config::parse(&done.import.text) else {
+                continue;
+            };
+            let options = ExportOptions {
+                namespace: "azure-iot-operations".to_owned(),
+                issuer: "issuer".to_owned(),
+                is_of_cluster: true,
+            };
+            let export = export_aio(&settings, &options);
+            let back = translated("export", &export.text);
+            assert!(
+                export.text.is_empty() || back.is_ok(),
+                "{back:?}\n{}",
+                export.text
+            );
         }
     }
 }
