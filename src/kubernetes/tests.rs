@@ -94,6 +94,19 @@ fn the_pod_is_restricted() {
 }
 
 #[test]
+fn a_probe_finds_a_control_socket_that_is_elsewhere() {
+    let socket = |lines: &str| {
+        let documents = testing::parse(&rendered(&format!("{}{lines}", port("port = 1883"))).text);
+        let deployment = document(&documents, "Deployment", "fieldgate");
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        container["livenessProbe"]["exec"]["command"][3].clone()
+    };
+    assert_eq!(socket(""), "--runtime-dir");
+    let lines = "[admin]\ncontrol_socket = \"/tmp/x.sock\"\n";
+    assert_eq!(socket(lines), "--state-dir");
+}
+
+#[test]
 fn files_become_volumes() {
     let rendered = rendered(FULL);
     assert_eq!(

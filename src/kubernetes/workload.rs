@@ -189,9 +189,14 @@ impl Rendering<'_> {
     }
 
     fn container(&self, volume_mounts: &[Value]) -> Value {
+        // The state folder says where a control socket is that the configuration has put elsewhere.
+        let (option, folder) = match self.settings.admin.control_socket {
+            Some(_) => ("--state-dir", STATE_DIR),
+            None => ("--runtime-dir", RUNTIME_DIR),
+        };
         let probe = |what: &str, period: u32, failures: u32| {
             json!({
-                "exec": {"command": ["/fieldgate", "health", what, "--runtime-dir", RUNTIME_DIR]},
+                "exec": {"command": ["/fieldgate", "health", what, option, folder]},
                 "periodSeconds": period,
                 "timeoutSeconds": 5,
                 "failureThreshold": failures,
