@@ -8,6 +8,7 @@ mod audit;
 pub mod client;
 mod commands;
 pub mod control;
+mod est_report;
 mod explain;
 pub mod http;
 pub mod metrics;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use access_report::{AccessReport, BackEndReport};
 pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
+pub use est_report::{EstCount, EstDoorReport, EstReport};
 pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::access_report::AccessReport;
+use super::est_report::EstReport;
 use crate::ca::CaStatus;
 
 /// Everything about a gateway but its clients.
@@ -40,6 +41,9 @@ pub struct Status {
     /// Who may connect, and who tries.
     #[serde(default)]
     pub access: AccessReport,
+    /// Enrolment over the network.
+    #[serde(default)]
+    pub est: EstReport,
     /// How the store fares.
     #[serde(default)]
     pub store: StoreReport,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::audit_kind;
 use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
 use super::error::CaError;
@@ -51,6 +52,8 @@ pub struct CertificateAuthority {
     changing: Mutex<()>,
     /// Held while the revocation lists are written, so that an older one does not take the place of a newer one.
     listing: Mutex<()>,
+    /// Held while a certificate is issued because of another one, and while certificates are revoked.
+    enrolling: Mutex<()>,
     pub(super) issued: Arc<Issued>,
     pub(super) jobs: Jobs,
     audit_rows_max: AtomicU32,
@@ -95,6 +98,7 @@ impl CertificateAuthority {
             issuer_keys: RwLock::default(),
             changing: Mutex::default(),
             listing: Mutex::default(),
+            enrolling: Mutex::default(),
             issued: Arc::new(Issued::new(records)),
             jobs,
             audit_rows_max: AtomicU32::new(ProtectionSettings::default().audit_rows_max),
@@ -139,6 +143,13 @@ impl CertificateAuthority {
         keys.unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
+    /// Whether one of the keys with which this authority issues is as wanted.
+    pub fn any_issuer_key(&self, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+        let keys = self.issuer_keys.read();
+        let keys = keys.unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|key| is_wanted(key))
+    }
+
     /// Whether there is an authority, usable or not.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -162,7 +173,7 @@ impl CertificateAuthority {
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
         provision::provision(&self.state_dir, self.shop(), plan, &keys, reading)?;
         info!(folder = %self.folder.display(), algorithm = %plan.algorithm, "a certificate authority was made");
-        self.note("ca-made", &plan.name, plan.algorithm.word(), reading, asker);
+        self.note(audit_kind::MADE, &plan.name, plan.algorithm.word(), reading, asker);
         self.write_crl(reading)?;
         self.changed();
         Ok(())
@@ -190,6 +201,12 @@ impl CertificateAuthority {
         }
         self.prune(reading)?;
         Ok(done)
+    }
+
+    /// Whether a certificate of the authority is to be made or retired now. One that cannot be read has nothing to do.
+    pub(super) fn has_due(&self, reading: Reading) -> bool {
+        let due = self.look(|hierarchy| Ok(hierarchy.due(reading, &self.lifetimes)));
+        matches!(due, Ok(Some(_)))
     }
 
     /// Makes a new root now, beside the one that there is.
@@ -220,7 +237,7 @@ impl CertificateAuthority {
             Step::RetireRoot { .. } => "a root has ended and was removed",
         };
         info!("certificate authority: {what}");
-        self.note("ca-changed", "", what, reading, asker);
+        self.note(audit_kind::CHANGED, "", what, reading, asker);
         self.changed();
         Ok(())
     }
@@ -337,6 +354,12 @@ impl CertificateAuthority {
 
     pub(super) fn listing(&self) -> MutexGuard<'_, ()> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enrolling(&self) -> MutexGuard<'_, ()> {
+        self.enrolling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn changing(&self) -> MutexGuard<'_, ()> {

@@ -106,8 +106,13 @@ impl DeviceAuthority {
         port: &mut PortCertificates,
         machine: &MachineNames,
     ) -> (bool, Result<(), CaError>) {
-        let made = self.ensure();
-        let (changed, renewed) = self.ca.renew_port(port, machine, self.read());
+        let reading = self.read();
+        // After a jump of the clock the issuer may have ended, and the next look at it may be minutes away.
+        let made = self.ensure().and_then(|()| match self.ca.has_due(reading) {
+            true => self.ca.maintain(reading).map(drop),
+            false => Ok(()),
+        });
+        let (changed, renewed) = self.ca.renew_port(port, machine, reading);
         // Why there is no authority says more than that there is none.
         (changed, made.and(renewed))
     }

@@ -156,6 +156,12 @@ pub enum CaError {
         /// Its serial number.
         serial: String,
     },
+    /// The certificate has expired, or has not begun.
+    #[error("the certificate with the serial number {serial} is not valid now")]
+    Ended {
+        /// Its serial number.
+        serial: String,
+    },
     /// A bound is reached.
     #[error("there are {max} {what}, which is as many as there may be")]
     Full {
@@ -257,7 +263,9 @@ impl CaError {
             }
             Self::Request(fault) => fault.hint(),
             Self::Input { .. } => "see `fieldgate ca --help`",
-            Self::Unknown { .. } | Self::Revoked { .. } => "`fieldgate ca list` shows all of them",
+            Self::Unknown { .. } | Self::Revoked { .. } | Self::Ended { .. } => {
+                "`fieldgate ca list` shows all of them"
+            }
             Self::Full { .. } => {
                 "what has expired is removed after a while; see `fieldgate ca list`"
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tracing::info;
 
+use super::audit_kind;
 use super::authority::{Asker, CertificateAuthority};
 use super::certificate::CaCertificate;
 use super::error::CaError;
@@ -143,7 +144,7 @@ impl CertificateAuthority {
             subject = found.subject,
             "certificate authority: an imported issuer issues from here on"
         );
-        self.note("ca-imported", &found.subject, "", reading, asker);
+        self.note(audit_kind::IMPORTED, &found.subject, "", reading, asker);
         self.write_crl(reading)?;
         self.changed();
         Ok(())

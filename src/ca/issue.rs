@@ -12,6 +12,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use super::audit_kind;
 use super::authority::{Asker, CertificateAuthority};
 use super::certificate::{Leaf, LeafOrder, Purpose};
 use super::chance;
@@ -158,6 +159,7 @@ impl CertificateAuthority {
             .ok_or(CaError::Token)?;
         let name =
             CommonName::parse(&found.name).map_err(|fault| CaError::input(&*found.name, fault))?;
+        request.check_names(&name)?;
         let order = Order {
             name: Some(name),
             attributes: found.attributes,
@@ -237,6 +239,7 @@ impl CertificateAuthority {
         reading: Reading,
         asker: &Asker,
     ) -> Result<Vec<CertificateRecord>, CaError> {
+        let _enrolling = self.enrolling();
         let mut meant = self.issued.meant_by(which);
         if meant.is_empty() {
             return Err(unknown(which));
@@ -261,7 +264,7 @@ impl CertificateAuthority {
             .iter()
             .map(|record| {
                 let detail = format!("{}, {}", record.serial, reason.word());
-                self.entry("certificate-revoked", &record.name, detail, reading, asker)
+                self.entry(audit_kind::REVOKED, &record.name, detail, reading, asker)
             })
             .collect();
         let (rows, rows_max) = (revoked.clone(), self.audit_rows_max());
@@ -315,7 +318,7 @@ impl CertificateAuthority {
         };
         let expires_at = record.expires_at;
         let detail = format!("until {expires_at}");
-        let entry = self.entry("enrolment-token", name.as_str(), detail, reading, asker);
+        let entry = self.entry(audit_kind::TOKEN, name.as_str(), detail, reading, asker);
         let (now, rows_max) = (reading.now, self.audit_rows_max());
         let is_taken = self.jobs.run(move |transaction| {
             if certificates::prune_tokens(transaction, now)? >= TOKENS_MAX {
@@ -386,7 +389,7 @@ impl CertificateAuthority {
         let made = self.make(subject, order, origin, reading)?;
         let record = &made.record;
         let detail = format!("{}, {}", record.serial, origin.word());
-        let entry = self.entry("certificate-issued", &record.name, detail, reading, asker);
+        let entry = self.entry(audit_kind::ISSUED, &record.name, detail, reading, asker);
         let (row, rows_max) = (record.clone(), self.audit_rows_max());
         let kept = self.jobs.run(move |transaction| {
             if let Some(condition) = &condition

@@ -135,6 +135,11 @@ impl Issued {
             .collect()
     }
 
+    /// How many there are of a kind.
+    pub(super) fn count(&self, is: impl Fn(&CertificateRecord) -> bool) -> usize {
+        self.read().values().filter(|record| is(record)).count()
+    }
+
     /// Whether anything that is revoked has ended before a time.
     pub(super) fn has_old_revocations(&self, before: u64) -> bool {
         let table = self.read();

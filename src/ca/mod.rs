@@ -4,12 +4,14 @@
 //! function of what there is and of the time, which is an argument ([`Reading`]); [`CertificateAuthority`] keeps it in files
 //! and rows.
 
+pub mod audit_kind;
 mod authority;
 mod certificate;
 mod chance;
 mod command;
 mod crl;
 mod device;
+mod enrol;
 mod error;
 mod files;
 mod hierarchy;
@@ -47,6 +49,7 @@ pub use chance::{Chance, SystemChance};
 pub use command::{CaReply, CaRequest, IssuedReply, LIST_MAX, SecretText};
 pub use crl::RevocationReason;
 pub use device::DeviceAuthority;
+pub use enrol::ENROLLED_PER_NAME_MAX;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
 pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};

@@ -16,6 +16,7 @@ use super::layout::{self, IssuerEntry, KeyPlace, Role, RootEntry, State};
 use super::pem;
 use super::seal::Sealing;
 use super::time::{BACKDATE, Reading};
+use crate::config::Settings;
 
 /// Characters that tell the authorities of two gateways from one another.
 const ID_LETTERS: usize = 6;
@@ -32,6 +33,25 @@ pub struct Plan {
     pub algorithm: KeyAlgorithm,
     /// What may be issued.
     pub constraints: NameConstraints,
+}
+
+impl Plan {
+    /// What a configuration asks for.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let ca = &settings.ca;
+        let networks = ca.permit_ip.iter();
+        Self {
+            name: settings.gateway.name.to_string(),
+            algorithm: ca.algorithm,
+            constraints: NameConstraints {
+                dns: ca.permit_dns.clone(),
+                ip: networks
+                    .map(|network| format!("{}/{}", network.address, network.prefix))
+                    .collect(),
+            },
+        }
+    }
 }
 
 /// What is needed to make something: the folder, and what it is made with.

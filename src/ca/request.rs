@@ -87,6 +87,9 @@ pub enum RequestFault {
     /// The common name is another one than that of whoever asks.
     #[error("its common name is not that of whoever asks")]
     OtherName,
+    /// An alternative name is another one than that of whoever asks.
+    #[error("it asks for an alternative name that is not that of whoever asks")]
+    OtherAlternativeName,
     /// A certificate that may issue others is asked for.
     #[error("it asks for a certificate that may issue others")]
     Authority,
@@ -123,6 +126,7 @@ impl RequestFault {
             Self::NoName => "give a name with `--name`",
             Self::Name(_) | Self::AlternativeName(_) => name::HINT,
             Self::OtherName => "ask for a certificate with your own name",
+            Self::OtherAlternativeName => "ask for no DNS name but your own name",
             Self::Authority | Self::Extension { .. } => {
                 "ask for no extension but the alternative names"
             }

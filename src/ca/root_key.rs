@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::audit_kind;
 use super::authority::{Asker, CertificateAuthority};
 use super::error::CaError;
 use super::files::{self, Audience};
@@ -21,7 +22,7 @@ impl CertificateAuthority {
             self.shop().commit(&state)
         })?;
         self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        self.note("ca-root-key", "", "removed", reading, asker);
+        self.note(audit_kind::ROOT_KEY, "", "removed", reading, asker);
         Ok(())
     }
 
@@ -57,7 +58,7 @@ impl CertificateAuthority {
             }
             Err(last.unwrap_or(CaError::RootKeyAbsent))
         })?;
-        self.note("ca-root-key", "", "restored", reading, asker);
+        self.note(audit_kind::ROOT_KEY, "", "restored", reading, asker);
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl CertificateAuthority {
             Ok(sealed)
         })?;
         self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        self.note("ca-sealed", "", &format!("{sealed} keys"), reading, asker);
+        self.note(audit_kind::SEALED, "", &format!("{sealed} keys"), reading, asker);
         Ok(sealed)
     }
 

@@ -6,6 +6,7 @@ use fieldgate::admin::client::{ClientFault, ControlClient};
 use fieldgate::admin::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 use fieldgate::auth::AuditKind;
 use fieldgate::auth::users::rfc3339;
+use fieldgate::ca::audit_kind;
 use fieldgate::clock;
 use fieldgate::config;
 use fieldgate::store;
@@ -22,8 +23,9 @@ const LIMIT: u32 = 100;
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 
 const KINDS: &str = "What happened: login-accepted, login-refused, login-unavailable, ban, ban-lifted, takeover-refused, \
-     right-gone, subscription-removed, user-added, user-password, user-changed, user-enabled, user-disabled, user-removed, \
-     users-imported, users-exported, configuration-changed, configuration-refused, trust-changed, lost";
+     enrolment-accepted, enrolment-refused, right-gone, subscription-removed, user-added, user-password, user-changed, user-enabled, user-disabled, user-removed, \
+     users-imported, users-exported, configuration-changed, configuration-refused, trust-changed, ca-made, ca-changed, \
+     ca-imported, ca-root-key, ca-sealed, certificate-issued, certificate-revoked, enrolment-token, lost";
 
 /// Show who did what: logins, failures, bans, changes of users and rules
 ///
@@ -56,7 +58,7 @@ struct LogArgs {
 
     /// Only what is of this kind
     #[arg(long, value_name = "KIND", value_parser = kind, long_help = KINDS)]
-    kind: Option<AuditKind>,
+    kind: Option<&'static str>,
 
     /// Only what happened to this user name or address
     #[arg(long, value_name = "SUBJECT")]
@@ -106,11 +108,20 @@ fn time(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "it is a time such as 30min, 1h or 7d".to_owned())
 }
 
-fn kind(text: &str) -> Result<AuditKind, String> {
-    AuditKind::of(text).ok_or_else(|| {
-        let words: Vec<_> = AuditKind::ALL.iter().map(|kind| kind.as_str()).collect();
-        format!("there are {}", words.join(", "))
-    })
+fn kind(text: &str) -> Result<&'static str, String> {
+    let words: Vec<_> = kinds().collect();
+    let found = words.iter().find(|word| **word == text);
+    found
+        .copied()
+        .ok_or_else(|| format!("there are {}", words.join(", ")))
+}
+
+fn kinds() -> impl Iterator<Item = &'static str> {
+    let of_authority = audit_kind::ALL.iter().copied();
+    AuditKind::ALL
+        .iter()
+        .map(|kind| kind.as_str())
+        .chain(of_authority)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -124,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn log(args: &LogArgs) -> Result<(), Failure> {
     let now = clock::wall_seconds();
     let query = AuditQuery {
-        kind: args.kind.map(|kind| kind.as_str().into()),
+        kind: args.kind.map(Into::into),
         subject: args.subject.as_deref().map(Into::into),
         port: args.port.as_deref().map(Into::into),
         since: args.since.map(|since| now.saturating_sub(since.as_secs())),
@@ -252,5 +263,20 @@ fn word(ban: &BanReport) -> &'static str {
     match ban.kind {
         BanKind::Address => "address",
         BanKind::Username => "user name",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_kind() {
+        let words: Vec<_> = KINDS.split([' ', ',']).collect();
+        for word in kinds() {
+            assert!(words.contains(&word), "{word}");
+            assert_eq!(kind(word), Ok(word));
+        }
+        assert!(kind("nothing").unwrap_err().contains("certificate-revoked"));
     }
 }

@@ -111,8 +111,18 @@ impl RunningArgs {
 
     /// Connects to the gateway that the options name; `None` if it is not running.
     pub(crate) fn try_connect(&self) -> Result<Option<ControlClient>, Failure> {
+        self.try_connect_with(None)
+    }
+
+    /// The same with the socket that a configuration names, where no option says otherwise.
+    pub(crate) fn try_connect_with(
+        &self,
+        configured: Option<PathBuf>,
+    ) -> Result<Option<ControlClient>, Failure> {
+        let is_named = self.state_dir.is_some() || self.runtime_dir.is_some();
+        let configured = configured.filter(|_| !is_named);
         let mut denied = None;
-        for socket in &self.sockets() {
+        for socket in configured.iter().chain(&self.sockets()) {
             match ControlClient::connect(socket) {
                 Ok(client) => return Ok(Some(client)),
                 Err(fault @ ClientFault::Denied { .. }) => denied = Some(fault),

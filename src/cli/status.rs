@@ -1,6 +1,8 @@
 //! `fieldgate status`: how a running gateway fares.
 
-use fieldgate::admin::{AdminState, ReloadOutcome, ReloadReport, Status, StoreState};
+use fieldgate::admin::{
+    AdminState, EstDoorReport, EstReport, ReloadOutcome, ReloadReport, Status, StoreState,
+};
 use fieldgate::auth::users::rfc3339;
 use fieldgate::ca::Role;
 use fieldgate::clock;
@@ -114,6 +116,28 @@ fn print_configuration(status: &Status, now: u64, output: &mut Output) {
             format!("admin          {address}, awaiting address: {detail}")
         }
     });
+    for (what, scheme, door) in [
+        ("enrolment", "https", &status.est.https),
+        ("root", "http", &status.est.http),
+    ] {
+        print_door(what, scheme, door, output);
+    }
+}
+
+/// Where something is served over the network; not a word where it is off.
+fn print_door(what: &str, scheme: &str, door: &EstDoorReport, output: &mut Output) {
+    let address = door.address.as_deref().unwrap_or_default();
+    let detail = door.detail.as_deref().unwrap_or_default();
+    match door.awaited() {
+        Some(awaited) => {
+            let line = format!("{what:<14} {address}, awaiting {awaited}: {detail}");
+            output.line(printable(&line));
+        }
+        None if door.address.is_some() => {
+            output.line(format!("{what:<14} {scheme}://{address}"));
+        }
+        None => {}
+    }
 }
 
 fn print_reload(reload: &ReloadReport, now: u64, output: &mut Output) {
@@ -166,18 +190,22 @@ fn print_ports(status: &Status, output: &mut Output) {
 /// Every certificate with the days that are left, those of ports first.
 fn print_certificates(status: &Status, output: &mut Output) {
     let mut table = Table::new(["CERTIFICATE", "DAYS", "UNTIL", "RENEWED", "SUBJECT"]);
-    for port in &status.ports {
-        if let Some(certificate) = &port.certificate {
-            table.row([
-                port.endpoint.clone(),
-                certificate.seconds_left.div_euclid(DAY).to_string(),
-                rfc3339(certificate.not_after_seconds),
-                certificate
-                    .renewal_seconds
-                    .map_or("not by itself".to_owned(), rfc3339),
-                certificate.subject.clone(),
-            ]);
-        }
+    let of_ports = status.ports.iter().filter_map(|port| {
+        let certificate = port.certificate.as_ref()?;
+        Some((port.endpoint.as_str(), certificate))
+    });
+    let of_est = status.est.certificate.iter();
+    let of_est = of_est.map(|certificate| (EstReport::NAME, certificate));
+    for (name, certificate) in of_ports.chain(of_est) {
+        table.row([
+            name.to_owned(),
+            certificate.seconds_left.div_euclid(DAY).to_string(),
+            rfc3339(certificate.not_after_seconds),
+            certificate
+                .renewal_seconds
+                .map_or("not by itself".to_owned(), rfc3339),
+            certificate.subject.clone(),
+        ]);
     }
     let authority = status.authority.status.as_ref();
     let next = authority.and_then(|authority| authority.next.as_ref());

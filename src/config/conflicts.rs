@@ -11,7 +11,8 @@ use super::port_keys::TLS;
 use super::reader::Scope;
 use super::report::FaultCode;
 use super::settings::{
-    AdminSettings, CaSettings, Endpoint, ListenerSettings, PortSettings, ServiceType, TlsMode,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, ListenerSettings, PortSettings,
+    ServiceType, TlsMode,
 };
 use super::source::At;
 use super::units::render_size;
@@ -306,14 +307,24 @@ pub(super) fn check_algorithms(
         else {
             continue;
         };
-        if let Some(scope) = port.scope.table("tls", &TLS, &mut Faults::default()) {
-            certificate::check_algorithm(&scope, wanted.key_algorithm, ca, faults);
-        }
+        check_algorithm_of(&port.scope, wanted, ca, faults);
+    }
+}
+
+/// The same for one table that has a `tls`.
+pub(super) fn check_algorithm_of(
+    scope: &Scope<'_>,
+    wanted: &AutomaticCertificate,
+    ca: &CaSettings,
+    faults: &mut Faults,
+) {
+    if let Some(scope) = scope.table("tls", &TLS, &mut Faults::default()) {
+        certificate::check_algorithm(&scope, wanted.key_algorithm, ca, faults);
     }
 }
 
 /// Whether a socket on `bind` and one on `address` would want the same connections.
-fn overlap(bind: Option<IpAddr>, address: IpAddr) -> bool {
+pub(super) fn overlap(bind: Option<IpAddr>, address: IpAddr) -> bool {
     match bind {
         None => true,
         Some(bind) => {

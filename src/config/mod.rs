@@ -18,6 +18,8 @@ mod backend;
 mod certificate;
 mod certificate_names;
 mod conflicts;
+mod est;
+mod est_keys;
 mod explain;
 mod faults;
 mod limit_keys;
@@ -70,9 +72,9 @@ pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
-    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, GatewaySettings, ListenerSettings,
-    LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy, ServiceType,
-    Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
+    ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
+    ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -462,7 +462,7 @@ fn hint_for(scope: &Scope<'_>, entry: &Entry) -> Option<String> {
     }
     if scope.at.is_none() {
         let tables = "[gateway], [[listener]], [authentication.NAME], [authorization.NAME], [protection], [limits], \
-                      [admin], [store] and [log]";
+                      [ca], [est], [admin], [store] and [log]";
         return Some(format!("the tables are {tables}"));
     }
     let names: Vec<String> = scope.spec.keys().map(|k| format!("`{}`", k.name)).collect();

@@ -12,6 +12,8 @@ use super::authentication;
 use super::authorization;
 use super::certificate::{self, tls};
 use super::conflicts::{self, PlacedListener, PlacedPort};
+use super::est;
+use super::est_keys::EST;
 use super::faults::{Draft, Faults};
 use super::limit_keys::{LimitSpec, Setting};
 use super::names::ListenerName;
@@ -48,6 +50,8 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     }
     let admin_scope = scope.table("admin", &schema::ADMIN, faults);
     let admin = admin(admin_scope.as_ref(), faults);
+    let est_scope = scope.table("est", &EST, faults);
+    let est = est::est(est_scope.as_ref(), faults);
     let store = store(scope.table("store", &schema::STORE, faults), faults);
     let log = log(scope.table("log", &schema::LOG, faults), faults);
     let protection_scope = scope.table("protection", &schema::PROTECTION, faults);
@@ -61,6 +65,9 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     let ca = certificate::ca(ca_scope.as_ref(), faults);
     let listeners = listeners(&scope, &limits, &sections, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
+    let admin_written = (&admin, admin_scope.as_ref());
+    est::check(&est, est_scope.as_ref(), &listeners, admin_written, faults);
+    est::check_algorithm(&est, est_scope.as_ref(), &ca, faults);
     conflicts::check_algorithms(&listeners, &ca, faults);
     sections.check(&listeners, faults);
     Settings {
@@ -73,6 +80,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         authentications: settings_of(sections.authentications),
         authorizations: settings_of(sections.authorizations),
         protection,
+        est,
         ca,
         admin,
         store,

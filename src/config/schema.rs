@@ -9,6 +9,7 @@ use super::authentication_keys::{
     SUBJECT_ATTRIBUTES, X509,
 };
 use super::authorization_keys::{AUTHORIZATION, AUTHORIZATION_HTTP, PRINCIPALS, RULE};
+use super::est_keys::EST;
 use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS};
 use super::port_keys::{KEY_ALGORITHMS, LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
 
@@ -197,6 +198,13 @@ pub(super) static ROOT: TableSpec = TableSpec {
             absence: Absence::Means("all its defaults"),
             doc: "The bounds of the whole gateway.",
             elsewhere: &["limit"],
+        },
+        KeySpec {
+            name: "est",
+            kind: Kind::Table(&EST),
+            absence: Absence::Means("all its defaults: nobody enrols over the network"),
+            doc: "How devices get certificates over the network, and clients the root.",
+            elsewhere: &["enrolment", "enrollment"],
         },
         KeySpec {
             name: "ca",
@@ -489,6 +497,7 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &AUTHORIZATION_HTTP,
     &PROTECTION,
     &LIMITS,
+    &EST,
     &CA,
     &ADMIN,
     &STORE,

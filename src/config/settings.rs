@@ -34,6 +34,8 @@ pub struct Settings {
     pub authorizations: Vec<Arc<AuthorizationSettings>>,
     /// `[protection]`
     pub protection: ProtectionSettings,
+    /// `[est]`
+    pub est: EstSettings,
     /// `[ca]`
     pub ca: CaSettings,
     /// `[admin]`
@@ -53,7 +55,8 @@ impl Settings {
     /// Whether anything needs a certificate of the authority of the gateway.
     pub fn needs_authority(&self) -> bool {
         let mut certificates = self.ports().filter_map(|port| port.tls.as_ref());
-        certificates.any(|tls| matches!(tls.mode, TlsMode::Automatic(_)))
+        let is_automatic = |tls: &TlsSettings| matches!(tls.mode, TlsMode::Automatic(_));
+        self.est.https.is_some() || certificates.any(is_automatic)
     }
 }
 
@@ -91,6 +94,7 @@ impl Default for Settings {
             authentications: Vec::new(),
             authorizations: Vec::new(),
             protection: ProtectionSettings::default(),
+            est: EstSettings::default(),
             ca: CaSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
@@ -304,6 +308,42 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3
     V1_3,
+}
+
+/// `[est]`: how devices get certificates over the network, and clients the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EstSettings {
+    /// Where devices enrol; `None` lets nobody enrol over the network.
+    pub https: Option<SocketAddr>,
+    /// Where the root and the revocation lists are served without TLS; `None` serves them nowhere.
+    pub http: Option<SocketAddr>,
+    /// Certificate of `https`.
+    pub tls: TlsSettings,
+    /// Whether local users may enrol with their passwords.
+    pub users: bool,
+    /// Connections at one time, at each address.
+    pub connections_max: u32,
+    /// Requests for certificates of one address in a minute.
+    pub attempts_per_address_max: u32,
+    /// Requests for certificates of all addresses in a minute.
+    pub attempts_max: u32,
+}
+
+impl Default for EstSettings {
+    fn default() -> Self {
+        Self {
+            https: None,
+            http: None,
+            tls: TlsSettings {
+                mode: TlsMode::Automatic(AutomaticCertificate::default()),
+                min_version: TlsVersion::V1_2,
+            },
+            users: false,
+            connections_max: 32,
+            attempts_per_address_max: 30,
+            attempts_max: 300,
+        }
+    }
 }
 
 /// `[admin]`: how the gateway is watched and commanded.

@@ -1,8 +1,9 @@
 //! What needs somebody's attention, worked out from what the gateway reports about itself.
 
+use super::enrolment;
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, PortReport,
-    ProcessReport, Rates, ReloadReport, StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, EstReport,
+    PortReport, ProcessReport, Rates, ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -22,6 +23,7 @@ const LISTENING: &str = "listening";
 pub(crate) struct Facts<'a> {
     pub(crate) ports: &'a [PortReport],
     pub(crate) admin: &'a AdminReport,
+    pub(crate) est: &'a EstReport,
     pub(crate) refused: Option<&'a ReloadReport>,
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
@@ -45,6 +47,7 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
         let text = format!("health and metrics are not served on {address}: {detail}");
         alarms.push(alarm("admin-waiting", address, text));
     }
+    alarms.extend(enrolment::alarms(facts.est));
     alarms.extend(
         facts
             .control
@@ -209,6 +212,7 @@ mod tests {
             let facts = Facts {
                 ports: std::slice::from_ref(&self.port),
                 admin: &self.admin,
+                est: &EstReport::default(),
                 refused: None,
                 control: None,
                 broker: &self.broker,

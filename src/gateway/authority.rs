@@ -11,9 +11,7 @@ use tracing::warn;
 use super::Gateway;
 use super::expiry::Notices;
 use crate::admin::AuthorityReport;
-use crate::ca::{
-    Asker, CaError, CaReply, CaRequest, ClockTrust, DeviceAuthority, NameConstraints, Plan,
-};
+use crate::ca::{Asker, CaError, CaReply, CaRequest, ClockTrust, DeviceAuthority, Plan};
 use crate::config::Settings;
 use crate::store::{CertificateRecord, Jobs};
 
@@ -55,22 +53,10 @@ impl Authority {
 
     /// Goes by changed settings. An authority that is there stays as it is.
     pub(super) fn set(&self, settings: &Settings) {
-        let ca = &settings.ca;
         self.device
             .ca()
             .set_audit_rows_max(settings.protection.audit_rows_max);
-        let plan = settings.needs_authority().then(|| Plan {
-            name: settings.gateway.name.to_string(),
-            algorithm: ca.algorithm,
-            constraints: NameConstraints {
-                dns: ca.permit_dns.clone(),
-                ip: ca
-                    .permit_ip
-                    .iter()
-                    .map(|network| format!("{}/{}", network.address, network.prefix))
-                    .collect(),
-            },
-        });
+        let plan = settings.needs_authority().then(|| Plan::of(settings));
         self.device.set_plan(plan);
     }
 
@@ -188,9 +174,10 @@ impl Gateway {
 
     /// Says which certificates end soon that nothing renews.
     fn note_expiry(&self, notices: &mut Notices) {
-        let ports = self.serving.ports();
         let authority = self.authority.report().status;
         let now = self.authority.device.read().now;
+        let mut ports = self.serving.ports();
+        ports.push(self.enrolment.as_port(now));
         for text in notices.due(&ports, authority.as_ref(), now) {
             warn!("{text}");
         }

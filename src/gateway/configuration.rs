@@ -212,6 +212,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         ("gateway", old.gateway != new.gateway),
         ("limits", old.limits != new.limits),
         ("store", old.store != new.store),
+        ("est", old.est != new.est),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod authority;
 mod configuration;
+mod enrolment;
 mod expiry;
 mod heartbeat;
 mod lock;
@@ -46,6 +47,7 @@ use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
 use authority::Authority;
+use enrolment::Enrolment;
 use heartbeat::Heartbeat;
 use rates::RateWindow;
 use readiness::Readiness;
@@ -89,6 +91,7 @@ struct Gateway {
     serving: Arc<Serving>,
     storing: Storing,
     authority: Authority,
+    enrolment: Enrolment,
     heartbeat: Heartbeat,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
@@ -196,6 +199,7 @@ impl Gateway {
         reloads: mpsc::Sender<ReloadReply>,
     ) -> Self {
         let settings = configuration.settings();
+        let access = Arc::clone(serving.access());
         process::raise_descriptors(settings.limits.connections_max);
         Self {
             started: clock::now(),
@@ -210,6 +214,7 @@ impl Gateway {
             serving,
             storing,
             authority,
+            enrolment: Enrolment::new(access, &settings.est),
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
@@ -243,6 +248,7 @@ impl Gateway {
         tasks.spawn(async move {
             http::serve(address, Arc::clone(&gateway), gateway.admin.clone()).await
         });
+        self.start_enrolment(tasks).await;
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
@@ -256,6 +262,17 @@ impl Gateway {
         let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
         self.notifier.ready(&line).await;
+    }
+
+    /// Lets devices enrol over the network, where the settings say so.
+    async fn start_enrolment(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        self.enrolment.prepare(&self.serving).await;
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.keep_certificate(&gateway.serving).await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.serve_https().await });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { gateway.enrolment.serve_http().await });
     }
 
     /// Says in the log which configuration is in force, and returns it.

@@ -113,6 +113,7 @@ impl Gateway {
         self.serving.apply(&settings).await;
         self.review_settings(&settings).await;
         self.storing.set(&settings.store);
+        self.enrolment.set(&settings.est);
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http
         });

@@ -10,11 +10,11 @@ use crate::admin::{
     BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
     ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
 };
-use crate::auth::{Access, TrustSummary};
+use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
-use crate::config::{Protocol, Settings};
+use crate::config::{Protocol, Settings, TlsSettings};
 use crate::mqtt::Violation;
-use crate::net::tls::CertificateSummary;
+use crate::net::tls::{CertificateSource, CertificateSummary};
 use crate::net::{
     Hub, LoginOutcome, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve,
     Stream, link,
@@ -80,6 +80,16 @@ impl Serving {
         let limits = settings.limits.clone();
         self.hub.with(|broker, now| broker.set_limits(limits, now));
         self.ports.apply(settings).await;
+    }
+
+    /// Where a certificate comes from that is no port's, but is looked after with theirs.
+    pub(crate) async fn open_certificate(
+        &self,
+        name: &str,
+        tls: &TlsSettings,
+        trust: Arc<ClientTrust>,
+    ) -> Arc<CertificateSource> {
+        self.ports.open_certificate(name, tls, trust).await
     }
 
     /// Looks at the certificates of all ports again, soon.
@@ -244,7 +254,7 @@ fn login_report((method, outcome, count): (&str, LoginOutcome, u64)) -> LoginRep
 }
 
 /// `fault` is what is wrong with what is to replace the certificate.
-fn certificate_report(
+pub(super) fn certificate_report(
     certificate: &CertificateSummary,
     renewal_at: Option<u64>,
     fault: Option<String>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
-use super::{Gateway, process};
+use super::{Gateway, enrolment, process};
 use crate::admin::{
     AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
     ReloadReport, Source, Status, StoreReport,
@@ -45,13 +45,17 @@ impl Source for Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let access = self.access_report();
+        let (access, est) = (
+            self.access_report(),
+            self.enrolment.report(self.authority.device().read().now),
+        );
         let authority = self.authority.report();
         let alarms = alarms(&Facts {
             access: &access,
             authority: &authority,
             ports: &ports,
             admin: &admin,
+            est: &est,
             refused: refused.as_ref(),
             control: control.as_deref(),
             broker: &broker,
@@ -73,6 +77,7 @@ impl Source for Gateway {
             ports,
             broker,
             access,
+            est,
             store,
             authority,
             rates,
@@ -100,6 +105,8 @@ impl Source for Gateway {
         if admin.state == AdminState::AwaitingAddress {
             awaiting.push(format!("address {}", admin.address.unwrap_or_default()));
         }
+        let now = self.authority.device().read().now;
+        awaiting.extend(enrolment::awaited(&self.enrolment.report(now)));
         ReadinessReport {
             ready: self.readiness.is_ready(),
             awaiting,

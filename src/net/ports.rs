@@ -16,11 +16,11 @@ use super::admission::{Admission, Gate};
 use super::listener::PassedSockets;
 use super::port::{PortContext, PortEnd, PortTerms, Refusal};
 use super::serving::{Means, PortState, Serve, Serving, Shown};
-use super::tls::{CertificateStore, CertificateSummary};
-use crate::auth::{Access, TrustSummary};
+use super::tls::{CertificateSource, CertificateStore, CertificateSummary};
+use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::PortPolicy;
 use crate::clock;
-use crate::config::{ListenerName, PortSettings, Protocol, Settings};
+use crate::config::{ListenerName, PortSettings, Protocol, Settings, TlsSettings};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,6 +136,17 @@ impl<S: Serve> Ports<S> {
             closed(port).await;
         }
         self.gate.emptied().await;
+    }
+
+    /// Where a certificate comes from that is no port's, but is looked after with theirs. Clients may show certificates, and
+    /// only those that `trust` trusts.
+    pub(crate) async fn open_certificate(
+        &self,
+        name: &str,
+        tls: &TlsSettings,
+        trust: Arc<ClientTrust>,
+    ) -> Arc<CertificateSource> {
+        self.means.certificates.open(name, tls, Some(trust)).await
     }
 
     /// Every port in the order of the configuration.

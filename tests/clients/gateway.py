@@ -1,4 +1,4 @@
-"""Starts a broker with a plain and a TLS port for MQTT and for WebSocket each, for the clients in this folder."""
+"""Starts a broker with a plain and a TLS port for MQTT and for WebSocket each, and one for enrolment, for the clients here."""
 
 import json
 import os
@@ -26,6 +26,10 @@ class Gateway:
             self.process, ports = self._start_fieldgate(binary)
         self.env = {f"GATEWAY_{name.upper()}": str(ports[name]) for name in PORTS}
         self.env["GATEWAY_CA"] = str(self.dir / "ca.crt")
+        if stand_in is None:
+            self.env["GATEWAY_EST"] = str(self._await_enrolment())
+            self.env["GATEWAY_BINARY"] = str(Path(binary).resolve())
+            self.env["GATEWAY_STATE"] = str(self.dir / "state")
 
     def _start_fieldgate(self, binary):
         config = '[admin]\nhttp = "127.0.0.1:0"\n[[listener]]\nname = "clients"\n'
@@ -37,6 +41,8 @@ class Gateway:
             if name in ("tls", "wss"):
                 files = f'cert = "{self.dir}/server.crt", key = "{self.dir}/server.key"'
                 config += f'tls = {{ mode = "Manual", {files} }}\n'
+        files = f'cert = "{self.dir}/server.crt", key = "{self.dir}/server.key"'
+        config += f'\n[est]\nhttps = "127.0.0.1:0"\ntls = {{ mode = "Manual", {files} }}\n'
         (self.dir / "gateway.toml").write_text(config)
         command = [binary, "serve", "--config", self.dir / "gateway.toml", "--state-dir", self.dir / "state"]
         environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "JOURNAL_STREAM")}
@@ -55,6 +61,16 @@ class Gateway:
                 pass
             time.sleep(0.02)
         raise SystemExit("the gateway did not start:\n" + self.read_log())
+
+    def _await_enrolment(self):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            status = control(self.dir / "state/control.sock", "status")
+            door, authority = status["est"]["https"], status["authority"]
+            if door["state"] == "listening" and authority["status"]:
+                return int(door["address"].rsplit(":", 1)[1])
+            time.sleep(0.02)
+        raise SystemExit("nobody can enrol:\n" + self.read_log())
 
     def _start_mosquitto(self):
         ports = {name: free_port() for name in PORTS}

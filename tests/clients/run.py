@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs MQTT clients that nobody here wrote against a gateway, each over TCP, TLS, WebSocket and secure WebSocket.
+"""Runs clients that nobody here wrote against a gateway: of MQTT over TCP, TLS, WebSocket and secure WebSocket, and of EST.
 
 What the clients need is installed by `scripts/test`; this only runs them.
 """
@@ -19,6 +19,7 @@ SUITES = {
     "mosquitto": [sys.executable, "-m", "unittest", "-v", "test_mosquitto"],
     "paho": [str(TOOLS / "python/bin/python"), "-m", "unittest", "-v", "test_paho"],
     "mqttjs": ["node", "--test", "--test-reporter=spec", "mqttjs.test.mjs"],
+    "est": [sys.executable, "-m", "unittest", "-v", "test_est"],
     "browser": ["node", "--test", "--test-reporter=spec", "browser.test.mjs"],
 }
 

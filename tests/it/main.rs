@@ -15,6 +15,7 @@ mod check;
 mod cli;
 mod clients;
 mod conformance;
+mod est;
 mod import;
 mod kubernetes;
 mod lifecycle;

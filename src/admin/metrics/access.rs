@@ -78,6 +78,18 @@ pub(super) const ROWS: &[Row] = &[
         "Events that have no row in the database because it was behind; the journal has them."
     ),
     row(
+        "est_requests_total",
+        Kind::Counter,
+        &["operation", "outcome"],
+        "Requests for enrolment and for the root over the network, by outcome: `done`, `refused`, `limited`, `invalid` or \
+         `unavailable`.",
+        |status, samples| {
+            for requests in &status.est.requests {
+                samples.add_count(&[&requests.operation, &requests.outcome], requests.count);
+            }
+        },
+    ),
+    row(
         "back_end_resting",
         Kind::Gauge,
         BACK_END,

@@ -1,7 +1,7 @@
 //! Metrics of certificates and of the certificate authority.
 
 use super::{PORT, Row, each_port, row};
-use crate::admin::Status;
+use crate::admin::{EstReport, Status};
 use crate::ca::{CaStatus, ClockTrust};
 use crate::metrics::{Kind, Samples};
 
@@ -25,6 +25,10 @@ pub(super) const ROWS: &[Row] = &[
                     samples.add(labels, certificate.seconds_left as f64);
                 }
             });
+            if let Some(certificate) = &status.est.certificate {
+                let labels = [EstReport::NAME, EstReport::NAME];
+                samples.add(&labels, certificate.seconds_left as f64);
+            }
         },
     ),
     row(

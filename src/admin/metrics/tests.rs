@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::admin::{
     AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BackEndReport, BrokerReport,
-    CertificateReport, ClientTrustReport, ConfigurationReport, LoginReport, ProcessReport, Rates,
-    ReadinessReport, StoreReport, ViolationCount,
+    CertificateReport, ClientTrustReport, ConfigurationReport, EstCount, EstReport, LoginReport,
+    ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
 };
 use crate::metrics;
 
@@ -57,6 +57,17 @@ fn authority() -> AuthorityReport {
 }
 
 /// A gateway in which everything is there once.
+fn est() -> EstReport {
+    EstReport {
+        requests: vec![EstCount {
+            operation: "cacerts".to_owned(),
+            outcome: "done".to_owned(),
+            count: 2,
+        }],
+        ..EstReport::default()
+    }
+}
+
 fn status() -> Status {
     let certificate = CertificateReport {
         subject: "CN=gw".to_owned(),
@@ -115,6 +126,7 @@ fn status() -> Status {
             back_ends: vec![BackEndReport::default()],
             ..AccessReport::default()
         },
+        est: est(),
         authority: authority(),
         store: StoreReport {
             commits: 9,

@@ -22,6 +22,10 @@ pub enum AuditKind {
     BanLifted,
     /// A client wanted the session of another identity.
     TakeoverRefused,
+    /// A device or a user got a certificate over the network.
+    EnrolmentAccepted,
+    /// A device or a user got no certificate over the network.
+    EnrolmentRefused,
     /// A connection was ended because its right is gone.
     RightGone,
     /// A subscription was removed because its right is gone.
@@ -54,13 +58,15 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// All kinds, in the order of the manual.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::LoginAccepted,
         Self::LoginRefused,
         Self::LoginUnavailable,
         Self::Ban,
         Self::BanLifted,
         Self::TakeoverRefused,
+        Self::EnrolmentAccepted,
+        Self::EnrolmentRefused,
         Self::RightGone,
         Self::SubscriptionRemoved,
         Self::UserAdded,
@@ -87,6 +93,8 @@ impl AuditKind {
             Self::Ban => "ban",
             Self::BanLifted => "ban-lifted",
             Self::TakeoverRefused => "takeover-refused",
+            Self::EnrolmentAccepted => "enrolment-accepted",
+            Self::EnrolmentRefused => "enrolment-refused",
             Self::RightGone => "right-gone",
             Self::SubscriptionRemoved => "subscription-removed",
             Self::UserAdded => "user-added",
@@ -119,6 +127,8 @@ impl AuditKind {
             Self::Ban => "Banned",
             Self::BanLifted => "Ban lifted",
             Self::TakeoverRefused => "Takeover of a session refused",
+            Self::EnrolmentAccepted => "Enrolled",
+            Self::EnrolmentRefused => "Enrolment refused",
             Self::RightGone => "Disconnected because the right is gone",
             Self::SubscriptionRemoved => "Subscription removed because the right is gone",
             Self::UserAdded => "User added",
@@ -144,6 +154,8 @@ impl AuditKind {
             | Self::LoginUnavailable
             | Self::Ban
             | Self::TakeoverRefused
+            | Self::EnrolmentAccepted
+            | Self::EnrolmentRefused
             | Self::RightGone
             | Self::SubscriptionRemoved => true,
             Self::BanLifted

@@ -163,7 +163,7 @@ impl ClientTrust {
             .flat_map(Place::faults)
             .map(ToOwned::to_owned)
             .collect();
-        faults.extend(remarks(&anchors, &lists, now));
+        faults.extend(remarks(&anchors, &self.foreign(&lists), now));
         let is_changed = certificates_changed || lists_changed || former.is_none();
         // Who is revoked is not known before the lists were read once; after that the newest that was read counts.
         let former_is_there = former.as_ref().is_some_and(|former| former.is_ready);
@@ -192,6 +192,16 @@ impl ClientTrust {
             self.generation.send_modify(|generation| *generation += 1);
             self.changed.notify_one();
         }
+    }
+
+    /// The lists that are not of the authority of this gateway: that one looks after its own.
+    fn foreign(&self, lists: &[Arc<RevocationList>]) -> Vec<Arc<RevocationList>> {
+        let is_own = |list: &RevocationList| {
+            let device = self.device.as_ref();
+            device.is_some_and(|device| device.ca().any_issuer_key(|key| list.is_signed_by(key)))
+        };
+        let foreign = lists.iter().filter(|list| !is_own(list));
+        foreign.cloned().collect()
     }
 
     /// Says when somebody else is trusted, or something else is revoked, so that clients are looked at again.

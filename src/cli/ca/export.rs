@@ -1,6 +1,6 @@
 //! `fieldgate ca export-root` and `fieldgate ca crl`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fieldgate::ca::{CaReply, CaRequest};
 use qrcode::render::unicode::Dense1x2;
@@ -48,7 +48,8 @@ pub(super) struct CrlArgs {
 pub(super) fn root(args: &ExportRootArgs) -> Result<(), Failure> {
     let text = ask(&args.session, &CaRequest::Trust {})?;
     if !args.der && !args.qr {
-        return write(args.file.as_ref(), text.as_bytes());
+        write(args.file.as_ref(), text.as_bytes())?;
+        return args.file.as_deref().map_or(Ok(()), say_how);
     }
     let first = CertificateDer::from_pem_slice(text.as_bytes()).map_err(Failure::runtime)?;
     if args.der {
@@ -64,6 +65,23 @@ pub(super) fn root(args: &ExportRootArgs) -> Result<(), Failure> {
     })?;
     let mut output = Output::default();
     output.line(code.render::<Dense1x2>().build());
+    output.finish()
+}
+
+/// One line for each of those who have to trust it.
+fn say_how(file: &Path) -> Result<(), Failure> {
+    let (host, file) = (super::issue::host(), file.display());
+    let mut output = Output::default();
+    for line in [
+        format!("mosquitto:  mosquitto_sub -h {host} -p 8883 --cafile {file} -t test"),
+        format!("paho:       client.tls_set(\"{file}\"); client.connect(\"{host}\", 8883)"),
+        format!(
+            "ESP-IDF:    idf_component_register(… EMBED_TXTFILES {file}) and .broker.address.uri = \"mqtts://{host}:8883\", .broker.verification.certificate"
+        ),
+        format!("Windows:    certutil -user -addstore Root {file}"),
+    ] {
+        output.line(line);
+    }
     output.finish()
 }
 

@@ -457,7 +457,7 @@ impl<'a> Targets<'a> {
     }
 }
 
-fn host() -> String {
+pub(super) fn host() -> String {
     let name = nix::unistd::gethostname()
         .ok()
         .and_then(|name| name.into_string().ok());

@@ -5,18 +5,14 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use fieldgate::ca::{
-    CaReply, CaRequest, DnsName, KeyAlgorithm, NameConstraints, SecretText, export_root_key,
-};
-use fieldgate::config;
-use fieldgate::gateway::{CONFIG_FILE, find_config};
+use fieldgate::ca::{CaReply, CaRequest, DnsName, KeyAlgorithm, Plan, SecretText, export_root_key};
+use fieldgate::config::Settings;
 use zeroize::Zeroizing;
 
 use super::foreign;
 use super::session::{SessionArgs, failed, sealing};
 use super::show::ask_status;
-use crate::cli::config_file::ConfigArgs;
-use crate::cli::failure::{paint, say};
+use crate::cli::failure::say;
 use crate::cli::{Exit, Failure, Output};
 
 /// Bytes of a file with certificates or a key that are read at most.
@@ -26,9 +22,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct InitArgs {
     /// Kind of all keys
     ///
-    /// RSA takes seconds to make, on small boards minutes.
-    #[arg(long, value_enum, default_value_t = Algorithm::EcP256)]
-    algorithm: Algorithm,
+    /// RSA takes seconds to make, on small boards minutes. Default: `ca.algorithm` of the configuration, else ec-p256.
+    #[arg(long, value_enum)]
+    algorithm: Option<Algorithm>,
 
     /// Issue DNS names of this domain only, and those below it; may be given several times
     ///
@@ -40,8 +36,11 @@ pub(super) struct InitArgs {
     #[arg(long = "permit-ip", value_name = "NETWORK")]
     permit_ip: Vec<String>,
 
-    #[command(flatten)]
-    name: NameArgs,
+    /// Name of the gateway, which goes into the name of its authority
+    ///
+    /// Default: `gateway.name` of the configuration.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 
     #[command(flatten)]
     session: SessionArgs,
@@ -75,37 +74,6 @@ impl From<Algorithm> for KeyAlgorithm {
     }
 }
 
-/// How an authority is named after its gateway.
-#[derive(Debug, clap::Args)]
-struct NameArgs {
-    /// Name of the gateway, which goes into the name of its authority
-    ///
-    /// Default: `gateway.name` of the configuration.
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-
-    #[command(flatten)]
-    config: ConfigArgs,
-}
-
-impl NameArgs {
-    fn get(&self) -> Result<String, Failure> {
-        if let Some(name) = &self.name {
-            return Ok(name.clone());
-        }
-        let main = find_config(self.config.file());
-        match config::load(main.as_deref()) {
-            Ok(loaded) => Ok(loaded.settings.gateway.name.to_string()),
-            Err(report) => {
-                let file = main.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-                let text = format!("{}: {}", report.render(paint()).trim_end(), file.display());
-                Err(Failure::rendered(Exit::Config, text)
-                    .hint("mend the configuration, or name the gateway with `--name`"))
-            }
-        }
-    }
-}
-
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// File with the intermediate and all its issuers up to the root, as PEM text
@@ -116,8 +84,11 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     key: PathBuf,
 
-    #[command(flatten)]
-    name: NameArgs,
+    /// Name of the gateway, which goes into the name of its authority
+    ///
+    /// Default: `gateway.name` of the configuration.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 
     #[command(flatten)]
     session: SessionArgs,
@@ -167,19 +138,46 @@ pub(super) struct PlainArgs {
     session: SessionArgs,
 }
 
+impl InitArgs {
+    /// What is said by options, and the rest by the configuration.
+    fn plan(&self) -> Result<Plan, Failure> {
+        let settings = match (&self.name, self.algorithm) {
+            // Everything that has to be known is known.
+            (Some(_), Some(_)) => Settings::default(),
+            // A name alone is enough where the configuration cannot be read.
+            (Some(_), None) => self.session.settings().unwrap_or_default(),
+            (None, _) => self.session.settings()?,
+        };
+        let mut plan = Plan::of(&settings);
+        if let Some(name) = &self.name {
+            plan.name.clone_from(name);
+        }
+        if let Some(algorithm) = self.algorithm {
+            plan.algorithm = algorithm.into();
+        }
+        if !self.permit_dns.is_empty() {
+            plan.constraints.dns.clone_from(&self.permit_dns);
+        }
+        if !self.permit_ip.is_empty() {
+            plan.constraints.ip.clone_from(&self.permit_ip);
+        }
+        Ok(plan)
+    }
+}
+
 pub(super) fn init(args: &InitArgs) -> Result<(), Failure> {
-    let name = args.name.get()?;
+    let plan = args.plan()?;
     let mut session = args.session.open()?;
-    if matches!(args.algorithm, Algorithm::Rsa3072 | Algorithm::Rsa4096) {
+    if matches!(
+        plan.algorithm,
+        KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096
+    ) {
         say("making RSA keys, which takes a while\n");
     }
     let reply = session.ask(&CaRequest::Init {
-        name,
-        algorithm: args.algorithm.into(),
-        constraints: NameConstraints {
-            dns: args.permit_dns.clone(),
-            ip: args.permit_ip.clone(),
-        },
+        name: plan.name,
+        algorithm: plan.algorithm,
+        constraints: plan.constraints,
     })?;
     if reply != CaReply::Done {
         return Err(foreign(reply));
@@ -205,7 +203,10 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
-    let name = args.name.get()?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => args.session.settings()?.gateway.name.to_string(),
+    };
     let (chain, key) = (read(&args.chain)?, read(&args.key)?);
     let reply = args.session.open()?.ask(&CaRequest::Import {
         chain: chain.to_string(),

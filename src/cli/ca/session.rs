@@ -6,19 +6,24 @@ use fieldgate::admin::client::ControlClient;
 use fieldgate::ca::{
     Asker, CaError, CaReply, CaRequest, CertificateAuthority, Sealing, TrustedClock,
 };
-use fieldgate::gateway::Offline;
+use fieldgate::config::{self, Settings};
+use fieldgate::gateway::{CONFIG_FILE, Offline, find_config};
 use fieldgate::store::{Condition, Jobs};
 
-use crate::cli::Failure;
-use crate::cli::failure::say;
+use crate::cli::config_file::ConfigArgs;
+use crate::cli::failure::{paint, say};
 use crate::cli::folders::RunningArgs;
 use crate::cli::user::session::{locked, refused};
+use crate::cli::{Exit, Failure};
 
 /// Options that name a gateway, running or not.
 #[derive(Debug, clap::Args)]
 pub(super) struct SessionArgs {
     #[command(flatten)]
     gateway: RunningArgs,
+
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// A way to the authority of a gateway.
@@ -36,15 +41,38 @@ pub(super) enum Session {
 impl SessionArgs {
     /// For what makes an authority.
     pub(super) fn open(&self) -> Result<Session, Failure> {
-        if let Some(client) = self.gateway.try_connect()? {
-            return Ok(Session::Running(client));
+        match self.connect()? {
+            Some(client) => Ok(Session::Running(client)),
+            None => stopped(&self.gateway.state_folder()),
         }
-        stopped(&self.gateway.state_folder())
+    }
+
+    /// The gateway that is running, if it is. A configuration with faults does not keep anybody from asking it.
+    fn connect(&self) -> Result<Option<ControlClient>, Failure> {
+        let loaded = config::load(find_config(self.config.file()).as_deref());
+        let configured = loaded
+            .ok()
+            .and_then(|loaded| loaded.settings.admin.control_socket);
+        self.gateway.try_connect_with(configured)
+    }
+
+    /// What the configuration says.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let main = find_config(self.config.file());
+        match config::load(main.as_deref()) {
+            Ok(loaded) => Ok(loaded.settings),
+            Err(report) => {
+                let file = main.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+                let text = format!("{}: {}", report.render(paint()).trim_end(), file.display());
+                Err(Failure::rendered(Exit::Config, text)
+                    .hint("mend the configuration, or say everything by options"))
+            }
+        }
     }
 
     /// For everything else.
     pub(super) fn open_existing(&self) -> Result<Session, Failure> {
-        if let Some(client) = self.gateway.try_connect()? {
+        if let Some(client) = self.connect()? {
             return Ok(Session::Running(client));
         }
         let folder = self.gateway.state_folder();

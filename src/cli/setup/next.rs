@@ -53,7 +53,8 @@ fn paste(user: &str, port: &SetupPort, password_file: Option<&Path>, output: &mu
     };
     if matches!(port.tls, Some(SetupTls::Automatic(_))) {
         output.line("What clients have to trust, when the gateway has taken the port into use:");
-        output.line("  fieldgate ca export-root ca.crt");
+        output
+            .line("  fieldgate ca export-root ca.crt     (--qr shows it to the camera of a phone)");
     }
     output.line("To see whether it works, in one terminal:");
     let topic = |end: &str| quoted(&format!("{user}/{end}"));

@@ -1,5 +1,7 @@
 //! Ports whose certificates the gateway makes itself, and clients that have theirs from it.
 
+mod clock;
+
 use std::fs;
 use std::sync::Arc;
 
