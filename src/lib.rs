@@ -7,7 +7,7 @@
 //! | 6 | `cli` (in the binary) | one file per subcommand |
 //! | 5 | `gateway` | composition root: start order, readiness, reload, stop |
 //! | 4 | `net`, `admin`, `est` | bytes to packets to core; health, metrics, control; enrolment |
-//! | 3 | `auth`, `ca`, `store`, `systemd`, `metrics`, `logging`, `clock`, `import` | authenticators, the certificate authority, what outlives the process, the process model, metric names, the log, the clocks, configurations of other brokers |
+//! | 3 | `auth`, `ca`, `store`, `systemd`, `metrics`, `logging`, `clock`, `import`, `kubernetes` | authenticators, the certificate authority, what outlives the process, the process model, metric names, the log, the clocks, configurations of other brokers, resources of a cluster |
 //! | 2 | `config` | raw TOML to settings, report of all faults |
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |
 //! | 0 | `mqtt` | the standard: packets, codec, reason codes, violations |
@@ -24,6 +24,7 @@ pub mod config;
 pub mod est;
 pub mod gateway;
 pub mod import;
+pub mod kubernetes;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

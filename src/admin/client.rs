@@ -83,6 +83,11 @@ impl ControlClient {
         })
     }
 
+    /// Whether the core answers; a fault where it does not.
+    pub fn ping(&mut self) -> Result<(), ClientFault> {
+        self.ask::<String>("ping", Value::Null).map(drop)
+    }
+
     /// Everything but the clients.
     pub fn status(&mut self) -> Result<Status, ClientFault> {
         self.ask("status", Value::Null)

@@ -173,7 +173,13 @@ impl CertificateAuthority {
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
         provision::provision(&self.state_dir, self.shop(), plan, &keys, reading)?;
         info!(folder = %self.folder.display(), algorithm = %plan.algorithm, "a certificate authority was made");
-        self.note(audit_kind::MADE, &plan.name, plan.algorithm.word(), reading, asker);
+        self.note(
+            audit_kind::MADE,
+            &plan.name,
+            plan.algorithm.word(),
+            reading,
+            asker,
+        );
         self.write_crl(reading)?;
         self.changed();
         Ok(())

@@ -87,7 +87,13 @@ impl CertificateAuthority {
             Ok(sealed)
         })?;
         self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))?;
-        self.note(audit_kind::SEALED, "", &format!("{sealed} keys"), reading, asker);
+        self.note(
+            audit_kind::SEALED,
+            "",
+            &format!("{sealed} keys"),
+            reading,
+            asker,
+        );
         Ok(sealed)
     }
 

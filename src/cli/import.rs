@@ -1,9 +1,12 @@
 //! `fieldgate import`: configurations of other brokers as one of ours.
 
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use fieldgate::config::{self, ResourceName};
-use fieldgate::import::{self, Import, ImportFault, MosquittoOptions};
+use fieldgate::import::{self, AioOptions, Import, ImportFault, ImportedFile, MosquittoOptions};
 
 use super::table::printable;
 use super::{Exit, Failure, Output, failure};
@@ -23,6 +26,7 @@ pub(crate) struct Args {
 enum What {
     Mosquitto(MosquittoArgs),
     MosquittoAcl(AclArgs),
+    Aio(AioArgs),
 }
 
 /// Translate a mosquitto.conf, with the files that it includes and its rules
@@ -56,6 +60,31 @@ struct AclArgs {
     name: ResourceName,
 }
 
+/// Translate resources of the cluster broker of Azure IoT Operations
+///
+/// Takes Broker, BrokerListener, BrokerAuthentication and BrokerAuthorization of every version, as YAML or JSON, and with
+/// them the Secrets and ConfigMaps that they name. Every field is in the result or in the report. A key that does not exist
+/// makes the whole translation fail, as it does in the cluster. docs/from-azure-iot-operations.md lists what becomes of each
+/// field.
+#[derive(Debug, clap::Args)]
+struct AioArgs {
+    /// Files with resources; several documents in one file are fine
+    #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+
+    /// Folder for the certificates, keys and secrets that Secrets and ConfigMaps in the files hold
+    ///
+    /// Without it nothing is written, and the report says how each file is made.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    out_dir: Option<PathBuf>,
+
+    /// Folder of these files on the gateway, if it is another one
+    ///
+    /// Default: the folder of --out-dir, else /etc/fieldgate/aio.
+    #[arg(long, value_name = "DIR")]
+    gateway_dir: Option<PathBuf>,
+}
+
 fn resource_name(text: &str) -> Result<ResourceName, String> {
     ResourceName::try_from(text).map_err(|fault| format!("the name {fault}"))
 }
@@ -82,7 +111,62 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::MosquittoAcl(args) => {
             print(&import::mosquitto_acl(&args.file, &args.name).map_err(failed)?)
         }
+        What::Aio(args) => aio(args),
     }
+}
+
+fn aio(args: &AioArgs) -> Result<(), Failure> {
+    let out_dir = args.out_dir.as_deref().map(|folder| {
+        let absolute = std::path::absolute(folder);
+        absolute.unwrap_or_else(|_| folder.to_owned())
+    });
+    let folder = args.gateway_dir.clone().or_else(|| out_dir.clone());
+    if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_absolute()) {
+        let message = format!(
+            "the folder on the gateway `{}` does not begin with /",
+            folder.display()
+        );
+        return Err(Failure::rendered(Exit::Usage, format!("error: {message}")));
+    }
+    let options = AioOptions {
+        folder,
+        writes_files: out_dir.is_some(),
+    };
+    let translated = import::aio(&args.files, &options).map_err(failed)?;
+    if let Some(folder) = &out_dir {
+        fs::create_dir_all(folder).map_err(|error| unwritten(folder, error))?;
+        for file in &translated.files {
+            let path = folder.join(&file.name);
+            write_file(&path, file).map_err(|error| unwritten(&path, error))?;
+        }
+    }
+    print(&translated.import)
+}
+
+/// Puts a file into its place whole; what was there under this name is replaced.
+fn write_file(path: &Path, file: &ImportedFile) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mode = if file.is_secret { 0o600 } else { 0o644 };
+    let mut opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&new)?;
+    opened.write_all(&file.content)?;
+    opened.sync_all()?;
+    fs::rename(&new, path)
+}
+
+fn unwritten(path: &Path, error: io::Error) -> Failure {
+    Failure::runtime(
+        anyhow::Error::new(error).context(format!("cannot write `{}`", path.display())),
+    )
 }
 
 fn print(import: &Import) -> Result<(), Failure> {
@@ -100,7 +184,12 @@ fn say(report: &str) {
 
 fn failed(fault: ImportFault) -> Failure {
     match fault {
-        ImportFault::Foreign { ref report, .. } => {
+        ImportFault::NotUnderstood { ref report } => {
+            say(&report.render());
+            Failure::rendered(Exit::Config, format!("error: {fault}"))
+                .hint("correct the fields that are \"not understood\"; a cluster refuses them, too")
+        }
+        ImportFault::Foreign { ref report, .. } | ImportFault::NoResources { ref report, .. } => {
             say(&report.render());
             Failure::rendered(Exit::Config, format!("error: {fault}"))
         }

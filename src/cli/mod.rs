@@ -8,10 +8,13 @@ mod check;
 mod clients;
 mod config;
 mod config_file;
+mod export;
 mod failure;
 mod folders;
 mod generate;
+mod health;
 mod import;
+mod k8s;
 mod output;
 mod reload;
 mod serve;
@@ -44,6 +47,8 @@ Examples:
   fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate import aio listener.yaml          Translate resources of the cluster broker
+  fieldgate k8s render --config gateway.toml  Print the resources of a cluster that runs a configuration
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
   fieldgate reload                            Load the changed configuration and see what came of it
 
@@ -80,6 +85,7 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Status(status::Args),
+    Health(health::Args),
     Clients(clients::Args),
     Authz(authz::Args),
     Reload(reload::Args),
@@ -90,6 +96,8 @@ enum Command {
     Audit(audit::Args),
     Ca(ca::Args),
     Import(import::Args),
+    Export(export::Args),
+    K8s(k8s::Args),
     Generate(generate::Args),
 }
 
@@ -105,6 +113,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Health(args) => health::run(args),
         Command::Clients(args) => clients::run(&args),
         Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
@@ -115,6 +124,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Ca(args) => ca::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::K8s(args) => k8s::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

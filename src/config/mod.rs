@@ -67,8 +67,10 @@ pub use names::{
     GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
     SocketName, WebSocketPath,
 };
+pub(crate) use nearest::{nearest, same};
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
+pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
     AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
     ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
@@ -76,7 +78,9 @@ pub use settings::{
 };
 pub use url::UrlFault;
 
-pub use user_file::{UserFileEntry, UserFileFault, parse_user_file};
+pub use user_file::{
+    AttributeFileEntry, UserFileEntry, UserFileFault, parse_attribute_file, parse_user_file,
+};
 
 pub use setup_file::{
     SetupAutomatic, SetupCertificate, SetupFault, SetupFile, SetupPort, SetupTls, SetupUser,

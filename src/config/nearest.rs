@@ -3,7 +3,7 @@
 /// The candidate that differs least from `typed`, if it differs little enough to be worth naming.
 ///
 /// Case, `_` and `-` do not count as differences, so that names from other systems (`serviceType`) are found.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     typed: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -19,7 +19,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// Whether two names are the same but for case, `_` and `-`.
-pub(super) fn same(one: &str, other: &str) -> bool {
+pub(crate) fn same(one: &str, other: &str) -> bool {
     characters(one).eq(characters(other))
 }
 

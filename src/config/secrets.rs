@@ -55,12 +55,12 @@ pub(super) const HEADER_HINT: &str = "put the value of the header field into a f
      headers = { Authorization = { file = \"/etc/fieldgate/auth.header\" } }";
 
 /// Whether a key names a secret, however it is spelled.
-pub(super) fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     KEYS.iter().any(|word| same(word, key))
 }
 
 /// Whether the value of a header field is one.
-pub(super) fn is_secret_header(name: &str) -> bool {
+pub(crate) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["auth", "cookie", "key", "token", "secret", "passw"];
     words.iter().any(|word| name.contains(word))

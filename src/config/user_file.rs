@@ -104,6 +104,75 @@ fn user(
     })
 }
 
+/// Attributes by subject, from a file of the cluster broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttributeFileEntry {
+    /// For people.
+    pub name: String,
+    /// A distinguished name.
+    pub subject: String,
+    /// The attributes.
+    pub attributes: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// Reads a file of attributes, a table for each subject:
+///
+/// ```toml
+/// [intermediate]
+/// subject = "CN = Contoso Intermediate CA"
+/// attributes = { floor = "floor1" }
+/// ```
+pub fn parse_attribute_file(text: &str) -> Result<Vec<AttributeFileEntry>, UserFileFault> {
+    let lines = Lines(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if let Some(error) = errors.first() {
+        return Err(UserFileFault {
+            line: lines.of(error.span().map_or(0, |span| span.start)),
+            text: error.message().to_owned(),
+        });
+    }
+    let mut entries = Vec::new();
+    for (name, value) in table.get_ref() {
+        let line = lines.of(name.span().start);
+        let fault = || UserFileFault {
+            line,
+            text: format!(
+                "`{}` is no table with `subject` and `attributes`",
+                name.get_ref()
+            ),
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(fault());
+        };
+        let (mut subject, mut attributes) = (None, BTreeMap::new());
+        for (key, value) in table {
+            match (&**key.get_ref(), value.get_ref()) {
+                ("subject", DeValue::String(text)) => subject = Some(text.to_string()),
+                ("attributes", DeValue::Table(table)) => {
+                    for (key, value) in table {
+                        let DeValue::String(value) = value.get_ref() else {
+                            return Err(fault());
+                        };
+                        attributes.insert((&**key.get_ref()).into(), (&**value).into());
+                    }
+                }
+                _ => return Err(fault()),
+            }
+        }
+        let subject = subject.ok_or_else(fault)?;
+        entries.push((
+            line,
+            AttributeFileEntry {
+                name: name.get_ref().to_string(),
+                subject,
+                attributes,
+            },
+        ));
+    }
+    entries.sort_by_key(|(line, _)| *line);
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
 /// The lines of a text.
 struct Lines<'a>(&'a str);
 
@@ -118,6 +187,26 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_are_read_by_subject() {
+        let text =
+            "[b]\nsubject = \"CN = B\"\n[b.attributes]\nx = \"1\"\n[a]\nsubject = \"CN = A\"\n";
+        let entries = parse_attribute_file(text).unwrap();
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["b", "a"]);
+        assert_eq!(entries[0].subject, "CN = B");
+        assert_eq!(entries[0].attributes["x"], "1".into());
+        for text in [
+            "x",
+            "a = 1",
+            "[a]",
+            "[a]\nsubject = 1",
+            "[a]\nsubject=\"\"\n[a.attributes]\nx = 1",
+        ] {
+            assert!(parse_attribute_file(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn users_are_read_with_their_attributes() {

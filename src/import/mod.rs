@@ -5,6 +5,7 @@
 
 mod access;
 mod acl;
+mod aio;
 mod conf;
 mod directives;
 mod dynamic_security;
@@ -23,6 +24,10 @@ mod unknown;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use aio::{
+    AioExport, AioImport, AioOptions, ExportNote, ExportOptions, ImportedFile, aio, aio_texts,
+    export_aio,
+};
 pub use report::{ImportCounts, ImportReport, Remark, Verdict};
 
 use crate::config::ResourceName;
@@ -64,6 +69,20 @@ pub enum ImportFault {
         /// The file.
         path: PathBuf,
         /// What is wrong with each line.
+        report: Box<ImportReport>,
+    },
+    /// None of its resources is one of the cluster broker.
+    #[error("no resource of the cluster broker is in `{}`", path.display())]
+    NoResources {
+        /// The first file.
+        path: PathBuf,
+        /// What is said about the others.
+        report: Box<ImportReport>,
+    },
+    /// Something was not understood, so that what would come out could be more open than what went in.
+    #[error("nothing was translated, because of what was not understood")]
+    NotUnderstood {
+        /// What is wrong with each field.
         report: Box<ImportReport>,
     },
 }

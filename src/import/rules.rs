@@ -1,6 +1,6 @@
 //! Rules as text.
 
-use super::text::{comment, list, quote};
+use super::text::{comment, list, pairs, quote};
 
 /// The name that clients without a user name have here.
 pub(super) const ANONYMOUS: &str = "anonymous";
@@ -10,6 +10,51 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 pub(super) enum Whom {
     Everyone,
     Usernames(Vec<String>),
+    Listed(Listed),
+}
+
+/// Alternatives: one that fits is enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) usernames: Vec<String>,
+    pub(super) client_ids: Vec<String>,
+    /// Sets of attributes; all of one set must fit.
+    pub(super) attributes: Vec<Vec<(String, String)>>,
+}
+
+impl Listed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.usernames.is_empty() && self.client_ids.is_empty() && self.attributes.is_empty()
+    }
+
+    fn render(&self) -> String {
+        let mut parts = Vec::new();
+        for (key, names) in [
+            ("usernames", &self.usernames),
+            ("client_ids", &self.client_ids),
+        ] {
+            if !names.is_empty() {
+                parts.push(format!(
+                    "{key} = {}",
+                    list(names.iter().map(String::as_str))
+                ));
+            }
+        }
+        if !self.attributes.is_empty() {
+            let sets: Vec<String> = self
+                .attributes
+                .iter()
+                .map(|set| {
+                    pairs(
+                        set.iter()
+                            .map(|(name, value)| (name.as_str(), value.as_str())),
+                    )
+                })
+                .collect();
+            parts.push(format!("attributes = [{}]", sets.join(", ")));
+        }
+        format!("principals = {{ {} }}\n", parts.join(", "))
+    }
 }
 
 /// One rule.
@@ -63,6 +108,7 @@ impl RuleText {
                 let names = list(names.iter().map(String::as_str));
                 format!("principals = {{ usernames = {names} }}\n")
             }
+            Whom::Listed(listed) => listed.render(),
         });
         if self.denies {
             text.push_str("effect = \"deny\"\n");

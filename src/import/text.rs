@@ -27,6 +27,25 @@ pub(super) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", texts.join(", "))
 }
 
+/// A key, in quotes where it has to be.
+pub(super) fn key(text: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !text.is_empty() && text.chars().all(is_bare) {
+        text.to_owned()
+    } else {
+        quote(text)
+    }
+}
+
+/// A table of texts, in one line.
+pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{} = {}", key(name), quote(value)))
+        .collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
 /// A comment that ends with its line, whatever it contains.
 pub(super) fn comment(text: &str) -> String {
     let text: String = text
@@ -44,6 +63,10 @@ mod tests {
     fn values_cannot_leave_their_quotes() {
         assert_eq!(quote("a\"b\\c\nd"), "\"a\\\"b\\\\c\\u000Ad\"");
         assert_eq!(list(["a", "b\""]), "[\"a\", \"b\\\"\"]");
+        assert_eq!(
+            pairs([("a", "1"), ("b c", "\"")]),
+            "{ a = \"1\", \"b c\" = \"\\\"\" }"
+        );
         assert_eq!(comment("a\nlistener = 1"), "# a listener = 1");
     }
 }

@@ -17,6 +17,7 @@ mod clients;
 mod conformance;
 mod est;
 mod import;
+mod kubernetes;
 mod lifecycle;
 mod logging;
 mod persistence;

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("auth", 3),
     ("ca", 3),
     ("import", 3),
+    ("kubernetes", 3),
     ("logging", 3),
     ("metrics", 3),
     ("store", 3),
@@ -33,6 +34,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("broker", "limits"),
     ("broker", "policy"),
     ("ca", "store"),
+    ("import", "kubernetes"),
     ("policy", "limits"),
 ];
 

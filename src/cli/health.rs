@@ -1,0 +1,74 @@
+//! `fieldgate health`: a probe for whoever runs the gateway, such as a cluster.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::folders::RunningArgs;
+use super::{Exit, Failure, Output};
+
+/// Time after which a gateway that does not answer counts as one that is not there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Say in one line whether a running gateway is well
+///
+/// The exit code is 0 if it is and 1 if it is not, or does not answer within 3 seconds. For probes of containers, which run a
+/// command where there is no shell. Without --live it is asked whether clients are served.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    running: RunningArgs,
+
+    /// Ask whether every port serves, or waits for something that it may wait for
+    #[arg(long, conflicts_with = "live")]
+    ready: bool,
+
+    /// Ask only whether the core answers; if it does not, a restart helps
+    #[arg(long)]
+    live: bool,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let (sender, receiver) = mpsc::channel();
+    // A gateway that hangs would hold back the answer, so somebody else waits for it.
+    let asking = thread::Builder::new().spawn(move || {
+        // Nobody listens any more when the time is over.
+        let _ = sender.send(ask(&args));
+    });
+    asking.map_err(Failure::runtime)?;
+    let said = receiver
+        .recv_timeout(ANSWER_TIMEOUT)
+        .unwrap_or_else(|_| Err(unwell("the gateway does not answer")));
+    let mut output = Output::default();
+    output.line(said?);
+    output.finish()
+}
+
+fn ask(args: &Args) -> Result<String, Failure> {
+    let mut client = match args.running.try_connect() {
+        Ok(Some(client)) => client,
+        Ok(None) => return Err(unwell("no gateway is running")),
+        Err(_) => return Err(unwell("this user may not ask the gateway")),
+    };
+    if args.live {
+        return match client.ping() {
+            Ok(()) => Ok("live".to_owned()),
+            Err(fault) => Err(unwell(&fault.to_string())),
+        };
+    }
+    let readiness = match client.status() {
+        Ok(status) => status.readiness,
+        Err(fault) => return Err(unwell(&fault.to_string())),
+    };
+    let awaiting = readiness.awaiting.join(", ");
+    match (readiness.ready, readiness.degraded) {
+        (true, None) => Ok("ready".to_owned()),
+        (true, Some(degraded)) => Ok(format!("ready, degraded: {degraded}")),
+        (false, _) if awaiting.is_empty() => Err(unwell("not ready")),
+        (false, _) => Err(unwell(&format!("not ready: awaiting {awaiting}"))),
+    }
+}
+
+fn unwell(text: &str) -> Failure {
+    Failure::rendered(Exit::Runtime, super::table::printable(text))
+}

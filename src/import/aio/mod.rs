@@ -1,0 +1,238 @@
+//! Resources of the cluster broker of Azure IoT Operations as a configuration of the gateway.
+//!
+//! `yaml` makes a tree of bounded size, `resources` sorts the documents, one module for each kind reads the fields, and
+//! `write` puts the plans into words. `fields` sees to it that every field is either read or reported: an unknown key is a
+//! fault, because a misspelled `authenticationRef` would open a port.
+
+mod authentication;
+mod authorization;
+mod broker;
+mod export;
+mod fields;
+mod listener;
+mod objects;
+mod resources;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod write;
+mod yaml;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+pub use export::{AioExport, ExportNote, ExportOptions, export_aio};
+pub use objects::ImportedFile;
+
+use self::broker::BrokerPlan;
+use self::listener::Known;
+use self::objects::Materials;
+use self::resources::Found;
+use super::report::{ImportReport, Spot, Verdict};
+use super::{Import, ImportFault};
+
+/// Bytes of one file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Files of one import.
+const FILES_MAX: usize = 256;
+
+/// What is said about everything of the state store.
+const NO_STATE_STORE: &str =
+    "there is no state store; keep such values in retained messages, or beside the gateway";
+
+/// Where things go.
+#[derive(Clone, Debug, Default)]
+pub struct AioOptions {
+    /// The folder on the gateway that holds what Secrets and ConfigMaps held; `/etc/fieldgate/aio` where absent.
+    pub folder: Option<PathBuf>,
+    /// Whether the caller writes the files.
+    pub writes_files: bool,
+}
+
+/// Translated resources.
+#[derive(Debug)]
+pub struct AioImport {
+    /// Configuration and report.
+    pub import: Import,
+    /// What the configuration names, as far as the resources had it.
+    pub files: Vec<ImportedFile>,
+}
+
+/// Translates resources that stand in files.
+pub fn aio(paths: &[PathBuf], options: &AioOptions) -> Result<AioImport, ImportFault> {
+    let mut files = Vec::new();
+    for path in paths.iter().take(FILES_MAX) {
+        let text = read(path).map_err(|source| ImportFault::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        files.push((path.clone(), text));
+    }
+    if let Some(path) = paths.get(FILES_MAX) {
+        let source = io::Error::other(format!("at most {FILES_MAX} files are read at once"));
+        return Err(ImportFault::Unreadable {
+            path: path.clone(),
+            source,
+        });
+    }
+    aio_texts(&files, options)
+}
+
+/// As [`aio()`], with files that were read already.
+pub fn aio_texts(
+    files: &[(PathBuf, Zeroizing<String>)],
+    options: &AioOptions,
+) -> Result<AioImport, ImportFault> {
+    let mut report = ImportReport::default();
+    let mut found = Found::default();
+    for (path, text) in files {
+        let file = report.add_file(path);
+        match yaml::parse(text) {
+            Ok(documents) => {
+                for document in &documents {
+                    found.add(document, file, &mut report);
+                }
+            }
+            Err(fault) => {
+                let spot = Spot {
+                    file,
+                    line: fault.line,
+                };
+                report.note(spot, "YAML", Verdict::Bad { why: fault.text });
+            }
+        }
+    }
+    if found.resources.is_empty() && report.counts().bad == 0 {
+        let path = files
+            .first()
+            .map(|(path, _)| path.clone())
+            .unwrap_or_default();
+        return Err(ImportFault::NoResources {
+            path,
+            report: Box::new(report),
+        });
+    }
+    let text = translate(files, &mut found, options, &mut report);
+    let (text, files) = text;
+    if report.counts().bad == 0
+        && let Err(refused) = accepted(&text)
+    {
+        // Whatever is left that no check above has seen.
+        let why = refused.render(crate::config::Paint::Plain);
+        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        report.note(
+            Spot { file: 0, line: 1 },
+            "configuration",
+            Verdict::Bad { why },
+        );
+    }
+    if report.counts().bad > 0 {
+        return Err(ImportFault::NotUnderstood {
+            report: Box::new(report),
+        });
+    }
+    Ok(AioImport {
+        import: Import { text, report },
+        files,
+    })
+}
+
+/// Whether a configuration takes the text; one without a listener is a part of one.
+fn accepted(text: &str) -> Result<(), crate::config::Report> {
+    const LISTENER: &str = "\n[[listener]]\nname = \"default\"\n[[listener.port]]\nport = 0\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    let is_part = !text.lines().any(|line| line == "[[listener]]");
+    let whole = if is_part {
+        format!("{text}{LISTENER}")
+    } else {
+        text.to_owned()
+    };
+    crate::config::parse(&whole).map(drop)
+}
+
+fn translate(
+    sources: &[(PathBuf, Zeroizing<String>)],
+    found: &mut Found,
+    options: &AioOptions,
+    report: &mut ImportReport,
+) -> (String, Vec<ImportedFile>) {
+    let folder = options
+        .folder
+        .as_deref()
+        .unwrap_or(objects::default_folder());
+    let mut materials = Materials {
+        objects: std::mem::take(&mut found.objects),
+        folder: folder.to_owned(),
+        writes: options.writes_files,
+        files: Vec::new(),
+    };
+    let mut brokers = found.of_kind("Broker");
+    let mut plan = BrokerPlan::default();
+    if let Some(resource) = brokers.next() {
+        plan = broker::translate(resource, report);
+    }
+    for resource in brokers {
+        let at = resource.spec();
+        resource.notes(report).bad(&at, "a cluster has one Broker");
+    }
+    let mut authentications = Vec::new();
+    for resource in found.of_kind("BrokerAuthentication") {
+        let plan = authentication::translate(resource, &mut materials, report);
+        authentications.push(plan);
+    }
+    let authorizations: Vec<_> = found
+        .of_kind("BrokerAuthorization")
+        .map(|resource| authorization::translate(resource, report))
+        .collect();
+    let mut listeners = Vec::new();
+    let mut chain = None;
+    for resource in found.of_kind("BrokerListener") {
+        let known = Known {
+            authentications: &mut authentications,
+            authorizations: &authorizations,
+            listeners: &listeners,
+            materials: &mut materials,
+            chain: &mut chain,
+        };
+        let plan = listener::translate(resource, known, report);
+        listeners.push(plan);
+    }
+    listeners.retain(|listener| !listener.ports.is_empty());
+    for object in materials.objects.iter().filter(|object| !object.is_used) {
+        let why = "no resource in the files refers to it".into();
+        report.note(
+            object.spot,
+            format!("{} {}", object.kind, object.name),
+            Verdict::NotNeeded { why },
+        );
+    }
+    let plans = write::Plans {
+        broker: &plan,
+        chain,
+        listeners: &listeners,
+        authentications: &authentications,
+        authorizations: &authorizations,
+    };
+    let names: Vec<&Path> = sources.iter().map(|(path, _)| path.as_path()).collect();
+    (plans.render(&names), materials.files)
+}
+
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is larger than 4 MiB"));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not UTF-8",
+        )),
+    }
+}

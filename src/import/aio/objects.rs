@@ -1,0 +1,317 @@
+//! Secrets and ConfigMaps that resources name, and the files that they become on the gateway.
+
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use super::fields::{At, Notes};
+use super::resources::is_name;
+use super::yaml::{Node, Value};
+use crate::import::report::Spot;
+
+/// A file that an import makes of a Secret or a ConfigMap.
+pub struct ImportedFile {
+    /// Its name, without a folder.
+    pub name: String,
+    /// What it holds.
+    pub content: Zeroizing<Vec<u8>>,
+    /// Whether only the gateway may read it.
+    pub is_secret: bool,
+}
+
+impl std::fmt::Debug for ImportedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("ImportedFile");
+        shown.field("name", &self.name);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Values under their keys.
+type Values = Vec<(String, Zeroizing<Vec<u8>>)>;
+
+/// A Secret or a ConfigMap.
+pub(super) struct Object {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) spot: Spot,
+    pub(super) is_used: bool,
+    values: Result<Values, String>,
+}
+
+impl Object {
+    pub(super) fn new(node: &Node, kind: &str, name: &str, spot: Spot) -> Self {
+        let kind = if kind == "Secret" {
+            "Secret"
+        } else {
+            "ConfigMap"
+        };
+        Self {
+            kind,
+            name: name.to_owned(),
+            spot,
+            is_used: false,
+            values: values(node, kind),
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&Zeroizing<Vec<u8>>> {
+        let mut values = self.values.iter().flatten();
+        values.find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+}
+
+/// Every value under its key.
+fn values(node: &Node, kind: &str) -> Result<Values, String> {
+    let Value::Map(entries) = &node.value else {
+        return Ok(Vec::new());
+    };
+    let mut values = Vec::new();
+    for entry in entries {
+        let is_encoded = match (kind, entry.key.as_str()) {
+            ("Secret", "data") | ("ConfigMap", "binaryData") => true,
+            ("Secret", "stringData") | ("ConfigMap", "data") => false,
+            _ => continue,
+        };
+        let Value::Map(entries) = &entry.node.value else {
+            continue;
+        };
+        for entry in entries {
+            let Value::Text(text) = &entry.node.value else {
+                continue;
+            };
+            let value = if is_encoded {
+                decode(text).ok_or_else(|| {
+                    format!(
+                        "its value `{}` is not base64",
+                        super::yaml::shown_key(&entry.key)
+                    )
+                })?
+            } else {
+                Zeroizing::new(text.as_bytes().to_vec())
+            };
+            values.push((entry.key.clone(), value));
+        }
+    }
+    Ok(values)
+}
+
+fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+    let packed = Zeroizing::new(bytes.collect::<Vec<u8>>());
+    BASE64.decode(&packed).ok().map(Zeroizing::new)
+}
+
+/// Every Secret and ConfigMap of the files.
+#[derive(Default)]
+pub(super) struct Objects(Vec<Object>);
+
+impl Objects {
+    pub(super) fn add(&mut self, object: Object) -> Result<(), String> {
+        if let Err(why) = &object.values {
+            return Err(why.clone());
+        }
+        if self.find(object.kind, &object.name).is_some() {
+            return Err("it is there twice".to_owned());
+        }
+        self.0.push(object);
+        Ok(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Object> {
+        self.0.iter()
+    }
+
+    fn find(&mut self, kind: &str, name: &str) -> Option<&mut Object> {
+        let mut objects = self.0.iter_mut();
+        objects.find(|object| object.kind == kind && object.name == name)
+    }
+
+    /// Looks an object up because a resource names it.
+    fn used(&mut self, kind: &str, name: &str) -> Option<&Object> {
+        let object = self.find(kind, name)?;
+        object.is_used = true;
+        Some(object)
+    }
+}
+
+/// What resources name, where it goes on the gateway, and how it comes there.
+pub(super) struct Materials {
+    pub(super) objects: Objects,
+    /// The folder on the gateway.
+    pub(super) folder: PathBuf,
+    /// Whether the files are written.
+    pub(super) writes: bool,
+    pub(super) files: Vec<ImportedFile>,
+}
+
+impl Materials {
+    /// The certificate and the key of a Secret.
+    pub(super) fn key_pair(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        namespace: Option<&str>,
+    ) -> Option<(String, String)> {
+        let secret = object_name(notes, at)?;
+        let names = [format!("{secret}.crt"), format!("{secret}.key")];
+        for (key, name) in ["tls.crt", "tls.key"].into_iter().zip(&names) {
+            let is_secret = key == "tls.key";
+            let found = self.objects.used("Secret", secret);
+            let content = found.map(|object| object.value(key).cloned());
+            let command = kubectl(namespace, "secret", secret, key, &self.path(name));
+            self.take(notes, at, (key, name), content, is_secret, command);
+        }
+        let [cert, key] = names.map(|name| self.path(&name));
+        notes.translated(at, format!("the files {cert} and {key}"));
+        Some((cert, key))
+    }
+
+    /// The certificates of a ConfigMap, whatever their keys.
+    pub(super) fn authorities(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        config_map: &str,
+        namespace: Option<&str>,
+    ) -> String {
+        let name = format!("{config_map}.pem");
+        let path = self.path(&name);
+        let found = self.objects.used("ConfigMap", config_map);
+        let content = found.map(|object| {
+            let mut all = Zeroizing::new(Vec::new());
+            for (_, value) in object.values.iter().flatten() {
+                all.extend_from_slice(value);
+                if !value.ends_with(b"\n") {
+                    all.push(b'\n');
+                }
+            }
+            Some(all).filter(|all| !all.is_empty())
+        });
+        let command = format!(
+            "kubectl get configmap {config_map}{} -o go-template='{{{{range .data}}}}{{{{.}}}}{{{{\"\\n\"}}}}{{{{end}}}}' > {}",
+            of_namespace(namespace),
+            shell(&path)
+        );
+        self.take(notes, at, ("any value", &name), content, false, command);
+        path
+    }
+
+    /// One value of a Secret.
+    pub(super) fn secret_file(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        (secret, key): (&str, &str),
+        namespace: Option<&str>,
+    ) -> String {
+        let name = format!("{secret}.{key}");
+        let path = self.path(&name);
+        let found = self.objects.used("Secret", secret);
+        let content = found.map(|object| object.value(key).cloned());
+        let command = kubectl(namespace, "secret", secret, key, &path);
+        self.take(notes, at, (key, &name), content, true, command);
+        path
+    }
+
+    /// The text of one value of a Secret, where the files have it.
+    pub(super) fn secret_text(&mut self, secret: &str, key: &str) -> Option<Zeroizing<String>> {
+        let object = self.objects.used("Secret", secret)?;
+        let bytes = object.value(key)?;
+        let text = std::str::from_utf8(bytes).ok()?;
+        Some(Zeroizing::new(text.to_owned()))
+    }
+
+    /// A secret that the resource itself holds.
+    pub(super) fn own_secret(
+        &mut self,
+        notes: &mut Notes<'_>,
+        name: String,
+        content: &str,
+    ) -> String {
+        let path = self.path(&name);
+        if self.writes {
+            self.add(name, Zeroizing::new(content.as_bytes().to_vec()), true);
+        } else {
+            notes.next(format!(
+                "write the value of the header field into {}",
+                shell(&path)
+            ));
+        }
+        path
+    }
+
+    /// Takes a value over, or says how it comes to its place.
+    fn take(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        (key, name): (&str, &str),
+        content: Option<Option<Zeroizing<Vec<u8>>>>,
+        is_secret: bool,
+        command: String,
+    ) {
+        match content {
+            Some(Some(content)) if self.writes => self.add(name.to_owned(), content, is_secret),
+            Some(Some(_)) => notes.next(
+                "run this again with `--out-dir DIR`, which writes the files that it names"
+                    .to_owned(),
+            ),
+            Some(None) => notes.unreadable(at, format!("it has no `{key}`")),
+            None => notes.next(command),
+        }
+    }
+
+    fn add(&mut self, name: String, content: Zeroizing<Vec<u8>>, is_secret: bool) {
+        if !self.files.iter().any(|file| file.name == name) {
+            self.files.push(ImportedFile {
+                name,
+                content,
+                is_secret,
+            });
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+/// The name of a Secret or ConfigMap.
+pub(super) fn object_name<'n>(notes: &mut Notes<'_>, at: &At<'n>) -> Option<&'n str> {
+    let name = notes.text(at)?;
+    if is_name(name) {
+        return Some(name);
+    }
+    notes.bad(at, "this is no name that a cluster takes");
+    None
+}
+
+fn kubectl(namespace: Option<&str>, kind: &str, name: &str, key: &str, path: &str) -> String {
+    let key = key.replace('.', "\\.");
+    format!(
+        "kubectl get {kind} {name}{} -o jsonpath='{{.data.{key}}}' | base64 -d > {}",
+        of_namespace(namespace),
+        shell(path)
+    )
+}
+
+fn of_namespace(namespace: Option<&str>) -> String {
+    namespace.map_or_else(String::new, |namespace| format!(" -n {namespace}"))
+}
+
+/// A path as a shell takes it.
+pub(super) fn shell(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', "'\\''"))
+    }
+}
+
+/// Where files of an import go on the gateway if nothing else is said.
+pub(super) fn default_folder() -> &'static Path {
+    Path::new("/etc/fieldgate/aio")
+}
