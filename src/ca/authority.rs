@@ -12,7 +12,7 @@ use super::audit_kind;
 use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
 use super::error::CaError;
-use super::files::{self, Disk, Files};
+use super::files::{Disk, Files};
 use super::hierarchy::{Hierarchy, Lifetimes, Step};
 use super::issued::Issued;
 use super::layout;
@@ -153,7 +153,7 @@ impl CertificateAuthority {
     /// Whether there is an authority, usable or not.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        files::names(&self.folder).is_ok_and(|names| !names.is_empty())
+        layout::has_state(&self.folder)
     }
 
     /// When the newest certificate of the authority begins; `None` where there is none.
@@ -170,6 +170,8 @@ impl CertificateAuthority {
                 folder: self.folder.clone(),
             });
         }
+        // Before keys are made, which may take minutes.
+        layout::check_vacant(&self.folder)?;
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
         let made = provision::provision(&self.state_dir, self.shop(), plan, &keys, reading);
         // Another one may have been in its place before.

@@ -166,6 +166,9 @@ pub enum CaReply {
         token: SecretText,
         /// When it ends, in seconds since 1970.
         expires_at: u64,
+        /// The clock is behind, so nobody knows when that is.
+        #[serde(default)]
+        is_provisional: bool,
     },
     /// So many keys were sealed.
     Sealed(u32),
@@ -235,7 +238,11 @@ impl CertificateAuthority {
             CaRequest::Token { order, good_for } => {
                 let (token, expires_at) = self.make_token(order, *good_for, reading, asker)?;
                 let token = SecretText(token);
-                Ok(CaReply::Token { token, expires_at })
+                Ok(CaReply::Token {
+                    token,
+                    expires_at,
+                    is_provisional: !reading.is_plausible(),
+                })
             }
             _ => self.apply_to_hierarchy(request, reading, asker),
         }

@@ -22,6 +22,12 @@ pub enum CaError {
         /// Where it is.
         folder: PathBuf,
     },
+    /// There are files where an authority would be, and none that says what there is.
+    #[error("`{}` has files, but no certificate authority: `state.json` is missing", folder.display())]
+    LeftOver {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file or folder cannot be read or written.
     #[error("cannot {operation} `{}`: {error}", path.display())]
     Io {
@@ -229,7 +235,7 @@ impl CaError {
                 "`fieldgate ca status` shows it; to begin anew stop the gateway and move the folder away"
             }
             Self::Io { error, .. } => io_hint(error.kind()),
-            Self::State { .. } => {
+            Self::State { .. } | Self::LeftOver { .. } => {
                 "bring the folder `ca` back from a backup, or move it away and make a new authority"
             }
             Self::NotPem { .. } | Self::NoCertificate { .. } => {

@@ -23,7 +23,7 @@ use super::key::{PublicKeyKind, SecretKey};
 use super::name::{Attributes, CommonName, DnsName, check_attributes};
 use super::pem;
 use super::request::{ALTERNATIVE_NAMES_MAX, RequestFault, SigningRequest};
-use super::time::{DAY, Reading};
+use super::time::{BACKDATE, DAY, Reading};
 use crate::store::{AuditRecord, CertificateRecord, TokenRecord, audit, certificates};
 
 /// Letters of an enrolment token: 160 bits.
@@ -155,7 +155,7 @@ impl CertificateAuthority {
             .jobs
             .run(move |transaction| certificates::read_token(transaction, &key))?;
         let found = found
-            .filter(|found| reading.now <= found.expires_at)
+            .filter(|found| is_good(found, reading))
             .ok_or(CaError::Token)?;
         let name =
             CommonName::parse(&found.name).map_err(|fault| CaError::input(&*found.name, fault))?;
@@ -326,9 +326,14 @@ impl CertificateAuthority {
         let expires_at = record.expires_at;
         let detail = format!("until {expires_at}");
         let entry = self.entry(audit_kind::TOKEN, name.as_str(), detail, reading, asker);
-        let (now, rows_max) = (reading.now, self.audit_rows_max());
+        // A clock that was set wrongly for a moment takes no token away.
+        let ended_by = match reading.is_settled() {
+            true => reading.now,
+            false => reading.least,
+        };
+        let rows_max = self.audit_rows_max();
         let is_taken = self.jobs.run(move |transaction| {
-            if certificates::prune_tokens(transaction, now)? >= TOKENS_MAX {
+            if certificates::prune_tokens(transaction, ended_by)? >= TOKENS_MAX {
                 return Ok(false);
             }
             certificates::put_token(transaction, &record)?;
@@ -526,6 +531,13 @@ fn purpose_of(record: &CertificateRecord) -> Purpose {
     } else {
         Purpose::Client
     }
+}
+
+/// Whether a token has not ended. One that was made more than a day later than now was made by a clock that was wrong, and would
+/// be good for longer than anybody wanted; while the clock is behind nobody knows.
+fn is_good(token: &TokenRecord, reading: Reading) -> bool {
+    let is_ahead = token.created_at > reading.now.saturating_add(BACKDATE);
+    reading.now <= token.expires_at && !(is_ahead && reading.is_plausible())
 }
 
 /// Tokens are as hard to guess as keys, so one round of a fast hash keeps them secret.

@@ -51,6 +51,32 @@ const STATE: &str = "state.json";
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 
+/// Whether a folder has an authority, usable or not.
+pub(super) fn has_state(folder: &Path) -> bool {
+    folder.join(STATE).exists()
+}
+
+/// Refuses a folder in which no authority can be made. Returns the files that are in the way and mean nothing without one: the
+/// last time seen, and what was being written when the power failed.
+pub(super) fn check_vacant(folder: &Path) -> Result<Vec<PathBuf>, CaError> {
+    if has_state(folder) {
+        return Err(CaError::Present {
+            folder: folder.to_owned(),
+        });
+    }
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let names = files::names(folder)?;
+    let means_nothing = |name: &String| name == FLOOR || name.starts_with(files::NEW);
+    if !names.iter().all(means_nothing) {
+        return Err(CaError::LeftOver {
+            folder: folder.to_owned(),
+        });
+    }
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
+
 /// What a certificate of the authority is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

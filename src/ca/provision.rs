@@ -110,10 +110,7 @@ pub(super) fn provision_with(
         state_dir.join(layout::FOLDER),
         state_dir.join(layout::FOLDER_NEW),
     );
-    let is_taken = folder.exists() && !files::names(&folder)?.is_empty();
-    if is_taken {
-        return Err(CaError::Present { folder });
-    }
+    let in_the_way = layout::check_vacant(&folder)?;
     let fault = |path: &Path, error| CaError::io(path, "write", error);
     if new.exists() {
         shop.files
@@ -151,6 +148,11 @@ pub(super) fn provision_with(
     ] {
         shop.files
             .sync_folder(&path)
+            .map_err(|error| fault(&path, error))?;
+    }
+    for path in in_the_way {
+        shop.files
+            .remove_file(&path)
             .map_err(|error| fault(&path, error))?;
     }
     shop.files

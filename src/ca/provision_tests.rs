@@ -106,6 +106,24 @@ fn new_authority_is_whole_or_not_there_whenever_the_power_fails() {
     assert!(steps > 20, "{steps} steps were cut");
 }
 
+#[test]
+fn folder_with_files_but_no_authority_is_told_and_the_last_time_seen_is_in_nobodys_way() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("ca");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("floor"), "1795305600\n").unwrap();
+    std::fs::write(folder.join("root-1.crt"), "x").unwrap();
+    let authority = on(state.path(), Box::new(Disk));
+    assert!(!authority.is_there());
+    let refused = init(&authority).unwrap_err();
+    assert!(matches!(refused, CaError::LeftOver { .. }), "{refused}");
+    std::fs::remove_file(folder.join("root-1.crt")).unwrap();
+    init(&authority).unwrap();
+    assert!(authority.is_there() && !folder.join("floor").exists());
+    let again = init(&authority).unwrap_err();
+    assert!(matches!(again, CaError::Present { .. }), "{again}");
+}
+
 /// An authority whose next step is due a while later.
 fn prepared(dir: &Path) {
     init(&on(dir, Box::new(Disk))).unwrap();

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::certificate::Validity;
 use super::error::CaError;
 use super::files::{self, Audience, Disk, Files};
-use super::layout::{FLOOR, FOLDER};
+use super::layout::{FLOOR, FOLDER, has_state};
 use crate::clock;
 
 const MINUTE: u64 = 60;
@@ -323,9 +323,9 @@ impl TrustedClock {
     }
 }
 
-/// Says whether there is a folder for it.
+/// Says whether there is an authority beside which it is kept.
 fn save(files: &dyn Files, file: &Path, floor: u64) -> Result<bool, CaError> {
-    let Some(folder) = file.parent().filter(|folder| folder.exists()) else {
+    let Some(folder) = file.parent().filter(|folder| has_state(folder)) else {
         return Ok(false);
     };
     files::replace(

@@ -275,13 +275,21 @@ pub(super) fn token(args: &TokenArgs) -> Result<(), Failure> {
         },
         good_for: good_for.as_secs(),
     })?;
-    let CaReply::Token { token, expires_at } = reply else {
+    let CaReply::Token {
+        token,
+        expires_at,
+        is_provisional,
+    } = reply
+    else {
         return Err(foreign(reply));
     };
     say(&format!(
         "good for one enrolment until {}\n",
         rfc3339(expires_at)
     ));
+    if is_provisional {
+        say("warning: the clock is behind, so the token may end as soon as the clock is set\n");
+    }
     let mut line = Zeroizing::new(Vec::with_capacity(token.0.len() + 1));
     line.extend_from_slice(token.0.as_bytes());
     line.push(b'\n');

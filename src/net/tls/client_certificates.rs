@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// The certificate that has just been refused on this thread, if one has.
-pub(super) fn take_refused() -> Option<Box<UnfitCertificate>> {
+pub(crate) fn take_refused() -> Option<Box<UnfitCertificate>> {
     REFUSED.take()
 }
 
