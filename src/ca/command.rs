@@ -12,8 +12,9 @@ use super::crl::RevocationReason;
 use super::error::CaError;
 use super::files;
 use super::import::Imported;
-use super::issue::{IssuedCertificate, Order, Origin};
+use super::issue::{IssuedCertificate, Order, Origin, TokenReport};
 use super::key::KeyAlgorithm;
+use super::name::CommonName;
 use super::provision::Plan;
 use super::report::{CaStatus, CertificateReport};
 use super::request::{RequestFault, SigningRequest};
@@ -124,6 +125,13 @@ pub enum CaRequest {
         /// For how many seconds the token is good.
         good_for: u64,
     },
+    /// List the enrolment tokens that wait for their use.
+    Tokens {},
+    /// Withdraw the enrolment tokens of a name.
+    WithdrawTokens {
+        /// The name.
+        name: CommonName,
+    },
     /// Make a new root now.
     Rollover {},
     /// Remove the keys of the roots from this device.
@@ -158,6 +166,10 @@ pub enum CaReply {
     },
     /// What is shown: each with its certificate as PEM text.
     Shown(Vec<(CertificateReport, String)>),
+    /// Tokens that wait for their use.
+    Tokens(Vec<TokenReport>),
+    /// So many tokens were withdrawn.
+    Withdrawn(usize),
     /// PEM text.
     Text(String),
     /// A token, which is nowhere else.
@@ -243,6 +255,11 @@ impl CertificateAuthority {
                     expires_at,
                     is_provisional: !reading.is_plausible(),
                 })
+            }
+            CaRequest::Tokens {} => Ok(CaReply::Tokens(self.tokens(reading)?)),
+            CaRequest::WithdrawTokens { name } => {
+                let withdrawn = self.withdraw_tokens(name, reading, asker)?;
+                Ok(CaReply::Withdrawn(withdrawn))
             }
             _ => self.apply_to_hierarchy(request, reading, asker),
         }

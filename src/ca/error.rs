@@ -264,7 +264,7 @@ impl CaError {
                 "let an authority with the same kind of key issue the intermediate"
             }
             Self::NotAuthority { .. } => {
-                "an intermediate is issued with CA:TRUE and the key usage keyCertSign"
+                "an intermediate is issued with CA:TRUE and the key usage keyCertSign and cRLSign"
             }
             Self::BrokenChain { .. } => {
                 "the intermediate comes first, then each issuer, the root last"
@@ -308,6 +308,9 @@ fn io_hint(kind: io::ErrorKind) -> &'static str {
             "run as root, or as the user that the gateway runs as, to whom the folder belongs"
         }
         io::ErrorKind::NotFound => "bring the file back from a backup of the state folder",
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+            "something else stands in the place of the file: move it away, and bring the file back from a backup"
+        }
         io::ErrorKind::StorageFull => "free space on the volume",
         io::ErrorKind::ReadOnlyFilesystem => "mount the volume of the state folder for writing",
         _ => "look at the journal of the kernel for faults of the device",

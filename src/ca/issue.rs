@@ -74,6 +74,17 @@ impl IssuedCertificate {
     }
 }
 
+/// A token that waits for its use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReport {
+    /// Who may enrol with it.
+    pub name: String,
+    /// When it was made, in seconds since 1970.
+    pub created_at: u64,
+    /// Until when it is good.
+    pub expires_at: u64,
+}
+
 /// How a certificate came to be issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -160,6 +171,9 @@ impl CertificateAuthority {
         let name =
             CommonName::parse(&found.name).map_err(|fault| CaError::input(&*found.name, fault))?;
         request.check_names(&name)?;
+        // What is revoked meanwhile takes the tokens of the name with it.
+        let _enrolling = self.enrolling();
+        self.check_living(name.as_str(), reading)?;
         let order = Order {
             name: Some(name),
             attributes: found.attributes,
@@ -231,7 +245,7 @@ impl CertificateAuthority {
     }
 
     /// Revokes the certificate with a serial number, or all of a name that have not ended, at once and for good. What was
-    /// revoked is returned.
+    /// revoked is returned. A name loses its enrolment tokens as well: whoever took a device may have one of them.
     pub fn revoke(
         &self,
         which: &str,
@@ -241,6 +255,13 @@ impl CertificateAuthority {
     ) -> Result<Vec<CertificateRecord>, CaError> {
         let _enrolling = self.enrolling();
         let mut meant = self.issued.meant_by(which);
+        let withdrawn = match CommonName::parse(which) {
+            Ok(name) => self.withdraw_tokens(&name, reading, asker)?,
+            Err(_) => 0,
+        };
+        if meant.is_empty() && withdrawn > 0 {
+            return Ok(Vec::new());
+        }
         if meant.is_empty() {
             return Err(unknown(which));
         }
@@ -290,6 +311,43 @@ impl CertificateAuthority {
         self.write_crl(reading)?;
         self.changed();
         Ok(revoked)
+    }
+
+    /// The tokens that wait for their use, without what makes them good.
+    pub fn tokens(&self, reading: Reading) -> Result<Vec<TokenReport>, CaError> {
+        let found = self.jobs.run(certificates::read_tokens)?;
+        let good = found.into_iter().filter(|found| is_good(found, reading));
+        Ok(good
+            .map(|found| TokenReport {
+                name: found.name.into(),
+                created_at: found.created_at,
+                expires_at: found.expires_at,
+            })
+            .collect())
+    }
+
+    /// Withdraws all tokens of a name; says how many there were.
+    pub fn withdraw_tokens(
+        &self,
+        name: &CommonName,
+        reading: Reading,
+        asker: &Asker,
+    ) -> Result<usize, CaError> {
+        let entry = self.entry(
+            audit_kind::TOKEN,
+            name.as_str(),
+            "withdrawn".to_owned(),
+            reading,
+            asker,
+        );
+        let (name, rows_max) = (name.as_str().to_owned(), self.audit_rows_max());
+        Ok(self.jobs.run(move |transaction| {
+            let withdrawn = certificates::remove_tokens_of(transaction, &name)?;
+            if withdrawn > 0 {
+                audit::append(transaction, std::slice::from_ref(&entry), rows_max)?;
+            }
+            Ok(withdrawn)
+        })?)
     }
 
     /// Makes a token with which somebody may enrol once, under a name.

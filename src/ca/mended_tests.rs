@@ -267,3 +267,54 @@ fn clock_that_is_a_little_behind_is_no_clock_of_1970() {
     let mut time = TrustedTime::new(Some(START), 0);
     assert!(!time.observe(START - 2 * DAY, 0).is_plausible());
 }
+
+#[test]
+fn revoked_name_loses_its_tokens() {
+    let rig = Rig::made(KeyAlgorithm::EcP256);
+    let (reading, asker) = (Reading::settled(START), Asker::default());
+    let token = |name: &str| {
+        let order = Order {
+            name: Some(CommonName::parse(name).unwrap()),
+            ..Order::default()
+        };
+        let made = rig.authority.make_token(&order, DAY, reading, &asker);
+        made.unwrap().0
+    };
+    let (stolen, other, waiting) = (token("pump-7"), token("pump-8"), token("fan"));
+    rig.sign("pump-7", START).unwrap();
+    assert_eq!(rig.authority.tokens(reading).unwrap().len(), 3);
+    let reason = RevocationReason::KeyCompromise;
+    let revoke = |name| rig.authority.revoke(name, reason, reading, &asker);
+    assert_eq!(revoke("pump-7").unwrap().len(), 1);
+    assert!(revoke("fan").unwrap().is_empty(), "it had a token only");
+    assert!(matches!(revoke("fan"), Err(CaError::Unknown { .. })));
+    let redeem = |name: &str, token: &str| {
+        let request = make_request_for(name, &[], &[]);
+        rig.authority.redeem(token, &request, reading, &asker)
+    };
+    assert!(matches!(redeem("pump-7", &stolen), Err(CaError::Token)));
+    assert!(matches!(redeem("fan", &waiting), Err(CaError::Token)));
+    redeem("pump-8", &other).unwrap();
+    assert!(rig.authority.tokens(reading).unwrap().is_empty());
+}
+
+#[test]
+fn enrolled_device_gets_no_address_and_no_table_full_of_certificates() {
+    let rig = Rig::made(KeyAlgorithm::EcP256);
+    let (reading, asker) = (Reading::settled(START), Asker::default());
+    let order = Order {
+        name: Some(CommonName::parse("pump-7").unwrap()),
+        ..Order::default()
+    };
+    let enrol = |ip: &[&str]| {
+        let token = rig.authority.make_token(&order, DAY, reading, &asker);
+        let request = make_request_for("pump-7", &[], ip);
+        rig.authority
+            .redeem(&token.unwrap().0, &request, reading, &asker)
+    };
+    assert!(matches!(enrol(&["127.0.0.1"]), Err(CaError::Request(_))));
+    for _ in 0..32 {
+        enrol(&[]).unwrap();
+    }
+    assert!(matches!(enrol(&[]), Err(CaError::Full { .. })));
+}

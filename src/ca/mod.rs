@@ -55,7 +55,7 @@ pub use device::DeviceAuthority;
 pub use enrol::ENROLLED_PER_NAME_MAX;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
-pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
+pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, TokenReport, issuer_and_serial};
 pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};

@@ -1,7 +1,7 @@
 //! `fieldgate ca init`, `import`, `root-key`, `rollover` and `seal`.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -336,12 +336,16 @@ pub(super) fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
         let what = format!("cannot read `{}`", file.display());
         Failure::runtime(anyhow::Error::new(error).context(what))
     };
-    let length = fs::metadata(file).map_err(failure)?.len();
-    if length > FILE_BYTES_MAX {
+    let opened = fs::File::open(file).map_err(failure)?;
+    // What comes in has no length that could be asked for, as with a pipe.
+    let mut text = Zeroizing::new(String::new());
+    opened
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(failure)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
         let what = format!("`{}` is longer than any certificate or key", file.display());
         return Err(Failure::runtime(anyhow::Error::msg(what)));
     }
-    fs::read_to_string(file)
-        .map(Zeroizing::new)
-        .map_err(failure)
+    Ok(text)
 }
