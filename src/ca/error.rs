@@ -176,6 +176,12 @@ pub enum CaError {
         /// The bound.
         max: u64,
     },
+    /// A certificate above the issuer does not permit what is to be issued.
+    #[error("the authority may not issue for {what}")]
+    NotPermitted {
+        /// For whom or what.
+        what: &'static str,
+    },
     /// An enrolment token is unknown, used or expired.
     #[error("the enrolment token is unknown, was used, or has expired")]
     Token,
@@ -274,6 +280,9 @@ impl CaError {
             }
             Self::Full { .. } => {
                 "what has expired is removed after a while; see `fieldgate ca list`"
+            }
+            Self::NotPermitted { .. } => {
+                "see permit_dns and permit_ip in `fieldgate ca status`; an imported intermediate has its constraints from whoever issued it"
             }
             Self::Token => "make another one with `fieldgate ca token NAME`",
             Self::Store(fault) => fault.hint(),

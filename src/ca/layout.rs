@@ -8,6 +8,7 @@
 //! ca/sealed/root-1      the same, sealed by systemd-creds
 //! ca/trust.pem          what others trust: one file, and one file for each root; made from the rest
 //! ca/trust/…
+//! ca/issuers.pem        whose certificates this gateway takes from clients; made from the rest
 //! ca/crl.pem            a revocation list for each issuer
 //! ca/floor              the last time seen
 //! ```
@@ -35,6 +36,9 @@ pub(super) const TRUST: &str = "trust";
 
 /// The file of trusted roots.
 pub(super) const BUNDLE: &str = "trust.pem";
+
+/// The file of issuers: whose certificates this gateway takes. Below the roots of a company there are others.
+pub(super) const ISSUERS: &str = "issuers.pem";
 
 /// The file of revocation lists.
 pub(super) const CRL: &str = "crl.pem";
@@ -229,8 +233,9 @@ impl State {
 
     /// Whether a file of the folder, by its name, is one of a certificate or key that there is no more.
     pub(super) fn is_left_over(&self, name: &str) -> bool {
-        if name.starts_with(files::NEW) {
-            return true;
+        if let Some(name) = name.strip_prefix(files::NEW) {
+            // These are written whenever there is a reason, without regard to what else changes.
+            return name != CRL && name != FLOOR;
         }
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
         if !matches!(ending, "crt" | "key" | "") {

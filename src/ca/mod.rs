@@ -23,6 +23,7 @@ mod layout;
 mod lists;
 mod name;
 mod pem;
+mod permitted;
 pub mod pkcs12;
 mod port;
 mod provision;
@@ -40,6 +41,8 @@ mod import_tests;
 mod issue_tests;
 #[cfg(test)]
 mod life_tests;
+#[cfg(test)]
+mod mended_tests;
 #[cfg(test)]
 mod rig;
 

@@ -198,7 +198,7 @@ impl TrustedTime {
         let floor = self.least(monotonic);
         let last = self.last.replace((wall, monotonic));
         let latest = self.built.saturating_add(AGE_MAX);
-        if wall.saturating_add(SLACK) < floor || wall > latest {
+        if wall.saturating_add(BACKDATE) < floor || wall > latest {
             self.held = None;
             return Reading {
                 now: floor,

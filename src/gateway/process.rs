@@ -1,6 +1,6 @@
 //! What the process uses and may use.
 
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t, setrlimit};
 use tracing::{debug, warn};
 
 use crate::admin::ProcessReport;
@@ -12,6 +12,8 @@ const DESCRIPTORS_OF_OURS: u64 = 64 + REFUSALS_ANSWERED_MAX as u64;
 /// Raises the bound of open descriptors as far as this process may, and says so when that is not enough.
 pub(crate) fn raise_descriptors(connections_max: u32) {
     let wanted = u64::from(connections_max) + DESCRIPTORS_OF_OURS;
+    // Of 32 bits on some machines, where the longest stands for any number.
+    let wanted = rlim_t::try_from(wanted).unwrap_or(rlim_t::MAX);
     let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok(limits) => limits,
         Err(error) => return debug!(%error, "cannot read the limit of open descriptors"),
@@ -32,12 +34,13 @@ pub(crate) fn raise_descriptors(connections_max: u32) {
 }
 
 /// What the process uses now; what cannot be read is zero.
+#[expect(clippy::useless_conversion, reason = "the types differ by platform")]
 pub(crate) fn usage() -> ProcessReport {
     ProcessReport {
         resident_bytes: resident_bytes().unwrap_or(0),
         cpu_seconds: cpu_seconds().unwrap_or(0.0),
         descriptors: descriptors().unwrap_or(0),
-        descriptors_max: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+        descriptors_max: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft.into()),
     }
 }
 

@@ -156,7 +156,8 @@ fn stderr_is_journal() -> bool {
     let Ok(named) = std::env::var(JOURNAL_VARIABLE) else {
         return false;
     };
-    fstat(io::stderr()).is_ok_and(|stat| is_stream(&named, stat.st_dev, stat.st_ino))
+    #[expect(clippy::useless_conversion, reason = "the types differ by platform")]
+    fstat(io::stderr()).is_ok_and(|stat| is_stream(&named, stat.st_dev.into(), stat.st_ino.into()))
 }
 
 fn is_stream(named: &str, device: u64, inode: u64) -> bool {

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::posix_fallocate;
+use nix::libc::off_t;
 use nix::sys::statvfs::statvfs;
 
 use super::fault::{About, StoreError};
@@ -132,7 +133,7 @@ impl Space {
         if self.reserve_bytes == 0 || self.free_bytes < self.reserve_bytes.saturating_mul(2) {
             return Ok(());
         }
-        let length = i64::try_from(self.reserve_bytes).unwrap_or(i64::MAX);
+        let length = off_t::try_from(self.reserve_bytes).unwrap_or(off_t::MAX);
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
