@@ -26,7 +26,6 @@ use super::{DoorReport, EstServer, TlsReceiver};
 use crate::auth::{Prefix, UnfitCertificate};
 use crate::clock;
 use crate::config::EstSettings;
-use crate::net::tls::take_refused;
 
 /// Largest request head; hyper does not go below 8 KiB.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -299,7 +298,7 @@ async fn shake<T>(
     let mut handshake = pin!(handshake);
     poll_fn(|cx| {
         let polled = handshake.as_mut().poll(cx);
-        if let Some(unfit) = take_refused() {
+        if let Some(unfit) = UnfitCertificate::take_refused() {
             *refused = Some(unfit);
         }
         polled

@@ -23,7 +23,6 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig};
 
 pub use certificate::{CertificateFault, CertificateSummary};
-pub(crate) use client_certificates::take_refused;
 pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
 pub(crate) use stream::TlsStream;
 
