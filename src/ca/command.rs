@@ -12,13 +12,14 @@ use super::crl::RevocationReason;
 use super::error::CaError;
 use super::files;
 use super::import::Imported;
-use super::issue::{IssuedCertificate, Order, Origin, TokenReport};
+use super::issue::{IssuedCertificate, Order, Origin};
 use super::key::KeyAlgorithm;
 use super::name::CommonName;
 use super::provision::Plan;
 use super::report::{CaStatus, CertificateReport};
 use super::request::{RequestFault, SigningRequest};
 use super::time::Reading;
+use super::token::TokenReport;
 use crate::store::CertificateRecord;
 
 /// Certificates in one answer; the rest is asked for with the next question.

@@ -115,6 +115,12 @@ impl Reading {
         self.trust == ClockTrust::Settled
     }
 
+    /// Whether the clock has been set so far ahead, and so recently, that nobody may lose anything by it yet.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.trust == ClockTrust::New && self.now > self.least.saturating_add(FAR)
+    }
+
     /// The time at which a chain is to be judged whose newest certificate begins at `not_before`.
     ///
     /// What has expired now has expired. What begins later is as good as valid within [`BACKDATE`], because clocks differ; and
