@@ -82,6 +82,17 @@ impl SessionArgs {
             return stopped(&folder);
         }
         let folder = folder.join("ca");
+        // Who may not enter the folder does not see whether there is one.
+        if let Err(error) = std::fs::metadata(folder.join("state.json"))
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            let (path, operation) = (folder, "read");
+            return Err(failed(CaError::Io {
+                path,
+                operation,
+                error,
+            }));
+        }
         Err(failed(CaError::Absent { folder }))
     }
 
