@@ -50,8 +50,10 @@ fn certificate_brings_its_attributes_to_whoever_asks() {
     let attributes = rig
         .authority
         .issued()
-        .attributes_of(&issuer, &serial)
-        .unwrap();
+        .find(&issuer, &serial)
+        .unwrap()
+        .attributes
+        .clone();
     assert_eq!(&*attributes["hall"], "2");
     let found = rig
         .authority
