@@ -20,6 +20,13 @@ impl Notifier {
         }
     }
 
+    /// The start is not finished, and may take as long as `time` from now, whatever the unit says.
+    pub async fn starting(&self, status: &str, time: Duration) {
+        let extend = extension(time);
+        self.send(format!("{extend}\nSTATUS={}", one_line(status)))
+            .await;
+    }
+
     /// Everything that was asked for is up or in a defined waiting state. Also ends a reload.
     pub async fn ready(&self, status: &str) {
         self.send(format!("READY=1\nSTATUS={}", one_line(status)))
@@ -38,8 +45,7 @@ impl Notifier {
 
     /// The process is on its way out, which may take as long as `time`, whatever the unit says.
     pub async fn stopping(&self, status: &str, time: Duration) {
-        let extend =
-            NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+        let extend = extension(time);
         self.send(format!("STOPPING=1\n{extend}\nSTATUS={}", one_line(status)))
             .await;
     }
@@ -79,6 +85,10 @@ impl Notifier {
             Err(error) => warn!(%error, "a notification of the service manager was not sent"),
         }
     }
+}
+
+fn extension(time: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// A line end would begin another assignment.

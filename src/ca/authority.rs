@@ -12,7 +12,7 @@ use super::audit_kind;
 use super::certificate::Purpose;
 use super::chance::{Chance, SystemChance};
 use super::error::CaError;
-use super::files::{self, Disk, Files};
+use super::files::{Disk, Files};
 use super::hierarchy::{Hierarchy, Lifetimes, Step};
 use super::issued::Issued;
 use super::layout;
@@ -153,7 +153,7 @@ impl CertificateAuthority {
     /// Whether there is an authority, usable or not.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        files::names(&self.folder).is_ok_and(|names| !names.is_empty())
+        layout::has_state(&self.folder)
     }
 
     /// When the newest certificate of the authority begins; `None` where there is none.
@@ -170,8 +170,13 @@ impl CertificateAuthority {
                 folder: self.folder.clone(),
             });
         }
+        // Before keys are made, which may take minutes.
+        layout::check_vacant(&self.folder)?;
         let keys = NewKeys::make(true, plan.algorithm, &*self.chance)?;
-        provision::provision(&self.state_dir, self.shop(), plan, &keys, reading)?;
+        let made = provision::provision(&self.state_dir, self.shop(), plan, &keys, reading);
+        // Another one may have been in its place before.
+        *self.hierarchy() = None;
+        made?;
         info!(folder = %self.folder.display(), algorithm = %plan.algorithm, "a certificate authority was made");
         self.note(
             audit_kind::MADE,
@@ -193,20 +198,32 @@ impl CertificateAuthority {
         }
         let _changing = self.changing();
         let mut done = Vec::new();
+        // Whatever keeps one thing from being done, the others are done.
+        let stepped = self.take_steps(reading, &mut done);
+        let published = self.look(|hierarchy| self.shop().publish(hierarchy, reading.now));
+        if matches!(published, Ok(true)) {
+            self.changed();
+        }
+        let listed = match !done.is_empty() || self.is_crl_due(reading) {
+            true => self.write_crl(reading),
+            false => Ok(()),
+        };
+        let pruned = self.prune(reading);
+        stepped?;
+        published?;
+        listed?;
+        pruned?;
+        Ok(done)
+    }
+
+    fn take_steps(&self, reading: Reading, done: &mut Vec<Step>) -> Result<(), CaError> {
         while done.len() < STEPS_MAX {
             let due = self.look(|hierarchy| Ok(hierarchy.due(reading, &self.lifetimes)))?;
             let Some(step) = due else { break };
             self.perform(step, reading, &Asker::default())?;
             done.push(step);
         }
-        if self.look(|hierarchy| self.shop().publish(hierarchy, reading.now))? {
-            self.changed();
-        }
-        if !done.is_empty() || self.is_crl_due(reading) {
-            self.write_crl(reading)?;
-        }
-        self.prune(reading)?;
-        Ok(done)
+        Ok(())
     }
 
     /// Whether a certificate of the authority is to be made or retired now. One that cannot be read has nothing to do.
@@ -227,6 +244,10 @@ impl CertificateAuthority {
 
     fn perform(&self, step: Step, reading: Reading, asker: &Asker) -> Result<(), CaError> {
         let algorithm = self.look(|hierarchy| Ok(hierarchy.state.algorithm))?;
+        if step == Step::NewIssuing {
+            // Keys are made for nothing without the one of the root.
+            self.look(|hierarchy| self.shop().check_root_key(hierarchy, reading))?;
+        }
         let keys = match step {
             Step::NewRoot | Step::NewIssuing => Some(NewKeys::make(
                 step == Step::NewRoot,
@@ -352,7 +373,7 @@ impl CertificateAuthority {
         done
     }
 
-    fn hierarchy(&self) -> MutexGuard<'_, Option<Hierarchy>> {
+    pub(super) fn hierarchy(&self) -> MutexGuard<'_, Option<Hierarchy>> {
         self.hierarchy
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -18,7 +18,7 @@ use super::error::CaError;
 use super::key::{KeyAlgorithm, PublicKeyKind, SecretKey};
 use super::name::{self, DnsName};
 use super::pem;
-use crate::config::Network;
+use super::permitted::NameLimits;
 
 /// From when to when something is valid, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,22 +51,6 @@ pub struct NameConstraints {
 }
 
 impl NameConstraints {
-    /// Whether a certificate may be issued for a DNS name.
-    pub(super) fn permits_dns(&self, name: &DnsName) -> bool {
-        let name = name.as_str().trim_start_matches("*.");
-        self.dns.is_empty()
-            || self.dns.iter().any(|domain| {
-                let above = name.strip_suffix(domain.as_str());
-                above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
-            })
-    }
-
-    /// Whether a certificate may be issued for an address.
-    pub(super) fn permits_ip(&self, ip: IpAddr) -> bool {
-        let mut networks = self.ip.iter().map(|text| Network::try_from(text.as_str()));
-        self.ip.is_empty() || networks.any(|network| network.is_ok_and(|found| found.contains(ip)))
-    }
-
     fn subtrees(&self) -> Result<Option<rcgen::NameConstraints>, CaError> {
         let mut permitted = Vec::new();
         for domain in &self.dns {
@@ -227,6 +211,8 @@ pub(super) struct CaCertificate {
     pub(super) key_id: Vec<u8>,
     /// `SubjectPublicKeyInfo`.
     pub(super) public_key_der: Vec<u8>,
+    /// What it permits those below it to be called.
+    pub(super) limits: NameLimits,
 }
 
 impl CaCertificate {
@@ -254,6 +240,7 @@ impl CaCertificate {
             is_root: certificate.issuer().as_raw() == certificate.subject().as_raw(),
             key_id: key_id(&certificate),
             public_key_der: key.raw.to_vec(),
+            limits: NameLimits::of(&certificate),
             subject,
             der,
         })

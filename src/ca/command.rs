@@ -14,10 +14,12 @@ use super::files;
 use super::import::Imported;
 use super::issue::{IssuedCertificate, Order, Origin};
 use super::key::KeyAlgorithm;
+use super::name::CommonName;
 use super::provision::Plan;
 use super::report::{CaStatus, CertificateReport};
 use super::request::{RequestFault, SigningRequest};
 use super::time::Reading;
+use super::token::TokenReport;
 use crate::store::CertificateRecord;
 
 /// Certificates in one answer; the rest is asked for with the next question.
@@ -124,6 +126,13 @@ pub enum CaRequest {
         /// For how many seconds the token is good.
         good_for: u64,
     },
+    /// List the enrolment tokens that wait for their use.
+    Tokens {},
+    /// Withdraw the enrolment tokens of a name.
+    WithdrawTokens {
+        /// The name.
+        name: CommonName,
+    },
     /// Make a new root now.
     Rollover {},
     /// Remove the keys of the roots from this device.
@@ -158,6 +167,10 @@ pub enum CaReply {
     },
     /// What is shown: each with its certificate as PEM text.
     Shown(Vec<(CertificateReport, String)>),
+    /// Tokens that wait for their use.
+    Tokens(Vec<TokenReport>),
+    /// So many tokens were withdrawn.
+    Withdrawn(usize),
     /// PEM text.
     Text(String),
     /// A token, which is nowhere else.
@@ -166,6 +179,9 @@ pub enum CaReply {
         token: SecretText,
         /// When it ends, in seconds since 1970.
         expires_at: u64,
+        /// The clock is behind, so nobody knows when that is.
+        #[serde(default)]
+        is_provisional: bool,
     },
     /// So many keys were sealed.
     Sealed(u32),
@@ -235,7 +251,16 @@ impl CertificateAuthority {
             CaRequest::Token { order, good_for } => {
                 let (token, expires_at) = self.make_token(order, *good_for, reading, asker)?;
                 let token = SecretText(token);
-                Ok(CaReply::Token { token, expires_at })
+                Ok(CaReply::Token {
+                    token,
+                    expires_at,
+                    is_provisional: !reading.is_plausible(),
+                })
+            }
+            CaRequest::Tokens {} => Ok(CaReply::Tokens(self.tokens(reading)?)),
+            CaRequest::WithdrawTokens { name } => {
+                let withdrawn = self.withdraw_tokens(name, reading, asker)?;
+                Ok(CaReply::Withdrawn(withdrawn))
             }
             _ => self.apply_to_hierarchy(request, reading, asker),
         }

@@ -119,6 +119,7 @@ pub(super) struct Read {
     /// The name of its issuer in DER.
     pub(super) issuer_der: Vec<u8>,
     pub(super) number: u64,
+    pub(super) this_update: u64,
     pub(super) next_update: u64,
     pub(super) revocations: Revocations,
 }
@@ -183,6 +184,7 @@ fn read(der: &[u8]) -> Option<Read> {
         number: number.iter().fold(0, |number: u64, byte| {
             number.wrapping_shl(8) | u64::from(*byte)
         }),
+        this_update: seconds(list.last_update().timestamp()),
         next_update: list
             .next_update()
             .map_or(0, |time| seconds(time.timestamp())),

@@ -22,6 +22,12 @@ pub enum CaError {
         /// Where it is.
         folder: PathBuf,
     },
+    /// There are files where an authority would be, and none that says what there is.
+    #[error("`{}` has files, but no certificate authority: `state.json` is missing", folder.display())]
+    LeftOver {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file or folder cannot be read or written.
     #[error("cannot {operation} `{}`: {error}", path.display())]
     Io {
@@ -170,6 +176,12 @@ pub enum CaError {
         /// The bound.
         max: u64,
     },
+    /// A certificate above the issuer does not permit what is to be issued.
+    #[error("the authority may not issue for {what}")]
+    NotPermitted {
+        /// For whom or what.
+        what: &'static str,
+    },
     /// An enrolment token is unknown, used or expired.
     #[error("the enrolment token is unknown, was used, or has expired")]
     Token,
@@ -223,7 +235,7 @@ impl CaError {
                 "`fieldgate ca status` shows it; to begin anew stop the gateway and move the folder away"
             }
             Self::Io { error, .. } => io_hint(error.kind()),
-            Self::State { .. } => {
+            Self::State { .. } | Self::LeftOver { .. } => {
                 "bring the folder `ca` back from a backup, or move it away and make a new authority"
             }
             Self::NotPem { .. } | Self::NoCertificate { .. } => {
@@ -252,7 +264,7 @@ impl CaError {
                 "let an authority with the same kind of key issue the intermediate"
             }
             Self::NotAuthority { .. } => {
-                "an intermediate is issued with CA:TRUE and the key usage keyCertSign"
+                "an intermediate is issued with CA:TRUE and the key usage keyCertSign and cRLSign"
             }
             Self::BrokenChain { .. } => {
                 "the intermediate comes first, then each issuer, the root last"
@@ -268,6 +280,9 @@ impl CaError {
             }
             Self::Full { .. } => {
                 "what has expired is removed after a while; see `fieldgate ca list`"
+            }
+            Self::NotPermitted { .. } => {
+                "see permit_dns and permit_ip in `fieldgate ca status`; an imported intermediate has its constraints from whoever issued it"
             }
             Self::Token => "make another one with `fieldgate ca token NAME`",
             Self::Store(fault) => fault.hint(),
@@ -293,6 +308,9 @@ fn io_hint(kind: io::ErrorKind) -> &'static str {
             "run as root, or as the user that the gateway runs as, to whom the folder belongs"
         }
         io::ErrorKind::NotFound => "bring the file back from a backup of the state folder",
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+            "something else stands in the place of the file: move it away, and bring the file back from a backup"
+        }
         io::ErrorKind::StorageFull => "free space on the volume",
         io::ErrorKind::ReadOnlyFilesystem => "mount the volume of the state folder for writing",
         _ => "look at the journal of the kernel for faults of the device",

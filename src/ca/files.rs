@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use zeroize::Zeroizing;
 
 use super::error::CaError;
@@ -120,8 +121,18 @@ fn beside(path: &Path) -> PathBuf {
 /// Reads a file as far as any of ours is long.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CaError> {
     let fault = |error| CaError::io(path, "read", error);
-    let file = File::open(path).map_err(fault)?;
-    let length = file.metadata().map_err(fault)?.len().min(FILE_BYTES_MAX);
+    // A pipe in the place of a file would be waited for, for ever.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(fault)?;
+    let metadata = file.metadata().map_err(fault)?;
+    if !metadata.is_file() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        return Err(fault(error));
+    }
+    let length = metadata.len().min(FILE_BYTES_MAX);
     // All at once, so that no copy of a key is left behind where the memory was before it grew.
     let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     file.take(FILE_BYTES_MAX)
@@ -237,6 +248,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("issuing-2.key");
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&path, mode).unwrap();
+        let fault = read(&path).unwrap_err().to_string();
+        assert!(fault.contains("issuing-2.key"), "{fault}");
+        assert!(fault.contains("no file"), "{fault}");
+    }
 
     #[test]
     fn file_takes_the_place_of_another_one_with_its_own_mode() {

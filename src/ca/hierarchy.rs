@@ -1,16 +1,18 @@
 //! The certificates of the authority: read, checked, and what is to be done about them next.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::certificate::{CaCertificate, Validity};
+use super::certificate::{CaCertificate, Purpose, Validity};
 use super::error::CaError;
 use super::key::{KeyAlgorithm, SecretKey};
 use super::layout::{self, IssuerEntry, KeyPlace, Role, RootEntry, State};
+use super::name::DnsName;
 use super::seal::Sealing;
 use super::time::{DAY, Reading};
-use super::{files, pem};
+use super::{files, pem, permitted};
 
 const YEAR: u64 = 365 * DAY;
 
@@ -74,6 +76,8 @@ pub enum Step {
 pub(super) struct Root {
     pub(super) entry: RootEntry,
     pub(super) certificate: CaCertificate,
+    /// Why its key could not be used, years from now, when it is needed.
+    pub(super) problem: Option<CaError>,
 }
 
 /// An issuer.
@@ -133,6 +137,14 @@ impl IssuingCa {
     }
 }
 
+impl IssuingCa {
+    /// Its certificate, those between it and its root, and the root.
+    fn path<'a>(&'a self, root: Option<&'a Root>) -> impl Iterator<Item = &'a CaCertificate> {
+        let root = root.map(|root| &root.certificate);
+        self.chain.iter().chain(root)
+    }
+}
+
 /// A key that is kept, or that was read just now.
 pub(super) enum KeyRef<'a> {
     Kept(&'a SecretKey),
@@ -166,9 +178,21 @@ impl Hierarchy {
             if !certificate.is_root || !certificate.is_issued_by(&certificate, &file)? {
                 return Err(CaError::NoRoot { file });
             }
+            let problem = match entry.key {
+                KeyPlace::File => {
+                    let what = (Role::Root, entry.number, entry.key);
+                    read_key(folder, sealing, what, &certificate).err()
+                }
+                // To open it a program of the system is run, and whoever runs here may not be allowed to.
+                KeyPlace::Sealed => {
+                    files::read(&layout::sealed_file(folder, Role::Root, entry.number)).err()
+                }
+                KeyPlace::Absent => None,
+            };
             roots.push(Root {
                 entry: entry.clone(),
                 certificate,
+                problem,
             });
         }
         let mut issuers = Vec::new();
@@ -204,6 +228,31 @@ impl Hierarchy {
         self.roots.iter().find(|root| root.entry.number == number)
     }
 
+    /// Whether a certificate of an issuer may have a DNS name.
+    pub(super) fn permits_dns(&self, issuer: &IssuingCa, name: &DnsName) -> bool {
+        let mut path = issuer.path(self.root(issuer.entry.root));
+        path.all(|certificate| certificate.limits.permits_dns(name))
+    }
+
+    /// Whether a certificate of an issuer may have an address.
+    pub(super) fn permits_ip(&self, issuer: &IssuingCa, ip: IpAddr) -> bool {
+        let mut path = issuer.path(self.root(issuer.entry.root));
+        path.all(|certificate| certificate.limits.permits_ip(ip))
+    }
+
+    /// Whether others will take a certificate that was just made.
+    pub(super) fn verify(
+        &self,
+        issuer: &IssuingCa,
+        der: &[u8],
+        purpose: Purpose,
+        at: u64,
+    ) -> Result<(), CaError> {
+        let root = self.root(issuer.entry.root).ok_or(CaError::RootKeyAbsent)?;
+        let issuers: Vec<_> = issuer.chain.iter().map(|link| link.der.clone()).collect();
+        permitted::verify(der, &issuers, &root.certificate.der, purpose, at)
+    }
+
     /// The newest root of those whose time has come.
     fn newest_root(&self, now: u64) -> Option<&Root> {
         let begun = |root: &&Root| root.certificate.validity.not_before <= now;
@@ -236,9 +285,13 @@ impl Hierarchy {
         roots.chain(issuers).max()
     }
 
-    /// What is to be done next. While the clock is behind, nothing is.
+    /// What is to be done next. While the clock is behind it is at least as late as the last time seen, so what is due by that
+    /// is due; what is provisional waits for the time.
     pub(super) fn due(&self, reading: Reading, lifetimes: &Lifetimes) -> Option<Step> {
-        if !reading.is_plausible() {
+        let is_provisional = self
+            .newest_issuer(reading.now)
+            .is_some_and(|issuer| issuer.entry.provisional);
+        if !reading.is_plausible() && is_provisional {
             return None;
         }
         let step = self
@@ -426,16 +479,29 @@ pub(super) fn read_key_text(
     }
 }
 
-/// The key of the newest root of a state folder that is on this device, as PEM text; read from the files alone.
+/// The keys of all roots of a state folder that are on this device, as PEM text; read from the files alone.
 pub fn export_root_key(state_dir: &Path, sealing: &Sealing) -> Result<Zeroizing<String>, CaError> {
     let folder = state_dir.join(layout::FOLDER);
     let hierarchy = Hierarchy::load(&folder, sealing)?;
-    let mut here = hierarchy.roots.iter().rev();
-    let root = here
-        .find(|root| root.entry.key != KeyPlace::Absent)
-        .ok_or(CaError::RootKeyAbsent)?;
-    let what = (Role::Root, root.entry.number, root.entry.key);
-    Ok(read_key(&folder, sealing, what, &root.certificate)?.pem())
+    let here = hierarchy
+        .roots
+        .iter()
+        .filter(|root| root.entry.key != KeyPlace::Absent);
+    let mut keys = Vec::new();
+    for root in here {
+        let what = (Role::Root, root.entry.number, root.entry.key);
+        keys.push(read_key(&folder, sealing, what, &root.certificate)?.pem());
+    }
+    if keys.is_empty() {
+        return Err(CaError::RootKeyAbsent);
+    }
+    // With its room from the start: a text that grows leaves copies of keys behind.
+    let length = keys.iter().map(|key| key.len()).sum();
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    for key in &keys {
+        text.push_str(key);
+    }
+    Ok(text)
 }
 
 /// A key, wherever it is, checked against its certificate.

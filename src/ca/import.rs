@@ -138,7 +138,10 @@ impl CertificateAuthority {
             };
             let fill =
                 |shop: Workshop<'_>, state: &mut State| found.add(shop, state, None, reading);
-            provision::provision_with(self.state_dir(), self.shop(), &plan, reading, fill)?;
+            let made =
+                provision::provision_with(self.state_dir(), self.shop(), &plan, reading, fill);
+            *self.hierarchy() = None;
+            made?;
         }
         info!(
             subject = found.subject,

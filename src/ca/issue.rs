@@ -4,13 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::PublicKeyData;
-use ring::digest::{SHA256, digest};
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
-use zeroize::Zeroizing;
 
 use super::audit_kind;
 use super::authority::{Asker, CertificateAuthority};
@@ -24,19 +22,11 @@ use super::name::{Attributes, CommonName, DnsName, check_attributes};
 use super::pem;
 use super::request::{ALTERNATIVE_NAMES_MAX, RequestFault, SigningRequest};
 use super::time::{DAY, Reading};
-use crate::store::{AuditRecord, CertificateRecord, TokenRecord, audit, certificates};
-
-/// Letters of an enrolment token: 160 bits.
-const TOKEN_LETTERS: usize = 32;
-
-/// Tokens that may wait for their use: more than a technician hands out in a day.
-pub const TOKENS_MAX: u64 = 1_000;
+use super::token::{is_good, token_hash};
+use crate::store::{AuditRecord, CertificateRecord, audit, certificates};
 
 /// Certificates of ports that are kept on record: the newest ones. Addresses that come and go must not fill the table.
 const PORT_ROWS_MAX: usize = 500;
-
-/// The longest time for which a token may be good.
-const TOKEN_LIFETIME_MAX: u64 = 30 * DAY;
 
 /// What is to be issued.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,11 +145,14 @@ impl CertificateAuthority {
             .jobs
             .run(move |transaction| certificates::read_token(transaction, &key))?;
         let found = found
-            .filter(|found| reading.now <= found.expires_at)
+            .filter(|found| is_good(found, reading))
             .ok_or(CaError::Token)?;
         let name =
             CommonName::parse(&found.name).map_err(|fault| CaError::input(&*found.name, fault))?;
         request.check_names(&name)?;
+        // What is revoked meanwhile takes the tokens of the name with it.
+        let _enrolling = self.enrolling();
+        self.check_living(name.as_str(), reading)?;
         let order = Order {
             name: Some(name),
             attributes: found.attributes,
@@ -231,7 +224,7 @@ impl CertificateAuthority {
     }
 
     /// Revokes the certificate with a serial number, or all of a name that have not ended, at once and for good. What was
-    /// revoked is returned.
+    /// revoked is returned. A name loses its enrolment tokens as well: whoever took a device may have one of them.
     pub fn revoke(
         &self,
         which: &str,
@@ -241,15 +234,29 @@ impl CertificateAuthority {
     ) -> Result<Vec<CertificateRecord>, CaError> {
         let _enrolling = self.enrolling();
         let mut meant = self.issued.meant_by(which);
+        let withdrawn = match CommonName::parse(which) {
+            Ok(name) => self.withdraw_tokens(&name, reading, asker)?,
+            Err(_) => 0,
+        };
+        if meant.is_empty() && withdrawn > 0 {
+            return Ok(Vec::new());
+        }
         if meant.is_empty() {
             return Err(unknown(which));
         }
         let serial = meant.first().map(|record| record.serial.to_string());
         meant.retain(|record| record.revoked_at.is_none());
-        if meant.len() > 1 {
-            meant.retain(|record| record.not_after >= reading.now);
+        // What has ended by a clock that may be wrong may not have ended.
+        let lives = |record: &Arc<CertificateRecord>| record.not_after >= reading.now;
+        if reading.is_settled() && meant.iter().any(lives) {
+            meant.retain(lives);
         }
         if meant.is_empty() {
+            // Whoever asks again may do so because the first time was cut short.
+            if self.is_crl_due(reading) {
+                self.write_crl(reading)?;
+                self.changed();
+            }
             let serial = serial.unwrap_or_default();
             return Err(CaError::Revoked { serial });
         }
@@ -285,59 +292,6 @@ impl CertificateAuthority {
         Ok(revoked)
     }
 
-    /// Makes a token with which somebody may enrol once, under a name.
-    pub fn make_token(
-        &self,
-        order: &Order,
-        good_for: u64,
-        reading: Reading,
-        asker: &Asker,
-    ) -> Result<(Zeroizing<String>, u64), CaError> {
-        let Some(name) = &order.name else {
-            return Err(RequestFault::NoName.into());
-        };
-        check_attributes(&order.attributes)
-            .map_err(|fault| CaError::input("the attributes", fault))?;
-        self.check_lifetime(order.lifetime)?;
-        if good_for == 0 || good_for > TOKEN_LIFETIME_MAX {
-            return Err(CaError::input(
-                "the time of the token",
-                "it is good for up to 30 days",
-            ));
-        }
-        // Without an authority nobody could use it.
-        self.look(|_| Ok(()))?;
-        let token = Zeroizing::new(chance::letters(self.chance(), TOKEN_LETTERS)?);
-        let record = TokenRecord {
-            hash: token_hash(&token),
-            name: name.as_str().into(),
-            attributes: order.attributes.clone(),
-            lifetime: order.lifetime,
-            created_at: reading.now,
-            expires_at: reading.now.saturating_add(good_for),
-        };
-        let expires_at = record.expires_at;
-        let detail = format!("until {expires_at}");
-        let entry = self.entry(audit_kind::TOKEN, name.as_str(), detail, reading, asker);
-        let (now, rows_max) = (reading.now, self.audit_rows_max());
-        let is_taken = self.jobs.run(move |transaction| {
-            if certificates::prune_tokens(transaction, now)? >= TOKENS_MAX {
-                return Ok(false);
-            }
-            certificates::put_token(transaction, &record)?;
-            audit::append(transaction, std::slice::from_ref(&entry), rows_max)?;
-            Ok(true)
-        })?;
-        if is_taken {
-            Ok((token, expires_at))
-        } else {
-            Err(CaError::Full {
-                what: "enrolment tokens",
-                max: TOKENS_MAX,
-            })
-        }
-    }
-
     /// A row with its certificate.
     pub(super) fn whole(&self, record: &CertificateRecord) -> Result<CertificateRecord, CaError> {
         let (issuer, serial) = (record.issuer.clone(), record.serial.clone());
@@ -347,7 +301,7 @@ impl CertificateAuthority {
         found.ok_or_else(|| unknown(&record.serial))
     }
 
-    fn check_lifetime(&self, lifetime: Option<u64>) -> Result<(), CaError> {
+    pub(super) fn check_lifetime(&self, lifetime: Option<u64>) -> Result<(), CaError> {
         match lifetime {
             Some(lifetime) if lifetime < DAY / 24 || lifetime > self.lifetimes.leaf_max => {
                 Err(CaError::input(
@@ -454,6 +408,7 @@ impl CertificateAuthority {
             if !is_right {
                 return Err(CaError::crypto("the name of the issuer cannot be written"));
             }
+            hierarchy.verify(issuer, &der, order.purpose, validity.not_before)?;
             Ok(IssuedCertificate {
                 record: CertificateRecord {
                     issuer: issuer_id(&issuer.certificate.subject_der),
@@ -518,12 +473,6 @@ fn purpose_of(record: &CertificateRecord) -> Purpose {
     } else {
         Purpose::Client
     }
-}
-
-/// Tokens are as hard to guess as keys, so one round of a fast hash keeps them secret.
-fn token_hash(token: &str) -> Box<str> {
-    let hash = digest(&SHA256, token.as_bytes());
-    data_encoding::HEXLOWER.encode(hash.as_ref()).into()
 }
 
 fn unknown(which: &str) -> CaError {

@@ -50,8 +50,10 @@ fn certificate_brings_its_attributes_to_whoever_asks() {
     let attributes = rig
         .authority
         .issued()
-        .attributes_of(&issuer, &serial)
-        .unwrap();
+        .find(&issuer, &serial)
+        .unwrap()
+        .attributes
+        .clone();
     assert_eq!(&*attributes["hall"], "2");
     let found = rig
         .authority
@@ -253,6 +255,12 @@ fn token_is_good_for_one_certificate_under_its_name() {
         redeem(&token, &request("pump-7"), expires_at + 1),
         Err(CaError::Token)
     ));
+    // Made by a clock that was far ahead, and looked at when that has been set right.
+    let early = START - 2 * DAY;
+    assert!(matches!(
+        redeem(&token, &request("pump-7"), early),
+        Err(CaError::Token)
+    ));
     let made = redeem(&token, &request(""), expires_at).unwrap();
     assert_eq!(
         (&*made.record.name, &*made.record.origin),
@@ -342,6 +350,32 @@ fn requests_are_answered_alike_wherever_they_come_from() {
         panic!("no token");
     };
     assert_eq!(format!("{token:?}"), "SecretText");
+}
+
+#[test]
+fn token_outlives_a_start_without_the_time_and_a_moment_of_a_wrong_one() {
+    let rig = Rig::made(KeyAlgorithm::EcP256);
+    let asker = Asker::default();
+    let make = |reading| {
+        rig.authority
+            .make_token(&order("pump-7"), 3600, reading, &asker)
+    };
+    let (token, _) = make(settled(START)).unwrap();
+    let wrong = Reading {
+        now: START + 400 * DAY,
+        trust: ClockTrust::New,
+        least: START,
+    };
+    make(wrong).unwrap();
+    let behind = Reading {
+        now: START - 2 * DAY,
+        trust: ClockTrust::Behind,
+        least: START - 2 * DAY,
+    };
+    let request = request("pump-7");
+    rig.authority
+        .redeem(&token, &request, behind, &asker)
+        .unwrap();
 }
 
 #[test]

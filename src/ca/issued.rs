@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::crl::{Revocation, RevocationReason, Revocations};
-use super::name::Attributes;
 use crate::store::CertificateRecord;
 
 /// Certificates that are kept at one time. Two of each of ten thousand clients, about 8 MiB.
@@ -39,20 +38,6 @@ impl Issued {
     pub fn find(&self, issuer_der: &[u8], serial: &[u8]) -> Option<Arc<CertificateRecord>> {
         let key = (issuer_id(issuer_der), serial_text(serial));
         self.read().get(&key).cloned()
-    }
-
-    /// The attributes that were given to a certificate.
-    #[must_use]
-    pub fn attributes_of(&self, issuer_der: &[u8], serial: &[u8]) -> Option<Attributes> {
-        let record = self.find(issuer_der, serial)?;
-        Some(record.attributes.clone())
-    }
-
-    /// Whether a certificate was revoked here. One that nobody knows was not.
-    #[must_use]
-    pub fn is_revoked(&self, issuer_der: &[u8], serial: &[u8]) -> bool {
-        let record = self.find(issuer_der, serial);
-        record.is_some_and(|record| record.revoked_at.is_some())
     }
 
     /// How many there are.
@@ -222,9 +207,9 @@ mod tests {
         assert_eq!(&*issued.find(b"b", &[0, 0xab, 1]).unwrap().name, "fan");
         assert!(issued.find(b"c", &[0xab, 1]).is_none());
         assert!(issued.find(b"a", &[0xab, 1]).unwrap().der.is_empty());
-        let attributes = issued.attributes_of(b"a", &[0xab, 1]).unwrap();
+        let attributes = issued.find(b"a", &[0xab, 1]).unwrap().attributes.clone();
         assert_eq!(&*attributes["hall"], "1");
-        assert!(!issued.is_revoked(b"a", &[0xab, 1]));
+        assert_eq!(issued.find(b"a", &[0xab, 1]).unwrap().revoked_at, None);
     }
 
     #[test]
@@ -256,7 +241,7 @@ mod tests {
         revoked.revoked_at = Some(5);
         revoked.reason = RevocationReason::KeyCompromise.code();
         let issued = Issued::new(vec![revoked, record(b"a", &[8], "fan", 1)]);
-        assert!(issued.is_revoked(b"a", &[7]));
+        assert!(issued.find(b"a", &[7]).unwrap().revoked_at.is_some());
         let found = issued.revocations(b"a", 1000);
         assert_eq!(found.len(), 1);
         assert_eq!(found[&vec![7]].reason, RevocationReason::KeyCompromise);

@@ -79,10 +79,10 @@ impl PublicKeyKind {
     /// What certificates of it are called in one chain: the length of an RSA key is no matter there.
     pub(super) fn family(self) -> &'static str {
         match self {
-            Self::EcP256 => "EC P-256",
-            Self::EcP384 => "EC P-384",
-            Self::Ed25519 => "Ed25519",
-            Self::Rsa(_) => "RSA",
+            Self::EcP256 => KeyAlgorithm::EcP256.family(),
+            Self::EcP384 => KeyAlgorithm::EcP384.family(),
+            Self::Ed25519 => KeyAlgorithm::Ed25519.family(),
+            Self::Rsa(_) => KeyAlgorithm::Rsa4096.family(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! ca/sealed/root-1      the same, sealed by systemd-creds
 //! ca/trust.pem          what others trust: one file, and one file for each root; made from the rest
 //! ca/trust/…
+//! ca/issuers.pem        whose certificates this gateway takes from clients; made from the rest
 //! ca/crl.pem            a revocation list for each issuer
 //! ca/floor              the last time seen
 //! ```
@@ -36,6 +37,9 @@ pub(super) const TRUST: &str = "trust";
 /// The file of trusted roots.
 pub(super) const BUNDLE: &str = "trust.pem";
 
+/// The file of issuers: whose certificates this gateway takes. Below the roots of a company there are others.
+pub(super) const ISSUERS: &str = "issuers.pem";
+
 /// The file of revocation lists.
 pub(super) const CRL: &str = "crl.pem";
 
@@ -46,6 +50,32 @@ const STATE: &str = "state.json";
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
+
+/// Whether a folder has an authority, usable or not.
+pub(super) fn has_state(folder: &Path) -> bool {
+    folder.join(STATE).exists()
+}
+
+/// Refuses a folder in which no authority can be made. Returns the files that are in the way and mean nothing without one: the
+/// last time seen, and what was being written when the power failed.
+pub(super) fn check_vacant(folder: &Path) -> Result<Vec<PathBuf>, CaError> {
+    if has_state(folder) {
+        return Err(CaError::Present {
+            folder: folder.to_owned(),
+        });
+    }
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let names = files::names(folder)?;
+    let means_nothing = |name: &String| name == FLOOR || name.starts_with(files::NEW);
+    if !names.iter().all(means_nothing) {
+        return Err(CaError::LeftOver {
+            folder: folder.to_owned(),
+        });
+    }
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
 
 /// What a certificate of the authority is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,8 +233,9 @@ impl State {
 
     /// Whether a file of the folder, by its name, is one of a certificate or key that there is no more.
     pub(super) fn is_left_over(&self, name: &str) -> bool {
-        if name.starts_with(files::NEW) {
-            return true;
+        if let Some(name) = name.strip_prefix(files::NEW) {
+            // These are written whenever there is a reason, without regard to what else changes.
+            return name != CRL && name != FLOOR;
         }
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
         if !matches!(ending, "crt" | "key" | "") {

@@ -54,9 +54,21 @@ impl CertificateAuthority {
                 .collect::<Vec<_>>())
         });
         let current = current.unwrap_or_default();
+        // The power may have failed after a revocation was kept and before the list was written.
+        let names_all = |list: &crl::Read, issuer: &[u8]| {
+            let revoked = self.issued.revocations(issuer, reading.now);
+            revoked
+                .keys()
+                .all(|serial| list.revocations.contains_key(serial))
+        };
         let is_good = |issuer: &Vec<u8>| {
             lists.iter().any(|list| {
-                list.issuer_der == *issuer && list.next_update > reading.now + crl::LEAD
+                // Made by a clock that was ahead, it is not valid yet for anybody else.
+                let is_ahead = reading.is_plausible() && list.this_update > reading.now;
+                list.issuer_der == *issuer
+                    && !is_ahead
+                    && list.next_update > reading.now.saturating_add(crl::LEAD)
+                    && names_all(list, issuer)
             })
         };
         !current.iter().all(is_good)

@@ -23,6 +23,7 @@ mod layout;
 mod lists;
 mod name;
 mod pem;
+mod permitted;
 pub mod pkcs12;
 mod port;
 mod provision;
@@ -31,6 +32,7 @@ mod request;
 mod root_key;
 mod seal;
 mod time;
+mod token;
 
 #[cfg(test)]
 mod chain_tests;
@@ -40,6 +42,8 @@ mod import_tests;
 mod issue_tests;
 #[cfg(test)]
 mod life_tests;
+#[cfg(test)]
+mod mended_tests;
 #[cfg(test)]
 mod rig;
 
@@ -52,7 +56,7 @@ pub use device::DeviceAuthority;
 pub use enrol::ENROLLED_PER_NAME_MAX;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
-pub use issue::{IssuedCertificate, Order, Origin, TOKENS_MAX, issuer_and_serial};
+pub use issue::{IssuedCertificate, Order, Origin, issuer_and_serial};
 pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
 pub use layout::{KeyPlace, Role};
@@ -65,3 +69,4 @@ pub use report::{
 pub use request::{ALTERNATIVE_NAMES_MAX, REQUEST_BYTES_MAX, RequestFault, SigningRequest};
 pub use seal::Sealing;
 pub use time::{BACKDATE, ClockTrust, Reading, TrustedClock, TrustedTime};
+pub use token::{TOKENS_MAX, TokenReport};

@@ -68,6 +68,32 @@ pub(super) fn certificates(
     Ok(chain)
 }
 
+/// The text of each private key of a file; at least one.
+pub(super) fn private_keys(text: &[u8], file: &Path) -> Result<Vec<Zeroizing<Vec<u8>>>, CaError> {
+    // The whole file says more about what is wrong with the only key in it.
+    const END: &[u8] = b"PRIVATE KEY-----";
+    let mut keys = Vec::new();
+    let (mut begin, mut at, mut marks) = (0, 0, 0);
+    while let Some(found) = text
+        .get(at..)
+        .and_then(|rest| rest.windows(END.len()).position(|part| part == END))
+    {
+        at += found + END.len();
+        marks += 1;
+        if marks % 2 == 0 {
+            keys.push(Zeroizing::new(
+                text.get(begin..at).unwrap_or_default().to_vec(),
+            ));
+            begin = at;
+        }
+    }
+    if keys.is_empty() {
+        private_key(text, file)?;
+        keys.push(Zeroizing::new(text.to_vec()));
+    }
+    Ok(keys)
+}
+
 /// The private key of a file.
 pub(super) fn private_key(text: &[u8], file: &Path) -> Result<PrivateKeyDer<'static>, CaError> {
     let file = file.to_owned();

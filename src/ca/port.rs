@@ -4,6 +4,7 @@
 //! its end.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,6 +96,17 @@ pub struct PortCertificates {
     was_read: bool,
     /// When an address was the reason for a new certificate.
     moved_at: Option<u64>,
+    /// What could not be written to the file.
+    unsaved: Option<Unsaved>,
+}
+
+/// The content of a file, which has a key.
+struct Unsaved(Zeroizing<String>);
+
+impl fmt::Debug for Unsaved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsaved").finish_non_exhaustive()
+    }
 }
 
 /// What of the authority matters for a port.
@@ -114,6 +126,8 @@ struct Names {
     ip: BTreeSet<IpAddr>,
     /// Those that the machine has now, as far as there is room.
     current: BTreeSet<IpAddr>,
+    /// How many of the machine's there is no room for.
+    left_out: usize,
 }
 
 /// The certificate that a port has, as its file says.
@@ -170,7 +184,14 @@ impl PortCertificates {
             held: None,
             was_read: false,
             moved_at: None,
+            unsaved: None,
         }
+    }
+
+    /// The name of the port.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.port
     }
 
     /// The certificate to present, the newest that could be had.
@@ -317,6 +338,10 @@ impl CertificateAuthority {
         reading: Reading,
     ) -> Result<bool, (bool, CaError)> {
         let early = |fault| (false, fault);
+        if let Some(Unsaved(text)) = &port.unsaved {
+            self.keep_port(file, text.as_bytes()).map_err(early)?;
+            port.unsaved = None;
+        }
         let issuer = self
             .issuer_for(&port.wanted, machine, reading)
             .map_err(early)?;
@@ -325,6 +350,13 @@ impl CertificateAuthority {
         };
         let algorithm = port.wanted.key_algorithm.unwrap_or(issuer.algorithm);
         let key = port.next_key(self, algorithm).map_err(early)?;
+        if issuer.names.left_out > 0 {
+            warn!(
+                port = port.port,
+                left_out = issuer.names.left_out,
+                "the machine has more addresses than fit into a certificate: clients are refused by their own check at the others"
+            );
+        }
         let room = ALTERNATIVE_NAMES_MAX.saturating_sub(issuer.names.dns.len());
         let order = Order {
             name: Some(common_name(&machine.host).map_err(early)?),
@@ -360,9 +392,11 @@ impl CertificateAuthority {
             key,
             leaf,
         }));
-        // What cannot be kept is used all the same; after the next start there is a new one.
-        self.keep_port(file, text.as_bytes())
-            .map_err(|fault| (true, fault))?;
+        // What cannot be kept is used all the same, and tried again.
+        self.keep_port(file, text.as_bytes()).map_err(|fault| {
+            port.unsaved = Some(Unsaved(text));
+            (true, fault)
+        })?;
         Ok(true)
     }
 
@@ -375,7 +409,6 @@ impl CertificateAuthority {
         self.look(|hierarchy| {
             let issuer: &IssuingCa = hierarchy.current(reading.now)?;
             let certificate: &CaCertificate = &issuer.certificate;
-            let constraints = &hierarchy.state.constraints;
             Ok(Issuer {
                 subject_der: certificate.subject_der.clone(),
                 validity: issuer.validity,
@@ -383,8 +416,8 @@ impl CertificateAuthority {
                 names: names(
                     wanted,
                     machine,
-                    &|dns| constraints.permits_dns(dns),
-                    &|ip| constraints.permits_ip(ip),
+                    &|dns| hierarchy.permits_dns(issuer, dns),
+                    &|ip| hierarchy.permits_ip(issuer, ip),
                 )?,
             })
         })
@@ -531,13 +564,12 @@ fn names(
     // Addresses of IPv4 come first: of the other kind a machine may have dozens.
     let mut current: Vec<IpAddr> = this_machine.to_vec();
     current.extend(machine.addresses.iter().copied());
-    let current = current
-        .into_iter()
-        .filter(|ip| permits_ip(*ip) && !wanted.ip.contains(ip));
+    current.retain(|ip| permits_ip(*ip) && !wanted.ip.contains(ip));
     Ok(Names {
         dns,
         ip: wanted.ip.clone(),
-        current: current.take(room).collect(),
+        left_out: current.len().saturating_sub(room),
+        current: current.into_iter().take(room).collect(),
     })
 }
 

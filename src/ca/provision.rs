@@ -10,7 +10,7 @@ use super::certificate::{AuthorityOrder, CaCertificate, NameConstraints, Validit
 use super::chance::{self, Chance};
 use super::error::CaError;
 use super::files::{self, Audience, Files};
-use super::hierarchy::{Hierarchy, Lifetimes, Step, read_key};
+use super::hierarchy::{Hierarchy, Lifetimes, Root, Step, read_key};
 use super::key::{KeyAlgorithm, SecretKey};
 use super::layout::{self, IssuerEntry, KeyPlace, Role, RootEntry, State};
 use super::pem;
@@ -110,10 +110,7 @@ pub(super) fn provision_with(
         state_dir.join(layout::FOLDER),
         state_dir.join(layout::FOLDER_NEW),
     );
-    let is_taken = folder.exists() && !files::names(&folder)?.is_empty();
-    if is_taken {
-        return Err(CaError::Present { folder });
-    }
+    let in_the_way = layout::check_vacant(&folder)?;
     let fault = |path: &Path, error| CaError::io(path, "write", error);
     if new.exists() {
         shop.files
@@ -151,6 +148,11 @@ pub(super) fn provision_with(
     ] {
         shop.files
             .sync_folder(&path)
+            .map_err(|error| fault(&path, error))?;
+    }
+    for path in in_the_way {
+        shop.files
+            .remove_file(&path)
             .map_err(|error| fault(&path, error))?;
     }
     shop.files
@@ -228,6 +230,29 @@ impl Workshop<'_> {
         )
     }
 
+    /// The newest root of those whose time has come, with its key.
+    fn newest_root(
+        self,
+        hierarchy: &Hierarchy,
+        reading: Reading,
+    ) -> Result<(&Root, SecretKey), CaError> {
+        let roots = hierarchy.roots.iter().rev();
+        let mut begun = roots.filter(|root| root.certificate.validity.not_before <= reading.now);
+        let root = begun.next().ok_or(CaError::RootKeyAbsent)?;
+        let what = (Role::Root, root.entry.number, root.entry.key);
+        let key = read_key(self.folder, self.sealing, what, &root.certificate)?;
+        Ok((root, key))
+    }
+
+    /// Whether an issuer can be made now.
+    pub(super) fn check_root_key(
+        self,
+        hierarchy: &Hierarchy,
+        reading: Reading,
+    ) -> Result<(), CaError> {
+        self.newest_root(hierarchy, reading).map(drop)
+    }
+
     fn add_issuer_below_newest(
         self,
         state: &mut State,
@@ -235,13 +260,8 @@ impl Workshop<'_> {
         keys: &NewKeys,
         reading: Reading,
     ) -> Result<(), CaError> {
-        let roots = hierarchy.roots.iter().rev();
-        let mut begun = roots.filter(|root| root.certificate.validity.not_before <= reading.now);
-        let root = begun.next().ok_or(CaError::RootKeyAbsent)?;
-        let number = root.entry.number;
-        let what = (Role::Root, number, root.entry.key);
-        let root_key = read_key(self.folder, self.sealing, what, &root.certificate)?;
-        let now = reading.now;
+        let (root, root_key) = self.newest_root(hierarchy, reading)?;
+        let (number, now) = (root.entry.number, reading.now);
         self.add_issuer(
             state,
             number,
@@ -335,6 +355,7 @@ impl Workshop<'_> {
 
     /// Has the disk take what was written, and then the state that names it.
     pub(super) fn commit(self, state: &State) -> Result<(), CaError> {
+        self.announce(state)?;
         self.sync(&self.folder.join(layout::SEALED))?;
         self.sync(self.folder)?;
         let (file, text) = state.file(self.folder)?;
@@ -342,13 +363,66 @@ impl Workshop<'_> {
         self.sync(self.folder)
     }
 
+    /// Adds the roots of a new state to what others trust, before anything is issued below them: whenever the power fails,
+    /// others trust at least what there is.
+    fn announce(self, state: &State) -> Result<(), CaError> {
+        let (bundle, trust) = (
+            self.folder.join(layout::BUNDLE),
+            self.folder.join(layout::TRUST),
+        );
+        for folder in [&trust, &self.folder.join(layout::SEALED)] {
+            // Backups leave out folders that are empty.
+            if !folder.exists() {
+                self.files
+                    .make_folder(folder)
+                    .map_err(|error| CaError::io(folder, "write", error))?;
+            }
+        }
+        let there = files::read_if_there(&bundle)?;
+        let there = there.and_then(|text| String::from_utf8(text.to_vec()).ok());
+        let mut text = there.unwrap_or_default();
+        let before = text.len();
+        for root in &state.roots {
+            let file = layout::certificate_file(self.folder, Role::Root, root.number);
+            let own = pem::certificates(&files::read(&file)?, &file)?;
+            let own = pem::encode_chain(own.iter().take(1).map(AsRef::as_ref));
+            if text.contains(&own) {
+                continue;
+            }
+            let name = format!("{}-{}.crt", state.id, root.number);
+            files::replace(
+                self.files,
+                &trust.join(name),
+                own.as_bytes(),
+                Audience::Public,
+            )?;
+            text.push_str(&own);
+        }
+        if text.len() == before {
+            return Ok(());
+        }
+        self.sync(&trust)?;
+        files::replace(self.files, &bundle, text.as_bytes(), Audience::Public)
+    }
+
     /// Brings what others read in line with what there is, and removes what there is no more. Says whether others have to
     /// read it again.
     pub(super) fn publish(self, hierarchy: &Hierarchy, now: u64) -> Result<bool, CaError> {
         let trusted = hierarchy.trusted(now);
+        self.announce(&hierarchy.state)?;
         let bundle = pem::encode_chain(trusted.iter().map(|root| root.certificate.der.as_ref()));
         let trust = self.folder.join(layout::TRUST);
-        let mut wanted: Vec<(PathBuf, String)> = vec![(self.folder.join(layout::BUNDLE), bundle)];
+        let issuers = hierarchy
+            .issuers
+            .iter()
+            .map(|issuer| issuer.certificate.der.as_ref());
+        let mut wanted: Vec<(PathBuf, String)> = vec![
+            (self.folder.join(layout::BUNDLE), bundle),
+            (
+                self.folder.join(layout::ISSUERS),
+                pem::encode_chain(issuers),
+            ),
+        ];
         for root in &trusted {
             let name = format!("{}-{}.crt", hierarchy.state.id, root.entry.number);
             let text = pem::encode_chain([root.certificate.der.as_ref()]);

@@ -9,7 +9,7 @@ use crate::ca::files::Disk;
 use crate::ca::files::power::Failing;
 use crate::ca::rig::{self, START};
 use crate::ca::time::DAY;
-use crate::ca::{Asker, CertificateAuthority, SystemChance};
+use crate::ca::{Asker, CaRequest, CertificateAuthority, SecretText, SystemChance};
 use crate::store::Jobs;
 
 const YEAR: u64 = 365 * DAY;
@@ -106,6 +106,24 @@ fn new_authority_is_whole_or_not_there_whenever_the_power_fails() {
     assert!(steps > 20, "{steps} steps were cut");
 }
 
+#[test]
+fn folder_with_files_but_no_authority_is_told_and_the_last_time_seen_is_in_nobodys_way() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("ca");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("floor"), "1795305600\n").unwrap();
+    std::fs::write(folder.join("root-1.crt"), "x").unwrap();
+    let authority = on(state.path(), Box::new(Disk));
+    assert!(!authority.is_there());
+    let refused = init(&authority).unwrap_err();
+    assert!(matches!(refused, CaError::LeftOver { .. }), "{refused}");
+    std::fs::remove_file(folder.join("root-1.crt")).unwrap();
+    init(&authority).unwrap();
+    assert!(authority.is_there() && !folder.join("floor").exists());
+    let again = init(&authority).unwrap_err();
+    assert!(matches!(again, CaError::Present { .. }), "{again}");
+}
+
 /// An authority whose next step is due a while later.
 fn prepared(dir: &Path) {
     init(&on(dir, Box::new(Disk))).unwrap();
@@ -156,6 +174,63 @@ fn rotation_is_whole_or_not_there_whenever_the_power_fails() {
             },
         );
         assert!(steps > 10, "{steps} steps were cut");
+    }
+}
+
+/// Whatever was cut: others trust the root of what is issued now before anybody has looked after it, and a look mends the rest.
+fn is_sound(dir: &Path) {
+    let authority = on(dir, Box::new(Disk));
+    let reading = Reading::settled(START);
+    let roots = authority.trusted_roots(reading).unwrap();
+    let published = fs::read(authority.trust_file()).unwrap();
+    let published = crate::ca::pem::certificates(&published, Path::new("trust.pem")).unwrap();
+    assert!(
+        published
+            .iter()
+            .any(|root| root.as_ref() == roots[0].as_slice()),
+        "the root of what is issued now is not published"
+    );
+    authority.maintain(reading).unwrap();
+    let problems = authority.status(reading).unwrap().problems;
+    assert_eq!(problems, Vec::<String>::new());
+}
+
+#[test]
+fn import_and_keys_of_roots_are_whole_or_as_before_whenever_the_power_fails() {
+    let company = tempfile::tempdir().unwrap();
+    prepared(company.path());
+    let read = |name: &str| fs::read_to_string(company.path().join("ca").join(name)).unwrap();
+    let import = CaRequest::Import {
+        chain: read("issuing-2.crt") + &read("root-1.crt"),
+        chain_file: "chain.pem".into(),
+        key: SecretText(read("issuing-2.key").into()),
+        key_file: "issuing.key".into(),
+        name: "gateway-7".to_owned(),
+    };
+    let old = tempfile::tempdir().unwrap();
+    prepared(old.path());
+    let key = crate::ca::export_root_key(old.path(), &Sealing::none()).unwrap();
+    let restore = CaRequest::RestoreRootKey {
+        key: SecretText(key),
+        file: "root.key".into(),
+    };
+    let requests = [
+        import,
+        CaRequest::Rollover {},
+        CaRequest::RemoveRootKey {},
+        restore,
+    ];
+    for request in &requests {
+        let reading = Reading::settled(START);
+        let steps = at_every_step(
+            |dir| copy(&old.path().join("ca"), &dir.join("ca")),
+            |authority| {
+                let asker = Asker::default();
+                authority.apply(request, reading, &asker).map(drop)
+            },
+            |dir, _| is_sound(dir),
+        );
+        assert!(steps >= 5, "{steps} steps were cut");
     }
 }
 

@@ -218,9 +218,12 @@ fn certificates(hierarchy: &Hierarchy, now: u64) -> Vec<AuthorityCertificate> {
         days_left: days_left(root.certificate.validity.not_after, now),
         key: root.entry.key,
         is_current: current.is_some_and(|issuer| issuer.entry.root == root.entry.number),
-        since: None,
+        since: begin_of(hierarchy, root.entry.number).filter(|since| *since > now),
         is_provisional: false,
-        is_imported: root.entry.key == KeyPlace::Absent,
+        is_imported: hierarchy
+            .issuers
+            .iter()
+            .any(|issuer| issuer.entry.root == root.entry.number && issuer.entry.imported),
         fingerprint: fingerprint(&root.certificate.der),
     });
     let issuers = hierarchy.issuers.iter().map(|issuer| AuthorityCertificate {
@@ -239,8 +242,24 @@ fn certificates(hierarchy: &Hierarchy, now: u64) -> Vec<AuthorityCertificate> {
     roots.chain(issuers).collect()
 }
 
+/// From when on something is issued below a root.
+fn begin_of(hierarchy: &Hierarchy, root: u32) -> Option<u64> {
+    let below = hierarchy
+        .issuers
+        .iter()
+        .filter(|issuer| issuer.entry.root == root);
+    below.map(|issuer| issuer.entry.since).min()
+}
+
 fn problems(hierarchy: &Hierarchy, reading: Reading) -> Vec<String> {
     let mut problems = Vec::new();
+    for fault in hierarchy
+        .roots
+        .iter()
+        .filter_map(|root| root.problem.as_ref())
+    {
+        problems.push(format!("{fault}; {}", fault.hint()));
+    }
     for issuer in &hierarchy.issuers {
         if let Some(fault) = issuer.problem() {
             problems.push(format!("{fault}; {}", fault.hint()));

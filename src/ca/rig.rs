@@ -100,6 +100,13 @@ pub(super) fn open_on(
     )
 }
 
+pub(super) fn make_request_for(name: &str, dns: &[&str], ip: &[&str]) -> SigningRequest {
+    let dns: Vec<_> = dns.iter().map(|dns| DnsName::parse(dns).unwrap()).collect();
+    let ip: Vec<IpAddr> = ip.iter().map(|ip| ip.parse().unwrap()).collect();
+    let text = make_request(name, &dns, &ip, &client_key()).unwrap();
+    SigningRequest::parse(text.as_bytes()).unwrap()
+}
+
 pub(super) fn server_order(dns: &str, ip: &str, lifetime: u64) -> Order {
     Order {
         name: Some(CommonName::parse(dns).unwrap()),

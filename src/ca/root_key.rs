@@ -6,8 +6,9 @@ use super::audit_kind;
 use super::authority::{Asker, CertificateAuthority};
 use super::error::CaError;
 use super::files::{self, Audience};
-use super::hierarchy;
+use super::hierarchy::{self, Hierarchy};
 use super::layout::{self, KeyPlace, Role};
+use super::pem;
 use super::time::Reading;
 
 impl CertificateAuthority {
@@ -35,31 +36,52 @@ impl CertificateAuthority {
         asker: &Asker,
     ) -> Result<(), CaError> {
         let _changing = self.changing();
+        let keys = pem::private_keys(key, file)?;
         self.change(|hierarchy| {
             let mut state = hierarchy.state.clone();
             let mut last = None;
-            for root in hierarchy.roots.iter().rev() {
-                let number = root.entry.number;
-                let certificate_file = layout::certificate_file(&self.folder, Role::Root, number);
-                match root.certificate.read_key(key, file, &certificate_file) {
-                    Ok(key) => {
-                        let place = self.shop().put_key(Role::Root, number, &key)?;
-                        for entry in state
-                            .roots
-                            .iter_mut()
-                            .filter(|entry| entry.number == number)
-                        {
+            for key in &keys {
+                match self.put_root_key(hierarchy, key, file) {
+                    Ok((number, place)) => {
+                        let mut entries = state.roots.iter_mut();
+                        if let Some(entry) = entries.find(|entry| entry.number == number) {
                             entry.key = place;
                         }
-                        return self.shop().commit(&state);
                     }
-                    Err(fault) => last = last.or(Some(fault)),
+                    Err(fault) => last = Some(fault),
                 }
             }
-            Err(last.unwrap_or(CaError::RootKeyAbsent))
+            let is_changed = state.roots != hierarchy.state.roots;
+            match last {
+                // A key of a root that has ended meanwhile is in the file as well.
+                Some(fault) if !is_changed => Err(fault),
+                _ => self.shop().commit(&state),
+            }
         })?;
         self.note(audit_kind::ROOT_KEY, "", "restored", reading, asker);
         Ok(())
+    }
+
+    /// Writes a key beside the root that it belongs to; says which one that is, and where the key is now.
+    fn put_root_key(
+        &self,
+        hierarchy: &Hierarchy,
+        key: &[u8],
+        file: &Path,
+    ) -> Result<(u32, KeyPlace), CaError> {
+        let mut first = None;
+        for root in hierarchy.roots.iter().rev() {
+            let number = root.entry.number;
+            let certificate_file = layout::certificate_file(&self.folder, Role::Root, number);
+            match root.certificate.read_key(key, file, &certificate_file) {
+                Ok(key) => {
+                    let place = self.shop().put_key(Role::Root, number, &key)?;
+                    return Ok((number, place));
+                }
+                Err(fault) => first = first.or(Some(fault)),
+            }
+        }
+        Err(first.unwrap_or(CaError::RootKeyAbsent))
     }
 
     /// Seals the keys that are in plain files; says how many.

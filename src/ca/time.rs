@@ -15,7 +15,7 @@ use tracing::warn;
 use super::certificate::Validity;
 use super::error::CaError;
 use super::files::{self, Audience, Disk, Files};
-use super::layout::{FLOOR, FOLDER};
+use super::layout::{FLOOR, FOLDER, has_state};
 use crate::clock;
 
 const MINUTE: u64 = 60;
@@ -115,6 +115,12 @@ impl Reading {
         self.trust == ClockTrust::Settled
     }
 
+    /// Whether the clock has been set so far ahead, and so recently, that nobody may lose anything by it yet.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.trust == ClockTrust::New && self.now > self.least.saturating_add(FAR)
+    }
+
     /// The time at which a chain is to be judged whose newest certificate begins at `not_before`.
     ///
     /// What has expired now has expired. What begins later is as good as valid within [`BACKDATE`], because clocks differ; and
@@ -198,7 +204,7 @@ impl TrustedTime {
         let floor = self.least(monotonic);
         let last = self.last.replace((wall, monotonic));
         let latest = self.built.saturating_add(AGE_MAX);
-        if wall.saturating_add(SLACK) < floor || wall > latest {
+        if wall.saturating_add(BACKDATE) < floor || wall > latest {
             self.held = None;
             return Reading {
                 now: floor,
@@ -323,9 +329,9 @@ impl TrustedClock {
     }
 }
 
-/// Says whether there is a folder for it.
+/// Says whether there is an authority beside which it is kept.
 fn save(files: &dyn Files, file: &Path, floor: u64) -> Result<bool, CaError> {
-    let Some(folder) = file.parent().filter(|folder| folder.exists()) else {
+    let Some(folder) = file.parent().filter(|folder| has_state(folder)) else {
         return Ok(false);
     };
     files::replace(

@@ -179,6 +179,9 @@ fn clock_keeps_its_note_beside_the_authority() {
     assert!(!state.path().join("ca").exists(), "no authority, no note");
     std::fs::create_dir(state.path().join("ca")).unwrap();
     clock.keep(true).unwrap();
+    assert!(!state.path().join("ca/floor").exists(), "still none");
+    std::fs::write(state.path().join("ca/state.json"), "{}").unwrap();
+    clock.keep(true).unwrap();
     let text = std::fs::read_to_string(state.path().join("ca/floor")).unwrap();
     let noted: u64 = text.trim().parse().unwrap();
     assert!(noted >= BUILT);

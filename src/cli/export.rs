@@ -1,15 +1,11 @@
 //! `fieldgate export`: the configuration for another broker.
 
-use std::path::Path;
-
-use fieldgate::config;
-use fieldgate::gateway::{CONFIG_FILE, find_config};
 use fieldgate::import::{ExportOptions, export_aio};
 
 use super::config_file::ConfigArgs;
-use super::failure::{paint, say};
+use super::failure::say;
 use super::table::printable;
-use super::{Exit, Failure, Output};
+use super::{Failure, Output};
 
 /// Translate the configuration for another broker
 #[derive(Debug, clap::Args)]
@@ -61,19 +57,7 @@ enum IssuerKind {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let What::Aio(args) = &args.what;
-    let main = find_config(args.config.file());
-    let loaded = config::load(main.as_deref()).map_err(|report| {
-        let file = main
-            .as_deref()
-            .unwrap_or(Path::new(CONFIG_FILE))
-            .display()
-            .to_string();
-        let text = report.render(paint());
-        Failure::rendered(
-            Exit::Config,
-            format!("{}: {}", text.trim_end(), printable(&file)),
-        )
-    })?;
+    let loaded = args.config.load()?;
     let options = ExportOptions {
         namespace: args.namespace.clone(),
         issuer: args.issuer.clone(),

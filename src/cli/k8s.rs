@@ -1,14 +1,12 @@
 //! `fieldgate k8s`: the gateway as the broker of a cluster.
 
 use std::fs;
-use std::path::Path;
 
-use fieldgate::config::{self, DEFAULT_TEXT, Loaded};
-use fieldgate::gateway::{CONFIG_FILE, find_config};
+use fieldgate::config::{DEFAULT_TEXT, Loaded};
 use fieldgate::kubernetes::{self, ConfigFile, Issuer, RenderOptions};
 
 use super::config_file::ConfigArgs;
-use super::failure::{paint, say};
+use super::failure::say;
 use super::table::printable;
 use super::{Exit, Failure, Output};
 
@@ -93,19 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn render(args: &RenderArgs) -> Result<(), Failure> {
-    let main = find_config(args.config.file());
-    let loaded = config::load(main.as_deref()).map_err(|report| {
-        let file = main
-            .as_deref()
-            .unwrap_or(Path::new(CONFIG_FILE))
-            .display()
-            .to_string();
-        let text = report.render(paint());
-        Failure::rendered(
-            Exit::Config,
-            format!("{}: {}", text.trim_end(), printable(&file)),
-        )
-    })?;
+    let loaded = args.config.load()?;
     let files = files(&loaded)?;
     let issuer = |name: &String, is_of_cluster| Issuer {
         name: name.clone(),

@@ -11,8 +11,7 @@ use super::port_keys::TLS;
 use super::reader::Scope;
 use super::report::FaultCode;
 use super::settings::{
-    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, ListenerSettings, PortSettings,
-    ServiceType, TlsMode,
+    AdminSettings, CaSettings, Endpoint, ListenerSettings, PortSettings, ServiceType, TlsMode,
 };
 use super::source::At;
 use super::units::render_size;
@@ -296,30 +295,27 @@ fn check_admin_http(
     }
 }
 
-/// Notes ports with a key that the authority cannot have.
-pub(super) fn check_algorithms(
+/// Where `[ca]` does not say of which kind the keys are to be, the first port does that says it. Notes ports that want another
+/// kind than that.
+pub(super) fn choose_algorithm(
     listeners: &[PlacedListener<'_>],
-    ca: &CaSettings,
+    ca_scope: Option<&Scope<'_>>,
+    ca: &mut CaSettings,
     faults: &mut Faults,
 ) {
-    for port in listeners.iter().flat_map(|listener| &listener.ports) {
-        let Some(TlsMode::Automatic(wanted)) = port.settings.tls.as_ref().map(|tls| &tls.mode)
-        else {
-            continue;
-        };
-        check_algorithm_of(&port.scope, wanted, ca, faults);
+    let ports = listeners.iter().flat_map(|listener| &listener.ports);
+    let wanted = |port: &PlacedPort<'_>| match &port.settings.tls.as_ref()?.mode {
+        TlsMode::Automatic(wanted) => wanted.key_algorithm,
+        TlsMode::Manual { .. } => None,
+    };
+    let is_written = ca_scope.is_some_and(|scope| scope.entry("algorithm").is_some());
+    if !is_written && let Some(first) = ports.clone().find_map(wanted) {
+        ca.algorithm = first;
     }
-}
-
-/// The same for one table that has a `tls`.
-pub(super) fn check_algorithm_of(
-    scope: &Scope<'_>,
-    wanted: &AutomaticCertificate,
-    ca: &CaSettings,
-    faults: &mut Faults,
-) {
-    if let Some(scope) = scope.table("tls", &TLS, &mut Faults::default()) {
-        certificate::check_algorithm(&scope, wanted.key_algorithm, ca, faults);
+    for port in ports {
+        if let Some(scope) = port.scope.table("tls", &TLS, &mut Faults::default()) {
+            certificate::check_algorithm(&scope, wanted(port), ca, faults);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::address;
-use super::certificate::tls;
-use super::conflicts::{PlacedListener, check_algorithm_of, overlap};
+use super::certificate::{self, tls};
+use super::conflicts::{PlacedListener, overlap};
 use super::faults::{Draft, Faults};
 use super::limit_keys::Setting;
 use super::port_keys::TLS;
@@ -99,8 +99,11 @@ pub(super) fn check_algorithm(
     ca: &CaSettings,
     faults: &mut Faults,
 ) {
-    if let (TlsMode::Automatic(wanted), Some(scope)) = (&est.tls.mode, scope) {
-        check_algorithm_of(scope, wanted, ca, faults);
+    let TlsMode::Automatic(wanted) = &est.tls.mode else {
+        return;
+    };
+    if let Some(scope) = scope.and_then(|scope| scope.table("tls", &TLS, &mut Faults::default())) {
+        certificate::check_algorithm(&scope, wanted.key_algorithm, ca, faults);
     }
 }
 

@@ -62,13 +62,13 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         authorizations: authorization::sections(&scope, faults),
     };
     let ca_scope = scope.table("ca", &schema::CA, faults);
-    let ca = certificate::ca(ca_scope.as_ref(), faults);
+    let mut ca = certificate::ca(ca_scope.as_ref(), faults);
     let listeners = listeners(&scope, &limits, &sections, faults);
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
     let admin_written = (&admin, admin_scope.as_ref());
     est::check(&est, est_scope.as_ref(), &listeners, admin_written, faults);
+    conflicts::choose_algorithm(&listeners, ca_scope.as_ref(), &mut ca, faults);
     est::check_algorithm(&est, est_scope.as_ref(), &ca, faults);
-    conflicts::check_algorithms(&listeners, &ca, faults);
     sections.check(&listeners, faults);
     Settings {
         gateway,

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::respond::respond;
 use super::{DoorReport, EstServer, TlsReceiver};
-use crate::auth::Prefix;
+use crate::auth::{Prefix, UnfitCertificate};
 use crate::clock;
 use crate::config::EstSettings;
 
@@ -267,8 +268,13 @@ async fn serve_connection(
     let Some(config) = tls.borrow().clone() else {
         return;
     };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+    let mut unfit = None;
+    let handshake = shake(TlsAcceptor::from(config).accept(stream), &mut unfit);
+    let shaken = timeout(HANDSHAKE_TIMEOUT, handshake).await;
+    if let Some(unfit) = unfit {
+        server.note_unfit(&unfit, address);
+    }
+    match shaken {
         Ok(Ok(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
             let own = chain.and_then(<[_]>::first);
@@ -281,6 +287,23 @@ async fn serve_connection(
         Ok(Err(error)) => debug!(%address, %error, "TLS handshake for enrolment failed"),
         Err(_) => debug!(%address, "TLS handshake for enrolment took too long"),
     }
+}
+
+/// Does a handshake, and keeps the certificate that is refused in it. It has to be taken on the thread that has refused it, and
+/// before somebody else's is refused there.
+async fn shake<T>(
+    handshake: impl Future<Output = T>,
+    refused: &mut Option<Box<UnfitCertificate>>,
+) -> T {
+    let mut handshake = pin!(handshake);
+    poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        if let Some(unfit) = UnfitCertificate::take_refused() {
+            *refused = Some(unfit);
+        }
+        polled
+    })
+    .await
 }
 
 async fn serve_requests<S>(stream: S, caller: Caller, server: Arc<EstServer>)

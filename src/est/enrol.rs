@@ -17,15 +17,12 @@ use super::door::Caller;
 use super::request::{Login, RequestBody, is_pkcs10, login};
 use super::respond::{Denial, ask, denial};
 use crate::auth::users::Verdict;
-use crate::auth::{AuditEvent, AuditKind, Ban};
+use crate::auth::{AuditKind, Ban};
 use crate::ca::{Asker, CaError, CommonName, IssuedCertificate, RequestFault, SigningRequest};
 use crate::clock;
 
 /// Time for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the audit log and the guard have in place of the port.
-const PORT: &str = "est";
 
 /// Issues a certificate, in DER, to whoever may have it. What comes of it is written down.
 pub(super) async fn enrol(
@@ -55,9 +52,13 @@ pub(super) async fn enrol(
     match operation {
         Operation::SimpleReenroll => enrolling.again(body).await,
         _ => {
-            let header = head.headers.get(AUTHORIZATION);
-            let login = header.and_then(|header| login(header.as_bytes()));
-            let Some(login) = login else {
+            // Many clients ask without a login first, to be asked for one.
+            let Some(header) = head.headers.get(AUTHORIZATION) else {
+                return Err(Denial::challenge());
+            };
+            let Some(login) = login(header.as_bytes()) else {
+                let text = "the login cannot be understood";
+                enrolling.note(AuditKind::EnrolmentRefused, "", text);
                 return Err(Denial::challenge());
             };
             enrolling.first(login, body, settings.users).await
@@ -188,10 +189,8 @@ impl Enrolling<'_> {
     /// The next certificate, for the one that the connection has shown.
     async fn again(&self, body: RequestBody) -> Result<Vec<u8>, Denial> {
         let Some(shown) = self.caller.certificate.clone() else {
-            return Err(Denial::new(
-                StatusCode::FORBIDDEN,
-                "this takes the certificate that is to be replaced, in the TLS handshake",
-            ));
+            let text = "this takes the certificate that is to be replaced, in the TLS handshake";
+            return Err(self.refused("", Denial::new(StatusCode::FORBIDDEN, text)));
         };
         let issued = self.server.access.device().ca().issued();
         let record = issued.find_certificate(&shown);
@@ -258,14 +257,7 @@ impl Enrolling<'_> {
     }
 
     fn note(&self, kind: AuditKind, subject: &str, detail: &str) {
-        let event = AuditEvent::new(kind, subject)
-            .client(PORT, Some(self.caller.address), "")
-            .detail(detail);
-        let event = match kind {
-            AuditKind::EnrolmentAccepted => event.actor(subject),
-            _ => event,
-        };
-        self.server.access.audit().note(event);
+        self.server.note(kind, subject, self.caller.address, detail);
     }
 }
 

@@ -17,7 +17,7 @@ mod pkcs7;
 mod request;
 mod respond;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -27,11 +27,14 @@ pub use counters::{Operation, Outcome};
 pub use door::DoorState;
 pub use request::{Login, RequestBody, is_pkcs10, login};
 
-use crate::auth::Access;
+use crate::auth::{Access, AuditEvent, AuditKind, UnfitCertificate};
 use crate::config::EstSettings;
 use attempts::Attempts;
 use counters::Counters;
 use door::{Door, Shown};
+
+/// What the audit log and the guard have in place of the port.
+const PORT: &str = "est";
 
 /// The settings of TLS that newest connections get; `None` until there is a certificate.
 pub type TlsReceiver = watch::Receiver<Option<Arc<ServerConfig>>>;
@@ -101,6 +104,25 @@ impl EstServer {
     /// Serves the public files without TLS until dropped.
     pub async fn serve_http(self: Arc<Self>) {
         Door::new(self, None).run().await;
+    }
+
+    /// Writes down that a certificate was refused in the handshake, with the name that it claims.
+    fn note_unfit(&self, unfit: &UnfitCertificate, address: IpAddr) {
+        let subject = unfit.subject.as_deref().unwrap_or_default();
+        let detail = format!("the certificate {}", unfit.reason);
+        self.note(AuditKind::EnrolmentRefused, subject, address, &detail);
+    }
+
+    /// Writes down what came of an attempt. The audit log summarises what comes too often from one address.
+    fn note(&self, kind: AuditKind, subject: &str, address: IpAddr, detail: &str) {
+        let event = AuditEvent::new(kind, subject)
+            .client(PORT, Some(address), "")
+            .detail(detail);
+        let event = match kind {
+            AuditKind::EnrolmentAccepted => event.actor(subject),
+            _ => event,
+        };
+        self.access.audit().note(event);
     }
 
     /// What is the case now.

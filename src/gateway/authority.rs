@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Gateway;
 use super::expiry::Notices;
-use crate::admin::AuthorityReport;
+use crate::admin::{AuthorityReport, EstReport};
 use crate::ca::{Asker, CaError, CaReply, CaRequest, ClockTrust, DeviceAuthority, Plan};
 use crate::config::Settings;
 use crate::store::{CertificateRecord, Jobs};
@@ -58,14 +58,24 @@ impl Authority {
             .set_audit_rows_max(settings.protection.audit_rows_max);
         let plan = settings.needs_authority().then(|| Plan::of(settings));
         self.device.set_plan(plan);
+        let ports = settings.ports().map(|port| port.endpoint.to_string());
+        let est = settings.est.https.map(|_| EstReport::NAME.to_owned());
+        self.device.keep_ports(&ports.chain(est).collect());
     }
 
     /// Does what is asked for.
     pub(super) async fn apply(&self, request: CaRequest, asker: Asker) -> Result<CaReply, CaError> {
         let device = self.device();
-        let applied =
-            spawn_blocking(move || device.ca().apply(&request, device.read(), &asker)).await;
-        applied.unwrap_or_else(|error| Err(CaError::failed(&error)))
+        let applied = spawn_blocking(move || {
+            let mut reply = device.ca().apply(&request, device.read(), &asker);
+            if let Ok(CaReply::Status(status)) = &mut reply {
+                status.problems.extend(device.faults());
+            }
+            reply
+        });
+        applied
+            .await
+            .unwrap_or_else(|error| Err(CaError::failed(&error)))
     }
 
     /// How it fared when it was looked at last.

@@ -38,7 +38,7 @@ impl Enrolment {
             identity: CertificateIdentity::default(),
             attributes: Vec::new(),
         };
-        let trust = ClientTrust::new(&own_clients, access.state_dir());
+        let trust = ClientTrust::notifying(&own_clients, &access);
         Self {
             server: Arc::new(EstServer::new(access, settings)),
             wanted: watch::Sender::new(wanted_tls(settings)),

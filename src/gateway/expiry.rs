@@ -1,4 +1,5 @@
-//! Certificates that end, and that nothing renews by itself: announced 30, 14, 7 and 1 day before.
+//! Certificates that end, and that nothing renews by itself: announced 30, 14, 7 and 1 day
+//! before, and once when it has come.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +45,10 @@ impl Notices {
             let seconds = not_after.cast_signed().saturating_sub(now.cast_signed());
             let days = seconds.div_euclid(DAY);
             let mut passed = NOTICE_DAYS.iter().rev();
-            let notice = *passed.find(|notice| days < notice.cast_signed())?;
+            let notice = match days {
+                ..0 => 0,
+                _ => *passed.find(|notice| days < notice.cast_signed())?,
+            };
             let said = self.said.insert(name.clone(), (not_after, notice));
             let is_new = said != Some((not_after, notice));
             is_new.then(|| sentence(&name, days))
@@ -72,7 +76,13 @@ fn sentence(name: &str, days: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::ca::{
+        AuthorityCertificate, ClockTrust, KeyAlgorithm, KeyPlace, NameConstraints, NextStep,
+        Validity,
+    };
 
     fn port(not_after_seconds: u64, renewal_seconds: Option<u64>) -> PortReport {
         PortReport {
@@ -95,17 +105,24 @@ mod tests {
             let end = 1_800_000_000 + 40 * day;
             said.extend(notices.due(&[port(end, None)], None, now));
         }
-        let days: Vec<_> = said
+        let when: Vec<_> = said
             .iter()
-            .map(|text| text.split_once(" expires in ").map_or("", |(_, rest)| rest))
+            .map(|text| {
+                text.strip_prefix("the certificate of port *:8883 ")
+                    .unwrap()
+            })
             .map(|rest| rest.split(',').next().unwrap())
             .collect();
         assert_eq!(
-            days,
-            ["29 days", "13 days", "6 days", "less than a day"],
-            "{said:?}"
+            when,
+            [
+                "expires in 29 days",
+                "expires in 13 days",
+                "expires in 6 days",
+                "expires in less than a day",
+                "has expired"
+            ]
         );
-        assert!(said[0].contains("*:8883"));
         // Another certificate is announced anew.
         let end = 1_800_000_000 + 50 * day;
         let now = 1_800_000_000 + 45 * day;
@@ -126,5 +143,63 @@ mod tests {
         assert!(notices.due(&[in_time], None, now).is_empty());
         let late = port(now + 20 * day, Some(now - 2 * day));
         assert_eq!(notices.due(&[late], None, now).len(), 1);
+    }
+
+    #[test]
+    fn issuer_that_nothing_renews_is_announced() {
+        let day = DAY.unsigned_abs();
+        let now = 1_800_000_000;
+        let issuer = |role, is_current| AuthorityCertificate {
+            role,
+            number: 2,
+            subject: "CN=gateway-7".to_owned(),
+            validity: Validity {
+                not_before: now - 40 * day,
+                not_after: now + 6 * day,
+            },
+            days_left: 6,
+            key: KeyPlace::File,
+            is_current,
+            since: None,
+            is_provisional: false,
+            is_imported: false,
+            fingerprint: String::new(),
+        };
+        let mut status = CaStatus {
+            name: "gateway-7".to_owned(),
+            id: String::new(),
+            algorithm: KeyAlgorithm::default(),
+            constraints: NameConstraints::default(),
+            folder: PathBuf::new(),
+            trust_file: PathBuf::new(),
+            crl_file: PathBuf::new(),
+            certificates: vec![
+                issuer(Role::Root, true),
+                issuer(Role::Issuing, false),
+                issuer(Role::Issuing, true),
+            ],
+            ports: Vec::new(),
+            next: Some(NextStep {
+                what: "a new issuer".to_owned(),
+                at: now + day,
+            }),
+            issued: 0,
+            revoked: 0,
+            provisional: 0,
+            now,
+            clock: ClockTrust::Settled,
+            problems: Vec::new(),
+        };
+        let mut notices = Notices::default();
+        assert!(notices.due(&[], Some(&status), now).is_empty());
+        // Without the key of the root nothing comes next.
+        status.next = None;
+        let said = notices.due(&[], Some(&status), now);
+        let text = "the issuer \"CN=gateway-7\" expires in 6 days, and nothing renews it by itself";
+        assert_eq!(said, [text]);
+        let said = notices.due(&[], Some(&status), now + 7 * day);
+        let text = "the issuer \"CN=gateway-7\" has expired, and nothing renews it by itself";
+        assert_eq!(said, [text]);
+        assert!(notices.due(&[], Some(&status), now + 8 * day).is_empty());
     }
 }

@@ -22,6 +22,8 @@ mod source;
 mod storing;
 mod watch;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +63,12 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 
 /// Pause between two attempts to open the control socket.
 const CONTROL_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause between two signs of life during the start.
+const START_PAUSE: Duration = Duration::from_secs(20);
+
+/// How long the service manager is asked to wait for the start, whatever its unit says.
+const START_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Time for what is left to do once the clients are gone.
 const STOP_REST: Duration = Duration::from_secs(5);
@@ -146,6 +154,7 @@ pub async fn run(
             info!("{signal} came during the start");
             None
         }
+        never = gateway.tell_of_start() => match never {},
     };
     let outcome = match started {
         None => Ok(()),
@@ -262,6 +271,23 @@ impl Gateway {
         let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");
         self.notifier.ready(&line).await;
+    }
+
+    /// Has the service manager wait for a start that takes long, as the first one does on a small board with keys of RSA, but
+    /// not for one that hangs.
+    async fn tell_of_start(&self) -> Infallible {
+        let makes_keys = self.configuration().settings().needs_authority();
+        let line = match makes_keys {
+            true => "starting: keys and certificates are made, which may take minutes with RSA",
+            false => "starting",
+        };
+        let mut left = START_TIME_MAX;
+        while !left.is_zero() {
+            self.notifier.starting(line, START_PAUSE * 3).await;
+            sleep(START_PAUSE).await;
+            left = left.saturating_sub(START_PAUSE);
+        }
+        pending().await
     }
 
     /// Lets devices enrol over the network, where the settings say so.

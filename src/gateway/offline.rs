@@ -1,10 +1,15 @@
 //! The database of a gateway that is not running, for commands that change it.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{Gid, Uid, fchownat};
 
 use super::lock::{LockFault, StateLock};
 use crate::clock;
@@ -104,33 +109,55 @@ fn give_away(state_dir: &Path) {
 /// Files that root has made belong to the owner of the folder, who is the user that the gateway runs as: it could not open
 /// them otherwise.
 fn give_to_owner(folder: &Path) -> io::Result<()> {
-    let owner = fs::metadata(folder)?;
-    give_named(folder, &owner, &|name| {
+    let handle = open(
+        folder,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let owner = fstat(&handle)?;
+    if owner.st_uid == 0 {
+        return Ok(());
+    }
+    give_named(&handle, &owner, &|name| {
         name == OWN_FOLDER || OWN_NAMES.iter().any(|own| name.starts_with(own))
     })
 }
 
+/// By handles and never by paths: a process of that user may put something else in the place of what was just looked at.
 fn give_named(
-    folder: &Path,
-    owner: &fs::Metadata,
+    folder: &OwnedFd,
+    owner: &FileStat,
     is_ours: &dyn Fn(&str) -> bool,
 ) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listed = Dir::openat(folder, ".", flags, Mode::empty())?;
+    for entry in listed.iter() {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let metadata = entry.metadata()?;
-        // Who may write to the folder must not get a file that is elsewhere as well.
-        let is_one = metadata.is_dir() || metadata.is_file() && metadata.nlink() == 1;
-        if !is_ours(&name) || !is_one || owner.uid() == 0 {
+        let text = name.to_string_lossy();
+        if text == "." || text == ".." || !is_ours(&text) {
             continue;
         }
-        if metadata.is_dir() {
-            // First what is in it: while it is root's nobody else can put anything there.
-            give_named(&entry.path(), owner, &|_| true)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let handle = match openat(folder, name, flags, Mode::empty()) {
+            // The database takes its own files away.
+            Err(Errno::ENOENT) => continue,
+            opened => opened?,
+        };
+        let found = fstat(&handle)?;
+        let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+        // Who may write to the folder must not get a file that is elsewhere as well.
+        let is_one = kind == SFlag::S_IFDIR || kind == SFlag::S_IFREG && found.st_nlink == 1;
+        if !is_one {
+            continue;
         }
-        if metadata.uid() == 0 {
-            lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
+        if kind == SFlag::S_IFDIR {
+            // First what is in it: while it is root's nobody else can put anything there.
+            give_named(&handle, owner, &|_| true)?;
+        }
+        if found.st_uid == 0 {
+            let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+            fchownat(&handle, "", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?;
         }
     }
     Ok(())
@@ -138,6 +165,9 @@ fn give_named(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, lchown, symlink};
+
     use super::*;
     use crate::store::users;
 
@@ -179,7 +209,10 @@ mod tests {
         fs::write(folder.path().join("other"), "").unwrap();
         fs::write(folder.path().join("twice"), "").unwrap();
         fs::hard_link(folder.path().join("twice"), folder.path().join("gateway.x")).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("gateway.y")).unwrap();
+        symlink("/etc/hostname", folder.path().join("gateway.y")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("secret"), "").unwrap();
+        symlink(elsewhere.path(), folder.path().join("gateway.z")).unwrap();
         let offline = Offline::open(folder.path()).unwrap();
         fs::create_dir_all(folder.path().join("ca/sealed")).unwrap();
         fs::write(folder.path().join("ca/sealed/root-1"), "").unwrap();
@@ -202,6 +235,8 @@ mod tests {
         for name in ["other", "gateway.x", "gateway.y"] {
             assert_eq!(owner(name).0, 0, "{name}");
         }
+        let secret = fs::metadata(elsewhere.path().join("secret")).unwrap();
+        assert_eq!(secret.uid(), 0, "what is elsewhere stays root's");
         drop(offline);
     }
 }

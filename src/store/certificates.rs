@@ -82,6 +82,8 @@ const PRUNE_ORIGIN: &str = "DELETE FROM certificate WHERE origin = ?1 AND (issue
 const INSERT_TOKEN: &str = "INSERT OR REPLACE INTO enrolment_token
      (hash, name, attributes, lifetime, created_at, expires_at, seal)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const SELECT_TOKENS: &str = "SELECT hash, name, attributes, lifetime, created_at, expires_at, seal
+     FROM enrolment_token ORDER BY name, expires_at";
 const SELECT_TOKEN: &str = "SELECT hash, name, attributes, lifetime, created_at, expires_at, seal
      FROM enrolment_token WHERE hash = ?1";
 
@@ -178,6 +180,19 @@ pub fn read_token(
     let mut statement = transaction.prepare_cached(SELECT_TOKEN)?;
     let found = statement.query_row([hash], |row| Ok(rows::token(row)));
     Ok(found.optional()?.flatten())
+}
+
+/// Every token, by name; one that is damaged is left out.
+pub fn read_tokens(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<TokenRecord>> {
+    let mut statement = transaction.prepare_cached(SELECT_TOKENS)?;
+    let found = statement.query_map([], |row| Ok(rows::token(row)))?;
+    found.filter_map(Result::transpose).collect()
+}
+
+/// Removes the tokens of a name; says how many there were.
+pub fn remove_tokens_of(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM enrolment_token WHERE name = ?1";
+    transaction.prepare_cached(sql)?.execute([name])
 }
 
 /// Removes a token; says whether there was one.

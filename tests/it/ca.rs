@@ -1,7 +1,7 @@
 //! The certificate authority from the command line, with a gateway that runs and with one that is stopped.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -283,6 +283,26 @@ fn authority_of_a_running_gateway_does_everything() {
             audit.stdout
         );
     }
+}
+
+#[test]
+fn sealing_for_a_gateway_of_another_user_asks_to_stop_it_first() {
+    let Some(gateway) = TestGateway::configured(PLAIN) else {
+        return;
+    };
+    let state = gateway.path("state");
+    if chown(&state, Some(1234), None).is_err() {
+        // Only root gives folders away.
+        return;
+    }
+    fine(run_on(&state, &["ca", "init", "--name", "gateway-7"]));
+    let said = run_on(&state, &["ca", "seal"]);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(
+        said.stderr.contains("systemctl stop fieldgate"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]

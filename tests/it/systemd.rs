@@ -42,6 +42,24 @@ fn start_reload_and_stop_are_announced() {
 }
 
 #[test]
+fn manager_waits_while_keys_are_made() {
+    let config = format!("{PLAIN}[est]\nhttps = \"127.0.0.1:0\"\n[ca]\nalgorithm = \"rsa3072\"\n");
+    let Some(mut gateway) = TestGateway::unstarted(&config) else {
+        return;
+    };
+    gateway.begin();
+    let starting = gateway.await_notification("EXTEND_TIMEOUT_USEC=60000000");
+    assert!(
+        starting.contains("STATUS=starting: keys and certificates are made"),
+        "{starting}"
+    );
+    // It is ready when they are there.
+    gateway.await_notification("READY=1");
+    let log = gateway.log();
+    assert!(log.contains("a certificate authority was made"), "{log}");
+}
+
+#[test]
 fn refused_file_shows_in_the_status() {
     let Some(mut gateway) = TestGateway::configured(PLAIN) else {
         return;

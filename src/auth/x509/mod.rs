@@ -20,7 +20,7 @@ mod unfit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Acceptance, Access, Credential, Credentials, Outcome, Refused, Standing, Unavailable};
 use crate::clock;
@@ -166,7 +166,9 @@ impl X509 {
 /// When a path ends. While the clock may be wrong it does not: that is made up for when the clock is believed.
 fn end(path: &Path, at: Moment, now: Instant) -> Option<Instant> {
     let left = path.not_after()?.duration_since(at.now).unwrap_or_default();
-    now.checked_add(left).filter(|_| !at.is_new)
+    // It is good for the whole of its last second (RFC 5280, 4.1.2.5).
+    now.checked_add(left + Duration::from_secs(1))
+        .filter(|_| !at.is_new)
 }
 
 fn ders(chain: &[Box<[u8]>]) -> impl Iterator<Item = &[u8]> + Clone {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::ca::{ClockTrust, Reading};
+use crate::ca::Reading;
 
 /// What time it is, as far as certificates go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Moment {
     pub(super) now: SystemTime,
     /// What begins until then has begun.
     pub(super) begun: SystemTime,
-    /// Whether the clock has just been set: it may be wrong, and is looked at again when it is believed.
+    /// Whether the clock has just been set far ahead: it may be wrong, and is looked at again when it is believed.
     pub(super) is_new: bool,
 }
 
@@ -31,7 +31,7 @@ impl From<Reading> for Moment {
         Self {
             now: time(reading.now),
             begun: time(reading.judging_at(u64::MAX)),
-            is_new: reading.trust == ClockTrust::New,
+            is_new: reading.is_doubtful(),
         }
     }
 }

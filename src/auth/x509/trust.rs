@@ -20,8 +20,9 @@ use crate::config::{TrustSource, X509Settings};
 use crate::store::CertificateRecord;
 
 /// Where the authority of this gateway has its certificates and its revocation list, below the state folder.
-const DEVICE_CA_FOLDER: &str = "ca/trust";
-const DEVICE_CA_FILE: &str = "ca/trust.pem";
+///
+/// Its issuers and not its roots: one that was imported has others beside it below the root of the company.
+const DEVICE_CA_FILE: &str = "ca/issuers.pem";
 const DEVICE_CA_LIST: &str = "ca/crl.pem";
 
 /// Whose certificates are trusted, and which of them are revoked, as the newest files say.
@@ -112,10 +113,10 @@ impl ClientTrust {
         for source in &settings.trust {
             match source {
                 TrustSource::DeviceCa => {
-                    for path in [DEVICE_CA_FOLDER, DEVICE_CA_FILE] {
-                        let place = Place::optional(state_dir.join(path), &CERTIFICATES);
-                        files.certificates.push(place);
-                    }
+                    let issuers = state_dir.join(DEVICE_CA_FILE);
+                    files
+                        .certificates
+                        .push(Place::optional(issuers, &CERTIFICATES));
                     let list = state_dir.join(DEVICE_CA_LIST);
                     files.lists.push(Place::optional(list, &REVOCATION_LISTS));
                 }

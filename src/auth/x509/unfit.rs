@@ -1,6 +1,13 @@
 //! Why a certificate of a client is not accepted.
 
+use std::cell::Cell;
 use std::fmt;
+
+thread_local! {
+    /// The certificate that was refused last on this thread. The TLS library has no place for more than the kind of the error,
+    /// and the journal wants to know whose it was.
+    static REFUSED: Cell<Option<Box<UnfitCertificate>>> = const { Cell::new(None) };
+}
 
 /// A certificate of a client that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +49,19 @@ pub enum UnfitReason {
     WrongPurpose,
     /// An authority in its chain may not issue it.
     NotAllowed,
+}
+
+impl UnfitCertificate {
+    /// Keeps it for whoever does the handshake on this thread.
+    pub fn keep(self) {
+        REFUSED.set(Some(Box::new(self)));
+    }
+
+    /// The certificate that has just been refused on this thread, if one has.
+    #[must_use]
+    pub fn take_refused() -> Option<Box<Self>> {
+        REFUSED.take()
+    }
 }
 
 impl fmt::Display for UnfitReason {

@@ -22,6 +22,7 @@ use super::session::{Session, SessionArgs, failed};
 use super::show::{ask_status, print_one};
 use crate::cli::failure::say;
 use crate::cli::output::write_all;
+use crate::cli::table::Table;
 use crate::cli::user::attribute;
 use crate::cli::{Exit, Failure, Output};
 
@@ -171,8 +172,16 @@ pub(super) struct RevokeArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct TokenArgs {
     /// Name of the client that may enrol
-    #[arg(value_name = "NAME")]
-    name: CommonName,
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    name: Option<CommonName>,
+
+    /// List the tokens that wait for their use; what makes them good is shown only once
+    #[arg(long, conflicts_with_all = ["name", "remove", "attributes", "days"])]
+    list: bool,
+
+    /// Withdraw the tokens of the name, instead of making one
+    #[arg(long, conflicts_with_all = ["attributes", "days"])]
+    remove: bool,
 
     /// For how long the token is good, such as 1h
     #[arg(long, value_name = "DURATION", default_value = "1h")]
@@ -203,6 +212,9 @@ pub(super) fn issue(args: &IssueArgs) -> Result<(), Failure> {
 
 pub(super) fn sign(args: &SignArgs) -> Result<(), Failure> {
     let request = read(&args.request)?.to_string();
+    if let Some(file) = &args.out {
+        check_free(file)?;
+    }
     let order = args.order.order(args.name.clone());
     let mut session = args.session.open_existing()?;
     let issued = issued(session.ask(&CaRequest::Sign { request, order })?)?;
@@ -255,6 +267,9 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
         output.json(&certificates)?;
         return output.finish();
     }
+    if certificates.is_empty() {
+        output.line("No certificate has that name; its enrolment tokens are withdrawn");
+    }
     for report in &certificates {
         output.line(format!("Revoked {} of `{}`", report.serial, report.name));
     }
@@ -262,26 +277,77 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn token(args: &TokenArgs) -> Result<(), Failure> {
+    match &args.name {
+        Some(name) if args.remove => withdraw(args, name),
+        Some(name) => make_token(args, name),
+        None => list_tokens(args),
+    }
+}
+
+fn list_tokens(args: &TokenArgs) -> Result<(), Failure> {
+    let reply = args.session.open_existing()?.ask(&CaRequest::Tokens {})?;
+    let CaReply::Tokens(tokens) = reply else {
+        return Err(foreign(reply));
+    };
+    let mut output = Output::default();
+    let mut table = Table::new(["NAME", "MADE", "GOOD UNTIL"]);
+    for token in tokens {
+        table.row([
+            token.name,
+            rfc3339(token.created_at),
+            rfc3339(token.expires_at),
+        ]);
+    }
+    table.print(&mut output);
+    output.finish()
+}
+
+fn withdraw(args: &TokenArgs, name: &CommonName) -> Result<(), Failure> {
+    let name = name.clone();
+    let mut session = args.session.open_existing()?;
+    match session.ask(&CaRequest::WithdrawTokens { name })? {
+        CaReply::Withdrawn(0) => Err(Failure::runtime(anyhow::Error::msg(
+            "no token of that name waits for its use",
+        ))
+        .hint("`fieldgate ca token --list` shows all of them")),
+        CaReply::Withdrawn(count) => {
+            let mut output = Output::default();
+            output.line(format!("Withdrew {count}"));
+            output.finish()
+        }
+        reply => Err(foreign(reply)),
+    }
+}
+
+fn make_token(args: &TokenArgs, name: &CommonName) -> Result<(), Failure> {
     let good_for = config::parse_duration(&args.expires).ok_or_else(|| {
         let message = format!("error: `{}` is no duration\n", args.expires);
         Failure::rendered(Exit::Usage, message).hint("a duration is written as 1h or 30m")
     })?;
     let reply = args.session.open_existing()?.ask(&CaRequest::Token {
         order: Order {
-            name: Some(args.name.clone()),
+            name: Some(name.clone()),
             attributes: attributes(&args.attributes),
             lifetime: args.days.map(|days| u64::from(days) * DAY),
             ..Order::default()
         },
         good_for: good_for.as_secs(),
     })?;
-    let CaReply::Token { token, expires_at } = reply else {
+    let CaReply::Token {
+        token,
+        expires_at,
+        is_provisional,
+    } = reply
+    else {
         return Err(foreign(reply));
     };
     say(&format!(
         "good for one enrolment until {}\n",
         rfc3339(expires_at)
     ));
+    if is_provisional {
+        say("warning: the clock is behind, so the token may end as soon as the clock is set\n");
+    }
     let mut line = Zeroizing::new(Vec::with_capacity(token.0.len() + 1));
     line.extend_from_slice(token.0.as_bytes());
     line.push(b'\n');
@@ -341,9 +407,11 @@ impl<'a> Targets<'a> {
         Ok(Self {
             args,
             folder,
-            // A name of dots alone leads elsewhere.
+            // A name of dots alone leads elsewhere, and `ca.crt` is what the client is to trust.
             stem: if stem.chars().all(|c| c == '.') {
                 format!("client{stem}")
+            } else if stem.eq_ignore_ascii_case("ca") {
+                format!("client-{stem}")
             } else {
                 stem
             },
@@ -354,19 +422,18 @@ impl<'a> Targets<'a> {
         self.folder.join(format!("{}.{ending}", self.stem))
     }
 
-    /// Before anything is issued: no key is written over.
+    /// Before anything is issued: no key is written over, and what is issued can be written.
     fn check_free(&self, with_key: bool) -> Result<(), Failure> {
-        let file = match &self.args.p12 {
-            Some(file) => file.clone(),
-            None if with_key => self.file("key"),
-            None => return Ok(()),
+        let files = match &self.args.p12 {
+            Some(file) => {
+                // A password that cannot be read is known before, too.
+                self.password()?;
+                vec![file.clone()]
+            }
+            None if with_key => vec![self.file("key"), self.file("crt")],
+            None => Vec::new(),
         };
-        if !file.exists() {
-            return Ok(());
-        }
-        let what = format!("`{}` is there already", file.display());
-        Err(Failure::runtime(anyhow::Error::msg(what))
-            .hint("move it away, or name another place with `--out DIR`"))
+        files.iter().try_for_each(|file| check_free(file))
     }
 
     fn write(&self, issued: &IssuedReply, key: Option<&SecretKey>) -> Result<(), Failure> {
@@ -465,6 +532,23 @@ pub(super) fn host() -> String {
         || "gateway.local".to_owned(),
         |name| format!("{name}.local"),
     )
+}
+
+/// Refuses a file that is there, or that cannot be made.
+fn check_free(file: &Path) -> Result<(), Failure> {
+    let fault = if file.symlink_metadata().is_ok() {
+        "is there already"
+    } else if file
+        .parent()
+        .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        "is in a folder that is not there"
+    } else {
+        return Ok(());
+    };
+    let what = format!("`{}` {fault}", file.display());
+    Err(Failure::runtime(anyhow::Error::msg(what))
+        .hint("move it away, or name another place with `--out`"))
 }
 
 /// Writes a file anew; a private one with its mode from the start, and never over another.

@@ -1,8 +1,8 @@
 //! `fieldgate ca init`, `import`, `root-key`, `rollover` and `seal`.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fieldgate::ca::{CaReply, CaRequest, DnsName, KeyAlgorithm, Plan, SecretText, export_root_key};
@@ -10,7 +10,7 @@ use fieldgate::config::Settings;
 use zeroize::Zeroizing;
 
 use super::foreign;
-use super::session::{SessionArgs, failed, sealing};
+use super::session::{Session, SessionArgs, failed, sealing};
 use super::show::ask_status;
 use crate::cli::failure::say;
 use crate::cli::{Exit, Failure, Output};
@@ -294,6 +294,15 @@ pub(super) fn roll_over(args: &PlainArgs) -> Result<(), Failure> {
 
 pub(super) fn seal(args: &PlainArgs) -> Result<(), Failure> {
     let mut session = args.session.open_existing()?;
+    if let Session::Running(_) = session {
+        let owner = fs::metadata(args.session.state_folder()).map_or(0, |folder| folder.uid());
+        if owner != 0 && nix::unistd::geteuid().is_root() {
+            let text = "a gateway that does not run as root cannot seal its keys";
+            return Err(Failure::runtime(anyhow::Error::msg(text)).hint(
+                "stop it first: systemctl stop fieldgate && fieldgate ca seal; it is started again when systemd has been told of the keys",
+            ));
+        }
+    }
     let reply = session.ask(&CaRequest::Seal {})?;
     let CaReply::Sealed(count) = reply else {
         return Err(foreign(reply));
@@ -308,7 +317,7 @@ pub(super) fn seal(args: &PlainArgs) -> Result<(), Failure> {
         "  printf '[Service]\\nLoadCredentialEncrypted=fieldgate-ca:{}\\n' > {drop_in}/ca.conf",
         folder.display()
     ));
-    output.line("  systemctl daemon-reload && systemctl restart fieldgate");
+    output.line("  systemctl daemon-reload && systemctl start fieldgate");
     output.finish()
 }
 
@@ -327,12 +336,16 @@ pub(super) fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
         let what = format!("cannot read `{}`", file.display());
         Failure::runtime(anyhow::Error::new(error).context(what))
     };
-    let length = fs::metadata(file).map_err(failure)?.len();
-    if length > FILE_BYTES_MAX {
+    let opened = fs::File::open(file).map_err(failure)?;
+    // What comes in has no length that could be asked for, as with a pipe.
+    let mut text = Zeroizing::new(String::new());
+    opened
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(failure)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
         let what = format!("`{}` is longer than any certificate or key", file.display());
         return Err(Failure::runtime(anyhow::Error::msg(what)));
     }
-    fs::read_to_string(file)
-        .map(Zeroizing::new)
-        .map_err(failure)
+    Ok(text)
 }

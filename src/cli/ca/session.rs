@@ -6,15 +6,15 @@ use fieldgate::admin::client::ControlClient;
 use fieldgate::ca::{
     Asker, CaError, CaReply, CaRequest, CertificateAuthority, Sealing, TrustedClock,
 };
-use fieldgate::config::{self, Settings};
-use fieldgate::gateway::{CONFIG_FILE, Offline, find_config};
+use fieldgate::config::Settings;
+use fieldgate::gateway::Offline;
 use fieldgate::store::{Condition, Jobs};
 
+use crate::cli::Failure;
 use crate::cli::config_file::ConfigArgs;
-use crate::cli::failure::{paint, say};
+use crate::cli::failure::say;
 use crate::cli::folders::RunningArgs;
 use crate::cli::user::session::{locked, refused};
-use crate::cli::{Exit, Failure};
 
 /// Options that name a gateway, running or not.
 #[derive(Debug, clap::Args)]
@@ -49,8 +49,9 @@ impl SessionArgs {
 
     /// The gateway that is running, if it is. A configuration with faults does not keep anybody from asking it.
     fn connect(&self) -> Result<Option<ControlClient>, Failure> {
-        let loaded = config::load(find_config(self.config.file()).as_deref());
-        let configured = loaded
+        let configured = self
+            .config
+            .load()
             .ok()
             .and_then(|loaded| loaded.settings.admin.control_socket);
         self.gateway.try_connect_with(configured)
@@ -58,16 +59,10 @@ impl SessionArgs {
 
     /// What the configuration says.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
-        let main = find_config(self.config.file());
-        match config::load(main.as_deref()) {
-            Ok(loaded) => Ok(loaded.settings),
-            Err(report) => {
-                let file = main.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-                let text = format!("{}: {}", report.render(paint()).trim_end(), file.display());
-                Err(Failure::rendered(Exit::Config, text)
-                    .hint("mend the configuration, or say everything by options"))
-            }
-        }
+        let loaded = self.config.load().map_err(|failure| {
+            failure.hint("mend the configuration, or say everything by options")
+        })?;
+        Ok(loaded.settings)
     }
 
     /// For everything else.
@@ -82,6 +77,17 @@ impl SessionArgs {
             return stopped(&folder);
         }
         let folder = folder.join("ca");
+        // Who may not enter the folder does not see whether there is one.
+        if let Err(error) = std::fs::metadata(folder.join("state.json"))
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            let (path, operation) = (folder, "read");
+            return Err(failed(CaError::Io {
+                path,
+                operation,
+                error,
+            }));
+        }
         Err(failed(CaError::Absent { folder }))
     }
 

@@ -90,7 +90,11 @@ fn print_status(status: &CaStatus, output: &mut Output) {
         &format!("{}, {}", rfc3339(status.now), trust(status.clock)),
     );
     if let Some(next) = &status.next {
-        line("next", &format!("{}: {}", rfc3339(next.at), next.what));
+        let when = match next.at {
+            0 => "when the clock is set".to_owned(),
+            at => rfc3339(at),
+        };
+        line("next", &format!("{when}: {}", next.what));
     }
     for (index, problem) in status.problems.iter().enumerate() {
         line(if index == 0 { "problems" } else { "" }, problem);

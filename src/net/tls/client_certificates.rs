@@ -1,6 +1,5 @@
 //! Certificates of clients in the handshake.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -10,18 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::PROVIDER;
-use crate::auth::{ClientTrust, UnfitCertificate, UnfitReason};
-
-thread_local! {
-    /// The certificate that was refused last on this thread. The library has no place for more than the kind of the error,
-    /// and the journal wants to know whose it was.
-    static REFUSED: Cell<Option<Box<UnfitCertificate>>> = const { Cell::new(None) };
-}
-
-/// The certificate that has just been refused on this thread, if one has.
-pub(super) fn take_refused() -> Option<Box<UnfitCertificate>> {
-    REFUSED.take()
-}
+use crate::auth::{ClientTrust, UnfitReason};
 
 /// Asks clients for certificates. One that has none is let through, since another method may take it; one whose certificate
 /// is not trusted is not.
@@ -60,7 +48,7 @@ impl ClientCertVerifier for ClientCertificates {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(unfit) => {
                 let error = certificate_error(unfit.reason);
-                REFUSED.set(Some(Box::new(unfit)));
+                unfit.keep();
                 Err(error.into())
             }
         }

@@ -19,7 +19,7 @@ use rustls::unbuffered::{
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client_certificates;
+use crate::auth::UnfitCertificate;
 use crate::net::TlsPeer;
 use crate::net::scratch::{self, SCRATCH_LEN};
 use crate::net::socket::Socket;
@@ -215,7 +215,7 @@ impl TlsStream {
                     self.has_failed = true;
                     let rest = records.get_mut(used..).unwrap_or_default();
                     collect_alert(&mut self.connection, rest, &mut self.outgoing);
-                    return Err(match client_certificates::take_refused() {
+                    return Err(match UnfitCertificate::take_refused() {
                         Some(unfit) => io::Error::new(io::ErrorKind::InvalidData, unfit),
                         None => io::Error::new(io::ErrorKind::InvalidData, error),
                     });

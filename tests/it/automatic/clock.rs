@@ -4,8 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{DEVICES, Site};
+use crate::est;
 use crate::support::tls::client_config_of_pem;
 use crate::support::{TestClient, TestGateway};
+
+/// What a clock without a battery shows after half a minute.
+const EARLY: &str = "@1970-01-01 00:00:30";
 
 /// Shows other times to the gateway than the machine has; `scripts/test` installs it.
 fn faketime() -> PathBuf {
@@ -24,8 +28,8 @@ struct Clock {
 }
 
 impl Clock {
-    fn starting_at(time: &str) -> Option<Self> {
-        let mut gateway = TestGateway::unstarted(DEVICES)?;
+    fn starting_at(time: &str, config: &str) -> Option<Self> {
+        let mut gateway = TestGateway::unstarted(config)?;
         let file = gateway.path("time");
         gateway.add_variable("LD_PRELOAD", faketime());
         gateway.add_variable("FAKETIME_TIMESTAMP_FILE", &file);
@@ -54,7 +58,7 @@ impl Clock {
 
 #[test]
 fn first_start_in_1970_serves_and_no_jump_of_the_clock_drops_anybody() {
-    let Some(clock) = Clock::starting_at("@1970-01-01 00:00:30") else {
+    let Some(clock) = Clock::starting_at(EARLY, DEVICES) else {
         return;
     };
     let site = &clock.site;
@@ -90,9 +94,27 @@ fn first_start_in_1970_serves_and_no_jump_of_the_clock_drops_anybody() {
     clock.set("+0");
     site.0.await_status(|_| site.tls(&root).ok().map(drop));
     everybody(&mut [&mut early, &mut today, &mut fan]);
-    clock.set("@1970-01-01 00:00:30");
+    clock.set(EARLY);
     let said = clock.says();
     assert!(said.contains("the clock is behind"), "{said}");
     everybody(&mut [&mut early, &mut today, &mut fan]);
     assert!(site.connect(&pump, "again").is_some());
+}
+
+#[test]
+fn device_enrols_and_enrols_again_in_1970() {
+    let config = format!("{DEVICES}[est]\nhttps = \"127.0.0.1:0\"\n");
+    let Some(clock) = Clock::starting_at(EARLY, &config) else {
+        return;
+    };
+    let said = clock.says();
+    assert!(said.contains("the clock is behind"), "{said}");
+    let Some(site) = est::Site::of(clock.site.0) else {
+        return;
+    };
+    site.enrolled("pump-7");
+    site.request("next", "/CN=pump-7");
+    let answered = site.again("pump-7", "next").expect(200, "");
+    site.keep("next", &answered);
+    assert!(site.connects("pump-7") && site.connects("next"));
 }

@@ -3,7 +3,9 @@
 mod clock;
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use rustls::ClientConfig;
 use serde_json::Value;
@@ -15,6 +17,9 @@ use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V5};
 
 /// Others that are connected while one is revoked.
 const OTHERS: usize = 1_000;
+
+/// Messages that each of them gets meanwhile at most.
+const MESSAGES_MAX: u16 = 5_000;
 
 const OPEN: &str = r#"
 [[listener]]
@@ -247,15 +252,32 @@ fn revoked_device_is_gone_at_once_and_a_thousand_others_stay() {
         let message = Publish::new("open", number.to_string());
         assert_eq!(publisher.publish(&message.qos(1, number + 1)), 0);
     };
-    (0..10).for_each(&mut publish);
-    std::thread::scope(|scope| {
-        scope.spawn(|| thief.expect_disconnect(0x87));
-        scope.spawn(|| (10..20).for_each(&mut publish));
+    // All of them get messages without a pause until the thief is gone.
+    let is_gone = AtomicBool::new(false);
+    let (begun, begins) = mpsc::channel();
+    let published = thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let mut count = 0;
+            while count < MESSAGES_MAX && !is_gone.load(Ordering::Relaxed) {
+                publish(count);
+                count += 1;
+                // Nobody listens any more when the thief is gone.
+                let _ = begun.send(());
+            }
+            count
+        });
+        begins.recv().expect("a message was published");
+        let leaving = scope.spawn(|| thief.expect_disconnect(0x87));
         site.fine(&["revoke", "stolen", "--reason", "key-compromise"]);
+        let left = leaving.join();
+        is_gone.store(true, Ordering::Relaxed);
+        left.expect("the thief is told");
+        publishing.join().expect("nobody keeps it from publishing")
     });
+    assert!(published < MESSAGES_MAX);
     assert!(site.connect(&stolen, "thief").is_none());
     for other in &mut others {
-        for number in 0..20 {
+        for number in 0..published {
             let found = other.take();
             assert_eq!(found.payload_text(), number.to_string());
         }

@@ -78,19 +78,14 @@ fn certificate_that_is_revoked_gets_no_other() {
     let url = site.est("simplereenroll");
     let plain = ["-H", REQUEST, "--data-binary", "@other.b64", &url];
     site.curl(&plain).expect(403, "certificate");
+    site.await_audit("enrolment-refused", "", "the TLS handshake");
     site.fine(&["ca", "revoke", "pump-7"]);
-    // The handshake knows it when it has seen the list, and the authority knows it at once.
-    let (data, key) = (
-        ["--cert", "pump-7.crt", "--key", "pump-7.key"],
-        "@pump-7.b64",
-    );
-    let mut args = vec!["-sS", "-i", "--cacert", "ca.pem"];
-    args.extend(data);
-    args.extend(["-H", REQUEST, "--data-binary", key, &url]);
-    let output = site.in_folder("curl", &args);
-    if let Some(answered) = answered(&output.stdout) {
-        answered.expect(403, "revoked");
-    }
+    assert!(site.hears_an_alert("pump-7"));
+    site.await_audit("enrolment-refused", "CN=pump-7", "has been revoked");
+    let own = "req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.crt -subj /CN=own -addext basicConstraints=CA:FALSE";
+    site.openssl(&own.split(' ').collect::<Vec<_>>());
+    assert!(site.hears_an_alert("own"));
+    site.await_audit("enrolment-refused", "CN=own", "nobody who is trusted");
     assert!(!site.connects("pump-7") && site.connects("fan"));
     site.again("fan", "other").expect(200, "");
     assert_eq!(site.counted("simplereenroll", "done"), 1);

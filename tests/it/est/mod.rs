@@ -52,15 +52,15 @@ const REQUEST: &str = "Content-Type: application/pkcs10";
 const SOON: Duration = Duration::from_secs(10);
 
 /// A gateway that enrols, and a folder of files beside it.
-struct Site {
-    gateway: TestGateway,
+pub(crate) struct Site {
+    pub(crate) gateway: TestGateway,
     /// What clients trust when they connect.
     root: String,
 }
 
 /// What a server has answered.
 #[derive(Debug)]
-struct Answered {
+pub(crate) struct Answered {
     status: u16,
     head: String,
     body: Vec<u8>,
@@ -72,7 +72,7 @@ impl Answered {
     }
 
     #[track_caller]
-    fn expect(self, status: u16, word: &str) -> Self {
+    pub(crate) fn expect(self, status: u16, word: &str) -> Self {
         assert_eq!(self.status, status, "{}\n{}", self.head, self.text());
         assert!(self.text().contains(word), "{word}: {}", self.text());
         self
@@ -101,10 +101,20 @@ impl Site {
         Some(site)
     }
 
+    /// With a gateway that runs and has its certificate from itself. `None` where the tools are not installed.
+    pub(crate) fn of(gateway: TestGateway) -> Option<Self> {
+        find_tools()?;
+        let mut site = Self {
+            gateway,
+            root: String::new(),
+        };
+        site.root = site.fine(&["ca", "export-root"]);
+        fs::write(site.gateway.path("ca.pem"), &site.root).expect("write");
+        Some(site)
+    }
+
     fn without_authority(config: &str) -> Option<Self> {
-        for tool in ["curl", "openssl"] {
-            Command::new(tool).arg("version").output().ok()?;
-        }
+        find_tools()?;
         let authority = Authority::new("Site CA");
         let mut gateway = TestGateway::unstarted(config)?;
         authority.prepare(&gateway.path(""));
@@ -173,7 +183,7 @@ impl Site {
     }
 
     /// Makes a key and a request in DER, PEM and Base64: `NAME.key`, `NAME.der`, `NAME.csr`, `NAME.b64`.
-    fn request(&self, name: &str, subject: &str) {
+    pub(crate) fn request(&self, name: &str, subject: &str) {
         let (key, der, pem, base64) = (
             format!("{name}.key"),
             format!("{name}.der"),
@@ -221,7 +231,7 @@ impl Site {
 
     /// Enrols with a token; afterwards there are `NAME.key`, and `NAME.crt` with the issuers behind it.
     #[track_caller]
-    fn enrolled(&self, name: &str) {
+    pub(crate) fn enrolled(&self, name: &str) {
         self.request(name, &format!("/CN={name}"));
         let user = format!("{name}:{}", self.token(name));
         let answered = self.enrol(&user, &format!("{name}.b64")).expect(200, "");
@@ -229,7 +239,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn keep(&self, name: &str, answered: &Answered) {
+    pub(crate) fn keep(&self, name: &str, answered: &Answered) {
         let own = self.certificates(answered);
         assert_eq!(own.matches("BEGIN CERTIFICATE").count(), 1, "{own}");
         let issuers = self.curl(&[&self.est("cacerts")]).expect(200, "");
@@ -237,13 +247,24 @@ impl Site {
         fs::write(self.gateway.path(&format!("{name}.crt")), chain).expect("write");
     }
 
-    fn again(&self, certificate: &str, file: &str) -> Answered {
+    pub(crate) fn again(&self, certificate: &str, file: &str) -> Answered {
         let (url, data) = (self.est("simplereenroll"), format!("@{file}.b64"));
         let (crt, key) = (format!("{certificate}.crt"), format!("{certificate}.key"));
         let data = ["-H", REQUEST, "--data-binary", &data, &url];
         let mut args = vec!["--cert", &crt, "--key", &key];
         args.extend(data);
         self.curl(&args)
+    }
+
+    /// Whether a certificate is refused in the handshake.
+    fn hears_an_alert(&self, certificate: &str) -> bool {
+        let (crt, key) = (format!("{certificate}.crt"), format!("{certificate}.key"));
+        let url = self.est("simplereenroll");
+        let mut args = vec!["-sS", "-i", "--cacert", "ca.pem", "--data", "x"];
+        args.extend(["--cert", &crt, "--key", &key, &url]);
+        let output = self.in_folder("curl", &args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        output.stdout.is_empty() && said.contains("alert")
     }
 
     fn serial(&self, name: &str) -> String {
@@ -253,7 +274,7 @@ impl Site {
     }
 
     /// Whether the port takes the certificate.
-    fn connects(&self, name: &str) -> bool {
+    pub(crate) fn connects(&self, name: &str) -> bool {
         let read = |file: String| fs::read(self.gateway.path(&file)).expect("a file");
         let chain = CertificateDer::pem_slice_iter(&read(format!("{name}.crt")))
             .map(|der| der.expect("a certificate"))
@@ -277,7 +298,7 @@ impl Site {
     }
 
     /// Waits until a row of the audit log has a kind, a subject and a word.
-    fn await_audit(&self, kind: &str, subject: &str, word: &str) {
+    pub(crate) fn await_audit(&self, kind: &str, subject: &str, word: &str) {
         let end = Instant::now() + SOON;
         loop {
             let said = self.fine(&["audit", "--json"]);
@@ -304,6 +325,13 @@ impl Site {
             .next()
             .map_or(0, |row| row["count"].as_u64().unwrap_or(0))
     }
+}
+
+fn find_tools() -> Option<()> {
+    for tool in ["curl", "openssl"] {
+        Command::new(tool).arg("version").output().ok()?;
+    }
+    Some(())
 }
 
 fn answered(bytes: &[u8]) -> Option<Answered> {

@@ -59,6 +59,7 @@ fn whoever_may_not_enrol_is_told_what_to_do() {
     for path in ["serverkeygen", "label/cacerts", ""] {
         site.curl(&[&site.est(path)]).expect(404, "cacerts");
     }
+    site.await_audit("enrolment-refused", "", "cannot be understood");
     site.await_audit("enrolment-refused", "pump-7", "token is not good");
     site.await_audit("enrolment-refused", "fan", "own name");
     let log = site.gateway.log();

@@ -167,6 +167,13 @@ impl TestGateway {
     /// Starts the binary and waits until it says that it is ready.
     #[track_caller]
     pub(crate) fn run(&mut self) {
+        self.begin();
+        self.await_notification("READY=1");
+        self.refresh_addresses();
+    }
+
+    /// Starts the binary.
+    pub(crate) fn begin(&mut self) {
         let socket = self.path("notify.sock");
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket for readiness");
@@ -195,8 +202,6 @@ impl TestGateway {
             .expect("start the gateway");
         self.child = Some(child);
         self.notify = Some(notify);
-        self.await_notification("READY=1");
-        self.refresh_addresses();
     }
 
     /// Waits until the gateway tells its service manager `wanted`.
