@@ -210,7 +210,7 @@ fn certificates_are_asked_for_by_option() {
     assert_eq!(certificate["secretName"], "server");
     assert_eq!(certificate["dnsNames"][2], "mqtt.edge.svc");
     assert_eq!(certificate["issuerRef"]["kind"], "ClusterIssuer");
-    let claim = &document(&documents, "PersistentVolumeClaim", "fieldgate")["spec"];
+    let claim = &document(&documents, "PersistentVolumeClaim", "fieldgate-state")["spec"];
     assert_eq!(claim["storageClassName"], "local-path");
     assert_eq!(claim["resources"]["requests"]["storage"], "9Gi");
 }

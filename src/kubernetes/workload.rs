@@ -87,6 +87,11 @@ impl Rendering<'_> {
         })
     }
 
+    /// Not that of the ConfigMap: where podman plays the resources, both become volumes by their names.
+    fn claim_name(&self) -> String {
+        format!("{}-state", self.options.name)
+    }
+
     pub(super) fn claim(&self) -> Value {
         let limits = &self.settings.limits;
         let storage = self.options.storage.clone().unwrap_or_else(|| {
@@ -109,7 +114,7 @@ impl Rendering<'_> {
         json!({
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": self.metadata(&self.options.name),
+            "metadata": self.metadata(&self.claim_name()),
             "spec": spec,
         })
     }
@@ -141,7 +146,7 @@ impl Rendering<'_> {
             .collect();
         let mut volumes = vec![
             json!({"name": "config", "configMap": {"name": self.options.name, "defaultMode": 0o444, "items": items}}),
-            json!({"name": "state", "persistentVolumeClaim": {"claimName": self.options.name}}),
+            json!({"name": "state", "persistentVolumeClaim": {"claimName": self.claim_name()}}),
             json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
             json!({"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}),
         ];
