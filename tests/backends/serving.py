@@ -1,6 +1,6 @@
 """What the test servers share: arguments, a script that tests rewrite while they run, and a log of all requests.
 
-A server listens on loopback, prints its port, and ends when its standard input does, so that it does not outlive its test.
+A server listens on loopback unless it is told otherwise, prints its port, and ends when its standard input does, so that it does not outlive its test.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, arguments, handler):
-        super().__init__(("127.0.0.1", arguments.port), handler)
+        super().__init__((arguments.address, arguments.port), handler)
         self.lock = threading.Lock()
         self.log_file = arguments.log
         self.script_file = arguments.script
@@ -79,6 +79,7 @@ class Server(ThreadingHTTPServer):
 
 def main(handler):
     parser = argparse.ArgumentParser()
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", required=True, help="file for one JSON object for each request")
     parser.add_argument("--script", required=True, help="JSON file that says how to answer")
