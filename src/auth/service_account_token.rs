@@ -35,24 +35,12 @@ pub(super) struct ServiceAccountToken {
 
 impl ServiceAccountToken {
     pub(super) fn new(settings: &ServiceAccountTokenSettings) -> Self {
-        let variable = |name| std::env::var(name).ok();
-        let server = settings.api_server.clone().or_else(|| {
-            in_cluster(
-                variable("KUBERNETES_SERVICE_HOST"),
-                variable("KUBERNETES_SERVICE_PORT"),
-            )
-        });
+        let server = settings.api_server.clone().or_else(server_of_pod);
         Self::with_server(settings, server)
     }
 
     fn with_server(settings: &ServiceAccountTokenSettings, server: Option<HttpServer>) -> Self {
-        let server = server.map(|server| match server.url.is_tls && server.ca.is_none() {
-            true => HttpServer {
-                ca: Some(Path::new(FOLDER).join("ca.crt")),
-                ..server
-            },
-            false => server,
-        });
+        let server = server.map(with_authority);
         let own_token = settings.token_file.clone();
         let own_token = own_token.unwrap_or_else(|| Path::new(FOLDER).join("token"));
         let kind = "service_account_token";
@@ -171,6 +159,49 @@ fn readable(token: &[u8]) -> Result<&str, &'static str> {
         Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text),
         _ => Err("the token is no text"),
     }
+}
+
+/// How a pod talks to its cluster.
+#[cfg(feature = "kube")]
+pub(crate) struct ClusterMeans {
+    pub(crate) server: HttpServer,
+    /// File with the token that is presented for ourselves, which is replaced before it ends.
+    pub(crate) token: std::path::PathBuf,
+    /// File with the name of the namespace of the pod.
+    pub(crate) namespace: std::path::PathBuf,
+}
+
+/// The API server and the token that are written, else those of the pod. `None` where this is no pod.
+#[cfg(feature = "kube")]
+pub(crate) fn cluster_means(
+    server: Option<HttpServer>,
+    token: Option<std::path::PathBuf>,
+) -> Option<ClusterMeans> {
+    Some(ClusterMeans {
+        server: with_authority(server.or_else(server_of_pod)?),
+        token: token.unwrap_or_else(|| Path::new(FOLDER).join("token")),
+        namespace: Path::new(FOLDER).join("namespace"),
+    })
+}
+
+/// A server that is trusted by the authority of the cluster, where no other is written.
+fn with_authority(server: HttpServer) -> HttpServer {
+    match server.url.is_tls && server.ca.is_none() {
+        true => HttpServer {
+            ca: Some(Path::new(FOLDER).join("ca.crt")),
+            ..server
+        },
+        false => server,
+    }
+}
+
+/// The API server, where this is a pod.
+fn server_of_pod() -> Option<HttpServer> {
+    let variable = |name| std::env::var(name).ok();
+    in_cluster(
+        variable("KUBERNETES_SERVICE_HOST"),
+        variable("KUBERNETES_SERVICE_PORT"),
+    )
 }
 
 /// The API server as every pod finds it.

@@ -131,6 +131,7 @@ fn aio(args: &AioArgs) -> Result<(), Failure> {
     let options = AioOptions {
         folder,
         writes_files: out_dir.is_some(),
+        cluster: None,
     };
     let translated = import::aio(&args.files, &options).map_err(failed)?;
     if let Some(folder) = &out_dir {

@@ -42,7 +42,7 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let configuration = Configuration::load(args.config.file())
+    let configuration = Configuration::load(args.config.file(), &args.folders.state_dir())
         .map_err(|report| Failure::rendered(Exit::Config, report.render(failure::paint())))?;
     let log = Log::init(
         &configuration.settings().log,

@@ -60,6 +60,18 @@ pub(super) fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded,
     reading.finish()
 }
 
+/// Loads a main file and what lies in `conf.d` beside it, and lays a text over both.
+pub(super) fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    let mut reading = Reading::default();
+    reading.add_file(main);
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    for path in reading.files_of(&folder) {
+        reading.add_file(&path);
+    }
+    reading.add_text(added, text);
+    reading.finish()
+}
+
 /// Loads one text.
 pub(super) fn load_text(path: &Path, text: &str) -> Result<Loaded, Report> {
     let mut reading = Reading::default();

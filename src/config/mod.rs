@@ -22,6 +22,8 @@ mod est;
 mod est_keys;
 mod explain;
 mod faults;
+mod kubernetes;
+mod kubernetes_keys;
 mod limit_keys;
 mod lists;
 mod load;
@@ -73,7 +75,7 @@ pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
     AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
-    ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
+    KubernetesSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
     ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
@@ -115,6 +117,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// As [`load()`], with a file that is not there yet: the main file itself or one of `conf.d`.
 pub fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
     load::load_with(main, added, text)
+}
+
+/// As [`load()`], with a text laid over everything else, which reports call by the name `added`.
+pub fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
+    load::load_over(main, added, text)
 }
 
 /// Loads a configuration from one text, which reports call `gateway.toml`.

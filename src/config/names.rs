@@ -132,6 +132,13 @@ impl ListenerName {
     }
 }
 
+impl ServiceName {
+    /// The name that a gateway has in a cluster if nobody gives it another.
+    pub(super) fn of_the_program() -> Self {
+        Self("fieldgate".into())
+    }
+}
+
 impl GatewayName {
     /// Name of a gateway that is given none: the host name of the machine, or `gateway` where that cannot be read.
     pub fn of_this_machine() -> Self {

@@ -14,6 +14,8 @@ use super::certificate::{self, tls};
 use super::conflicts::{self, PlacedListener, PlacedPort};
 use super::est;
 use super::est_keys::EST;
+use super::kubernetes::kubernetes;
+use super::kubernetes_keys::KUBERNETES;
 use super::faults::{Draft, Faults};
 use super::limit_keys::{LimitSpec, Setting};
 use super::names::ListenerName;
@@ -63,7 +65,14 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     };
     let ca_scope = scope.table("ca", &schema::CA, faults);
     let mut ca = certificate::ca(ca_scope.as_ref(), faults);
-    let listeners = listeners(&scope, &limits, &sections, faults);
+    let kubernetes_scope = scope.table("kubernetes", &KUBERNETES, faults);
+    let kubernetes = kubernetes(kubernetes_scope.as_ref(), faults);
+    // A cluster may say where clients connect.
+    let is_whole = kubernetes.controller && scope.entry("listener").is_none();
+    let listeners = match is_whole {
+        true => Vec::new(),
+        false => listeners(&scope, &limits, &sections, faults),
+    };
     conflicts::check(&listeners, &admin, admin_scope.as_ref(), faults);
     let admin_written = (&admin, admin_scope.as_ref());
     est::check(&est, est_scope.as_ref(), &listeners, admin_written, faults);
@@ -82,6 +91,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         protection,
         est,
         ca,
+        kubernetes,
         admin,
         store,
         log,

@@ -10,6 +10,7 @@ use super::authentication_keys::{
 };
 use super::authorization_keys::{AUTHORIZATION, AUTHORIZATION_HTTP, PRINCIPALS, RULE};
 use super::est_keys::EST;
+use super::kubernetes_keys::KUBERNETES;
 use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS};
 use super::port_keys::{KEY_ALGORITHMS, LISTENER, PORT, PORT_LIMITS_TABLE, TLS};
 
@@ -212,6 +213,13 @@ pub(super) static ROOT: TableSpec = TableSpec {
             absence: Absence::Means("all its defaults"),
             doc: "The certificate authority of the gateway.",
             elsewhere: &["authority", "pki", "issuer"],
+        },
+        KeySpec {
+            name: "kubernetes",
+            kind: Kind::Table(&KUBERNETES),
+            absence: Absence::Means("all its defaults: no cluster is asked about ports"),
+            doc: "The gateway as the broker of a cluster.",
+            elsewhere: &["k8s", "cluster", "kube"],
         },
         KeySpec {
             name: "admin",
@@ -499,6 +507,7 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &LIMITS,
     &EST,
     &CA,
+    &KUBERNETES,
     &ADMIN,
     &STORE,
     &LOG,

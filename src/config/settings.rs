@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{
-    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings, Network,
-    ProtectionSettings,
+    Authentication, AuthenticationSettings, Authorization, AuthorizationSettings, HttpServer,
+    Network, ProtectionSettings,
 };
 use super::certificate_names::{DnsName, KeyAlgorithm};
 use super::names::{
@@ -38,6 +38,8 @@ pub struct Settings {
     pub est: EstSettings,
     /// `[ca]`
     pub ca: CaSettings,
+    /// `[kubernetes]`
+    pub kubernetes: KubernetesSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -96,6 +98,7 @@ impl Default for Settings {
             protection: ProtectionSettings::default(),
             est: EstSettings::default(),
             ca: CaSettings::default(),
+            kubernetes: KubernetesSettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -342,6 +345,33 @@ impl Default for EstSettings {
             connections_max: 32,
             attempts_per_address_max: 30,
             attempts_max: 300,
+        }
+    }
+}
+
+/// `[kubernetes]`: the gateway as the broker of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesSettings {
+    /// Whether the resources of the namespace are watched.
+    pub controller: bool,
+    /// The label of the gateway's own pod that tells it from other gateways.
+    pub instance: ServiceName,
+    /// Where the resources are; the namespace of the pod where absent.
+    pub namespace: Option<ServiceName>,
+    /// The API server; found as every pod finds it where absent.
+    pub api_server: Option<HttpServer>,
+    /// File with the token that is presented to it; that of the service account where absent.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for KubernetesSettings {
+    fn default() -> Self {
+        Self {
+            controller: false,
+            instance: ServiceName::of_the_program(),
+            namespace: None,
+            api_server: None,
+            token_file: None,
         }
     }
 }

@@ -26,24 +26,52 @@ pub struct Configuration {
     reloads_refused: u64,
     last_reload: Option<ReloadReport>,
     watcher: Option<Watcher>,
+    /// Why what a cluster has added is not in force.
+    left_out: Option<String>,
+    /// What the files say by themselves, where a cluster may add to them.
+    #[cfg_attr(
+        not(feature = "kube"),
+        expect(dead_code, reason = "only the controller asks for it")
+    )]
+    files: Option<Box<Settings>>,
 }
 
 impl Configuration {
-    /// Loads the file that is named, else the one in the usual place, else the embedded default.
-    pub fn load(named: Option<&Path>) -> Result<Self, Report> {
+    /// Loads the file that is named, else the one in the usual place, else the embedded default. What a cluster has added
+    /// before is in `state_dir`; a gateway starts without it rather than not at all.
+    pub fn load(named: Option<&Path>, state_dir: &Path) -> Result<Self, Report> {
         let main = find_config(named);
         // Looks at the files before they are read, so that a change in between is not lost.
         let watcher = Watcher::new(main.as_deref().unwrap_or(Path::new(CONFIG_FILE)));
-        let loaded = config::load(main.as_deref())?;
+        let alone = config::load(main.as_deref())?;
+        let mut left_out = None;
+        let whole = match add(main.as_deref(), alone.clone(), state_dir) {
+            Ok(whole) => whole,
+            Err(report) => {
+                let why = report.summary();
+                left_out = Some(format!(
+                    "what the cluster has added before is left out: {why}"
+                ));
+                alone.into()
+            }
+        };
         Ok(Self {
+            left_out,
             main,
             watcher: Some(watcher),
-            loaded,
+            loaded: whole.loaded,
+            files: whole.files,
             loaded_at_seconds: clock::wall_seconds(),
             reloads_applied: 0,
             reloads_refused: 0,
             last_reload: None,
         })
+    }
+
+    /// What the files say by themselves.
+    #[cfg(feature = "kube")]
+    pub(super) fn files(&self) -> &Settings {
+        self.files.as_deref().unwrap_or(&self.loaded.settings)
     }
 
     /// The main file; none while the embedded default is in force.
@@ -60,7 +88,9 @@ impl Configuration {
     /// What is odd about it, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        lines(&self.loaded)
+        let mut warnings = lines(&self.loaded);
+        warnings.extend(self.left_out.clone());
+        warnings
     }
 
     /// Who says when the files change.
@@ -85,7 +115,12 @@ impl Configuration {
     }
 
     /// Takes what was loaded from `main` and says what differs; the caller applies it.
-    pub(crate) fn replace(&mut self, main: Option<PathBuf>, loaded: Loaded) -> ReloadReport {
+    pub(super) fn replace(
+        &mut self,
+        main: Option<PathBuf>,
+        whole: impl Into<Whole>,
+    ) -> ReloadReport {
+        let Whole { loaded, files } = whole.into();
         let changes = differences(&self.loaded.settings, &loaded.settings);
         let unchanged =
             self.loaded.settings == loaded.settings && self.loaded.sources == loaded.sources;
@@ -102,6 +137,8 @@ impl Configuration {
             faults: None,
         };
         self.main = main;
+        self.left_out = None;
+        self.files = files;
         self.loaded = loaded;
         self.loaded_at_seconds = report.at_seconds;
         self.reloads_applied += 1;
@@ -145,6 +182,47 @@ impl Configuration {
             last_reload: self.last_reload.clone(),
         }
     }
+}
+
+/// Where the configuration is that a cluster adds to the file.
+pub(super) fn added_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("kubernetes").join("gateway.toml")
+}
+
+/// A configuration with what a cluster has added to it.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) loaded: Loaded,
+    /// What the files say by themselves, where a cluster may add to them.
+    files: Option<Box<Settings>>,
+}
+
+impl From<Loaded> for Whole {
+    fn from(loaded: Loaded) -> Self {
+        let is_open = loaded.settings.kubernetes.controller;
+        Self {
+            files: is_open.then(|| Box::new(loaded.settings.clone())),
+            loaded,
+        }
+    }
+}
+
+/// Loads `main` with what a cluster has added to it.
+pub(super) fn load_whole(main: Option<&Path>, state_dir: &Path) -> Result<Whole, Report> {
+    add(main, config::load(main)?, state_dir)
+}
+
+/// Adds what a cluster has added before, where the settings say that a cluster may.
+fn add(main: Option<&Path>, alone: Loaded, state_dir: &Path) -> Result<Whole, Report> {
+    let mut whole = Whole::from(alone);
+    let file = added_file(state_dir);
+    // What cannot be read is written anew as soon as the cluster answers.
+    if let Some(main) = main.filter(|_| whole.files.is_some())
+        && let Ok(text) = std::fs::read_to_string(&file)
+    {
+        whole.loaded = config::load_over(main, &file, &text)?;
+    }
+    Ok(whole)
 }
 
 /// The file that is named, else the one in the usual place if there is one. None stands for the embedded default.
@@ -213,6 +291,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         ("limits", old.limits != new.limits),
         ("store", old.store != new.store),
         ("est", old.est != new.est),
+        ("kubernetes", old.kubernetes != new.kubernetes),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];
@@ -286,7 +365,7 @@ mod tests {
     fn reload_names_what_differs() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path(), &[1883, 1884], "");
-        let mut configuration = Configuration::load(Some(&path)).unwrap();
+        let mut configuration = Configuration::load(Some(&path), folder.path()).unwrap();
 
         file(folder.path(), &[1884, 1885], "[log]\nlevel = \"debug\"");
         let report = configuration.replace(Some(path.clone()), config::load(Some(&path)).unwrap());
@@ -320,7 +399,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         };
         load("password", "plant/#", "");
-        let mut configuration = Configuration::load(Some(&path)).unwrap();
+        let mut configuration = Configuration::load(Some(&path), folder.path()).unwrap();
         let mut changes = |method: &str, topic: &str, more: &str| {
             load(method, topic, more);
             let loaded = config::load(Some(&path)).unwrap();
@@ -351,7 +430,7 @@ mod tests {
     fn file_that_is_gone_stays_the_one_that_is_meant() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path(), &[1883], "");
-        let mut configuration = Configuration::load(Some(&path)).unwrap();
+        let mut configuration = Configuration::load(Some(&path), folder.path()).unwrap();
         std::fs::remove_file(&path).unwrap();
 
         assert_eq!(configuration.next_main(), Some(path.clone()));

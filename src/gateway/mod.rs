@@ -7,6 +7,8 @@ mod access;
 mod alarms;
 mod authority;
 mod configuration;
+#[cfg(feature = "kube")]
+mod controller;
 mod enrolment;
 mod expiry;
 mod heartbeat;
@@ -107,6 +109,8 @@ struct Gateway {
     admin: HttpState,
     admin_address: watch_channel::Sender<Option<SocketAddr>>,
     reloads: mpsc::Sender<ReloadReply>,
+    #[cfg(feature = "kube")]
+    cluster: watch_channel::Sender<crate::config::KubernetesSettings>,
 }
 
 /// Runs a gateway until it is told to stop.
@@ -229,6 +233,8 @@ impl Gateway {
             control_fault: Mutex::default(),
             admin: HttpState::default(),
             admin_address: watch_channel::Sender::new(settings.admin.http),
+            #[cfg(feature = "kube")]
+            cluster: watch_channel::Sender::new(settings.kubernetes.clone()),
             reloads,
             configuration: Mutex::new(configuration),
             options,
@@ -267,6 +273,9 @@ impl Gateway {
         tasks.spawn(
             async move { heartbeat::feed_watchdog(&gateway.heartbeat, gateway.notifier).await },
         );
+
+        #[cfg(feature = "kube")]
+        tasks.spawn(Arc::clone(self).follow_cluster(self.cluster.subscribe()));
 
         let line = reload::status_line(&self.status());
         info!(version = env!("CARGO_PKG_VERSION"), name = %settings.gateway.name, "ready: {line}");

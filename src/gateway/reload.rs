@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::alarms;
+use super::configuration::{Whole, load_whole};
 use super::process;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
@@ -16,7 +17,7 @@ use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
 use crate::auth::users::Actor;
 use crate::auth::{AuditEvent, AuditKind};
 use crate::clock;
-use crate::config::{self, Loaded, Report};
+use crate::config::Report;
 
 /// Time between two looks at counters and states.
 const LOOK: Duration = Duration::from_secs(10);
@@ -71,9 +72,9 @@ impl Gateway {
     async fn reload_now(&self, why: &str, actor: &str) -> ReloadReport {
         self.notifier.reloading().await;
         let main = self.configuration().next_main();
-        let path = main.clone();
+        let (path, state_dir) = (main.clone(), self.options.state_dir.clone());
         // Files may be on a slow card or a network; clients must not wait for them.
-        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref())).await;
+        let loaded = tokio::task::spawn_blocking(move || load_whole(path.as_deref(), &state_dir)).await;
         let report = match loaded {
             Ok(Ok(loaded)) => self.adopt(main, loaded).await,
             Ok(Err(faults)) => self.refuse(&faults),
@@ -104,9 +105,9 @@ impl Gateway {
     }
 
     /// Puts a configuration without faults into force.
-    async fn adopt(&self, main: Option<std::path::PathBuf>, loaded: Loaded) -> ReloadReport {
-        let settings = loaded.settings.clone();
-        let mut report = self.configuration().replace(main, loaded);
+    async fn adopt(&self, main: Option<std::path::PathBuf>, whole: Whole) -> ReloadReport {
+        let settings = whole.loaded.settings.clone();
+        let mut report = self.configuration().replace(main, whole);
         process::raise_descriptors(settings.limits.connections_max);
         self.authority.set(&settings);
         self.prepare_access(&settings).await;
@@ -116,6 +117,12 @@ impl Gateway {
         self.enrolment.set(&settings.est);
         self.admin_address.send_if_modified(|address| {
             std::mem::replace(address, settings.admin.http) != settings.admin.http
+        });
+        #[cfg(feature = "kube")]
+        self.cluster.send_if_modified(|cluster| {
+            let is_new = *cluster != settings.kubernetes;
+            cluster.clone_from(&settings.kubernetes);
+            is_new
         });
         report
             .warnings

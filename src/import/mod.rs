@@ -25,8 +25,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use aio::{
-    AioExport, AioImport, AioOptions, ExportNote, ExportOptions, ImportedFile, aio, aio_texts,
-    export_aio,
+    AioCluster, AioExport, AioImport, AioOptions, ExportNote, ExportOptions, ImportedFile,
+    NeededObject, WantedCertificate, aio, aio_texts, export_aio,
 };
 pub use report::{ImportCounts, ImportReport, Remark, Verdict};
 

@@ -126,6 +126,24 @@ impl ImportReport {
         remarks
     }
 
+    /// Remarks about one file, by its number in the order in which files were read, or about none in particular.
+    #[must_use]
+    pub fn remarks_of(&self, file: Option<usize>) -> Vec<&Remark> {
+        let mut remarks = self.remarks();
+        if let Some(file) = file {
+            remarks.retain(|remark| remark.spot.file == file && remark.spot.line > 0);
+        }
+        remarks
+    }
+
+    /// Whether something in a file could not be understood.
+    #[must_use]
+    pub fn has_bad(&self, file: usize) -> bool {
+        let remarks = self.remarks_of(Some(file));
+        let mut verdicts = remarks.iter().map(|remark| &remark.verdict);
+        verdicts.any(|verdict| matches!(verdict, Verdict::Bad { .. }))
+    }
+
     /// Commands to run next.
     #[must_use]
     pub fn commands(&self) -> &[String] {

@@ -20,6 +20,8 @@ use crate::config::{
     Authentication, Endpoint, ListenerSettings, MethodSettings, ServiceName, Settings, TlsMode,
 };
 use mounts::Mounts;
+#[cfg(feature = "kube")]
+pub(crate) use services::{reachable, service_name, spec as service_spec};
 
 /// How the resources are to be.
 #[derive(Clone, Debug)]
@@ -147,6 +149,26 @@ pub enum RenderFault {
         /// Bytes of all files.
         bytes: usize,
     },
+}
+
+/// API group of our own resources. It is a name like that of the cluster broker's, so that what was written for one is
+/// rewritten for the other by one word.
+pub const BROKER_GROUP: &str = "mqttbroker.fieldgate.io";
+
+/// The names under which pods reach a service.
+#[must_use]
+pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
+    vec![
+        service.to_owned(),
+        format!("{service}.{namespace}"),
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.cluster.local"),
+    ]
+}
+
+/// The labels that tell the pod of a gateway from all others.
+pub(crate) fn selector(instance: &str) -> Value {
+    json!({"app.kubernetes.io/name": "fieldgate", "app.kubernetes.io/instance": instance})
 }
 
 /// Bytes of a ConfigMap.
@@ -317,6 +339,6 @@ impl Rendering<'_> {
     }
 
     fn selector(&self) -> Value {
-        json!({"app.kubernetes.io/name": "fieldgate", "app.kubernetes.io/instance": self.options.name})
+        selector(&self.options.name)
     }
 }

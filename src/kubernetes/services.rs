@@ -20,38 +20,11 @@ impl Rendering<'_> {
     }
 
     fn service(&self, listener: &ListenerSettings) -> Option<Value> {
-        let ports: Vec<Value> = reachable(listener)
-            .map(|(port, number)| {
-                let mut entry = json!({
-                    "name": port_name(port, number),
-                    "protocol": "TCP",
-                    "port": number,
-                    "targetPort": number,
-                });
-                if let Some(node_port) = port.node_port {
-                    entry["nodePort"] = json!(node_port);
-                }
-                entry
-            })
-            .collect();
-        if ports.is_empty() {
-            return None;
-        }
-        let kind = match listener.service_type {
-            ServiceType::ClusterIp => "ClusterIP",
-            ServiceType::LoadBalancer => "LoadBalancer",
-            ServiceType::NodePort => "NodePort",
-        };
-        let mut spec = json!({"type": kind, "selector": self.selector(), "ports": ports});
-        if listener.service_type != ServiceType::ClusterIp {
-            // So that the gateway sees the addresses of its clients, for bans and bounds.
-            spec["externalTrafficPolicy"] = json!("Local");
-        }
         Some(json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": self.metadata(service_name(listener)),
-            "spec": spec,
+            "spec": spec(listener, self.selector())?,
         }))
     }
 
@@ -140,19 +113,44 @@ impl Rendering<'_> {
 
     /// The names under which pods reach a listener.
     pub(super) fn names(&self, listener: &ListenerSettings) -> Vec<String> {
-        let service = service_name(listener);
-        let namespace = &self.options.namespace;
-        vec![
-            service.to_owned(),
-            format!("{service}.{namespace}"),
-            format!("{service}.{namespace}.svc"),
-            format!("{service}.{namespace}.svc.cluster.local"),
-        ]
+        super::service_names(service_name(listener), &self.options.namespace)
     }
 }
 
+/// What a service of a listener is like that leads to the pods with these labels; `None` where no port is reached.
+pub(crate) fn spec(listener: &ListenerSettings, selector: Value) -> Option<Value> {
+    let ports: Vec<Value> = reachable(listener)
+        .map(|(port, number)| {
+            let mut entry = json!({
+                "name": port_name(port, number),
+                "protocol": "TCP",
+                "port": number,
+                "targetPort": number,
+            });
+            if let Some(node_port) = port.node_port {
+                entry["nodePort"] = json!(node_port);
+            }
+            entry
+        })
+        .collect();
+    if ports.is_empty() {
+        return None;
+    }
+    let kind = match listener.service_type {
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::LoadBalancer => "LoadBalancer",
+        ServiceType::NodePort => "NodePort",
+    };
+    let mut spec = json!({"type": kind, "selector": selector, "ports": ports});
+    if listener.service_type != ServiceType::ClusterIp {
+        // So that the gateway sees the addresses of its clients, for bans and bounds.
+        spec["externalTrafficPolicy"] = json!("Local");
+    }
+    Some(spec)
+}
+
 /// Ports of a listener that others than this pod reach.
-pub(super) fn reachable(listener: &ListenerSettings) -> impl Iterator<Item = (&PortSettings, u16)> {
+pub(crate) fn reachable(listener: &ListenerSettings) -> impl Iterator<Item = (&PortSettings, u16)> {
     let ports = listener
         .ports
         .iter()
@@ -163,7 +161,7 @@ pub(super) fn reachable(listener: &ListenerSettings) -> impl Iterator<Item = (&P
     })
 }
 
-pub(super) fn service_name(listener: &ListenerSettings) -> &str {
+pub(crate) fn service_name(listener: &ListenerSettings) -> &str {
     match &listener.service_name {
         Some(name) => name.as_str(),
         None => listener.name.as_str(),

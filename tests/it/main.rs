@@ -15,6 +15,8 @@ mod check;
 mod cli;
 mod clients;
 mod conformance;
+#[cfg(feature = "kube")]
+mod controller;
 mod est;
 mod import;
 mod kubernetes;

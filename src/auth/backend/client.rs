@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -26,12 +27,12 @@ const USER_AGENT: &str = concat!("fieldgate/", env!("CARGO_PKG_VERSION"));
 
 /// A question as it is sent.
 #[derive(Clone)]
-pub(in crate::auth) struct Request {
-    pub(in crate::auth) method: Method,
+pub(crate) struct Request {
+    pub(crate) method: Method,
     /// Path and query.
-    pub(in crate::auth) path: String,
-    pub(in crate::auth) headers: HeaderMap,
-    pub(in crate::auth) body: Bytes,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// What came back.
@@ -47,7 +48,7 @@ pub(in crate::auth) fn body_of(secret: Zeroizing<Vec<u8>>) -> Bytes {
 
 /// A server. Its files are looked at again before each question.
 #[derive(Clone)]
-pub(in crate::auth) struct HttpClient(Arc<Shared>);
+pub(crate) struct HttpClient(Arc<Shared>);
 
 struct Shared {
     server: HttpServer,
@@ -74,7 +75,7 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    pub(in crate::auth) fn new(server: &HttpServer) -> Self {
+    pub(crate) fn new(server: &HttpServer) -> Self {
         Self(Arc::new(Shared {
             server: server.clone(),
             origin: origin(&server.url),
@@ -84,19 +85,7 @@ impl HttpClient {
 
     /// Sends a question and reads the answer. A status of 500 and above is a fault; what others mean, the caller knows.
     pub(in crate::auth) async fn send(&self, request: &Request) -> Result<Reply, Fault> {
-        let shared = Arc::clone(&self.0);
-        let ready = spawn_blocking(move || shared.prepare()).await;
-        let (connections, headers) = ready
-            .map_err(|_| Fault::Setup("the gateway is stopping".into()))?
-            .map_err(|text| Fault::Setup(text.into()))?;
-        let response = match connections.request(self.build(request, &headers)?).await {
-            // The server has closed a connection that we kept, before it read anything: that says nothing about it.
-            Err(error) if is_cut_short(&error) => {
-                connections.request(self.build(request, &headers)?).await
-            }
-            response => response,
-        };
-        let (head, body) = response.map_err(|error| unreachable(&error))?.into_parts();
+        let (head, body) = self.open(request).await?.into_parts();
         if head.status.is_server_error() {
             return Err(Fault::Status(head.status.as_u16()));
         }
@@ -111,6 +100,23 @@ impl HttpClient {
             status: head.status,
             body: body.to_bytes(),
         })
+    }
+
+    /// Sends a question; the answer is left to whoever asks, whatever its status.
+    pub(crate) async fn open(&self, request: &Request) -> Result<Response<Incoming>, Fault> {
+        let shared = Arc::clone(&self.0);
+        let ready = spawn_blocking(move || shared.prepare()).await;
+        let (connections, headers) = ready
+            .map_err(|_| Fault::Setup("the gateway is stopping".into()))?
+            .map_err(|text| Fault::Setup(text.into()))?;
+        let response = match connections.request(self.build(request, &headers)?).await {
+            // The server has closed a connection that we kept, before it read anything: that says nothing about it.
+            Err(error) if is_cut_short(&error) => {
+                connections.request(self.build(request, &headers)?).await
+            }
+            response => response,
+        };
+        response.map_err(|error| unreachable(&error))
     }
 
     fn build(
@@ -203,7 +209,7 @@ fn headers(server: &HttpServer) -> Result<HeaderMap, String> {
 }
 
 /// The first line of a file.
-pub(in crate::auth) fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
     let bytes = tls::read(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is no text", path.display()))?;
     match text.lines().next().map(str::trim) {

@@ -46,7 +46,8 @@ use super::Unavailable;
 use crate::config::{BackendSettings, HttpServer};
 
 pub(super) use cache::Key;
-pub(super) use client::{HttpClient, Reply, Request, body_of, read_secret};
+pub(super) use client::{Reply, body_of};
+pub(crate) use client::{HttpClient, Request, read_secret};
 pub use counters::{BackendStatistics, LATENCY_BOUNDS_MS};
 pub(super) use until::Until;
 
@@ -121,7 +122,7 @@ pub(super) struct Answered<T> {
 
 /// Why there is no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("the back end is left alone for a while, because it did not answer before")]
     Resting,
     #[error("too many questions are under way at the back end")]

@@ -1,5 +1,6 @@
 //! `BrokerAuthentication`: methods that are tried in order.
 
+use super::AioCluster;
 use super::authorization::{is_plain, listener_refs};
 use super::fields::{At, Fields, Notes, Word};
 use super::objects::Materials;
@@ -61,9 +62,12 @@ impl MethodPlan {
 
 impl AuthenticationPlan {
     /// What the cluster broker installs under the name `default`.
-    pub(super) fn installed() -> Self {
+    pub(super) fn installed(cluster: Option<&AioCluster>) -> Self {
         let mut method = MethodPlan::new("service_account_token");
         method.set("audiences", list([DEFAULT_AUDIENCE]));
+        for (key, value) in cluster.iter().flat_map(|cluster| &cluster.api_server) {
+            method.set(key, quote(value));
+        }
         Self {
             resource: "default".to_owned(),
             methods: vec![method],
@@ -263,10 +267,17 @@ impl Reading<'_> {
                 "it takes at least one audience, each a text of at most 1024 bytes",
             );
         }
-        let how = "audiences; outside of the cluster write api_server, ca and token_file, so that the API server can be asked";
-        self.notes.differs(at, how);
         let mut method = MethodPlan::new("service_account_token");
         method.set("audiences", list(audiences.iter().map(String::as_str)));
+        if let Some(cluster) = &self.materials.cluster {
+            for (key, value) in &cluster.api_server {
+                method.set(key, quote(value));
+            }
+            self.notes.translated(at, "audiences");
+            return Some(method);
+        }
+        let how = "audiences; outside of the cluster write api_server, ca and token_file, so that the API server can be asked";
+        self.notes.differs(at, how);
         let note =
             "Outside of the cluster the API server has to be named: api_server, ca and token_file.";
         method.comments.push(note.to_owned());

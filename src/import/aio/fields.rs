@@ -51,6 +51,11 @@ impl<'r> Notes<'r> {
         }
     }
 
+    /// Number of the text that the resource stands in.
+    pub(super) fn file(&self) -> usize {
+        self.file
+    }
+
     fn note(&mut self, at: &At<'_>, verdict: Verdict) {
         let spot = Spot {
             file: self.file,

@@ -184,14 +184,15 @@ impl Reading<'_> {
         };
         let tls_at = fields.get("tls");
         if let Some(at) = tls_at {
-            let materials = &mut *self.known.materials;
-            plan.tls = tls::translate(
-                &mut self.notes,
-                at,
-                materials,
-                self.namespace,
-                self.known.chain,
-            );
+            let place = tls::Place {
+                listener: &self.plan.name,
+                service: self.plan.service_name.as_deref(),
+                port: plan.port,
+                namespace: self.namespace,
+                materials: self.known.materials,
+                chain: self.known.chain,
+            };
+            plan.tls = tls::translate(&mut self.notes, at, place);
             if plan.tls.is_none() {
                 return;
             }
@@ -277,7 +278,9 @@ impl Reading<'_> {
                 self.notes.differs(at, how);
                 self.known
                     .authentications
-                    .push(AuthenticationPlan::installed());
+                    .push(AuthenticationPlan::installed(
+                    self.known.materials.cluster.as_ref(),
+                ));
             } else {
                 let why = "there is no BrokerAuthentication of that name in the files; name its file, too";
                 self.notes.bad(at, why);

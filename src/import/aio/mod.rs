@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use export::{AioExport, ExportNote, ExportOptions, export_aio};
-pub use objects::ImportedFile;
+pub use objects::{ImportedFile, NeededObject, WantedCertificate};
 
 use self::broker::BrokerPlan;
 use self::listener::Known;
@@ -51,6 +51,19 @@ pub struct AioOptions {
     pub folder: Option<PathBuf>,
     /// Whether the caller writes the files.
     pub writes_files: bool,
+    /// The cluster that the gateway runs in and takes the resources from; nothing is known of one where absent.
+    pub cluster: Option<AioCluster>,
+}
+
+/// The cluster that resources come from, where the gateway runs in it.
+#[derive(Clone, Debug)]
+pub struct AioCluster {
+    /// The namespace of resources and gateway.
+    pub namespace: String,
+    /// Whether certificates can be had from cert-manager.
+    pub has_cert_manager: bool,
+    /// How the API server is asked about tokens: `api_server`, `ca` and `token_file`, where that is not found as in every pod.
+    pub api_server: Vec<(&'static str, String)>,
 }
 
 /// Translated resources.
@@ -60,6 +73,10 @@ pub struct AioImport {
     pub import: Import,
     /// What the configuration names, as far as the resources had it.
     pub files: Vec<ImportedFile>,
+    /// Every Secret and ConfigMap that the resources name.
+    pub needed: Vec<NeededObject>,
+    /// Certificates that cert-manager is to issue.
+    pub certificates: Vec<WantedCertificate>,
 }
 
 /// Translates resources that stand in files.
@@ -116,8 +133,7 @@ pub fn aio_texts(
             report: Box::new(report),
         });
     }
-    let text = translate(files, &mut found, options, &mut report);
-    let (text, files) = text;
+    let (text, materials) = translate(files, &mut found, options, &mut report);
     if report.counts().bad == 0
         && let Err(refused) = accepted(&text)
     {
@@ -125,7 +141,8 @@ pub fn aio_texts(
         let why = refused.render(crate::config::Paint::Plain);
         let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
         report.note(
-            Spot { file: 0, line: 1 },
+            // Of no file in particular.
+            Spot { file: 0, line: 0 },
             "configuration",
             Verdict::Bad { why },
         );
@@ -137,7 +154,9 @@ pub fn aio_texts(
     }
     Ok(AioImport {
         import: Import { text, report },
-        files,
+        files: materials.files,
+        needed: materials.needed,
+        certificates: materials.certificates,
     })
 }
 
@@ -158,7 +177,7 @@ fn translate(
     found: &mut Found,
     options: &AioOptions,
     report: &mut ImportReport,
-) -> (String, Vec<ImportedFile>) {
+) -> (String, Materials) {
     let folder = options
         .folder
         .as_deref()
@@ -167,7 +186,10 @@ fn translate(
         objects: std::mem::take(&mut found.objects),
         folder: folder.to_owned(),
         writes: options.writes_files,
+        cluster: options.cluster.clone(),
         files: Vec::new(),
+        needed: Vec::new(),
+        certificates: Vec::new(),
     };
     let mut brokers = found.of_kind("Broker");
     let mut plan = BrokerPlan::default();
@@ -217,7 +239,7 @@ fn translate(
         authorizations: &authorizations,
     };
     let names: Vec<&Path> = sources.iter().map(|(path, _)| path.as_path()).collect();
-    (plans.render(&names), materials.files)
+    (plans.render(&names), materials)
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {

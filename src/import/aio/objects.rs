@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use super::AioCluster;
 use super::fields::{At, Notes};
 use super::resources::is_name;
 use super::yaml::{Node, Value};
@@ -26,6 +27,62 @@ impl std::fmt::Debug for ImportedFile {
         shown.field("name", &self.name);
         shown.finish_non_exhaustive()
     }
+}
+
+/// A Secret or a ConfigMap that a resource names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeededObject {
+    /// `Secret` or `ConfigMap`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Which value of it; any where absent.
+    pub key: Option<&'static str>,
+    /// Number of the text that names it, from 0, in the order in which they were given.
+    pub text: usize,
+    /// The file that the value becomes.
+    pub file: String,
+    /// Whether the object and the value were there.
+    pub is_there: bool,
+}
+
+/// A certificate that cert-manager is to issue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedCertificate {
+    /// Number of the text that wants it, from 0.
+    pub text: usize,
+    /// Name of the Secret that it comes in.
+    pub secret: String,
+    /// Name of the issuer.
+    pub issuer: String,
+    /// `Issuer` or `ClusterIssuer`, or what an issuer of another group is called.
+    pub issuer_kind: String,
+    /// Group of the issuer.
+    pub issuer_group: String,
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// Addresses.
+    pub ip: Vec<String>,
+    /// `spec.duration` and `spec.renewBefore` as they were written.
+    pub times: [Option<String>; 2],
+    /// `Ec256`, `Rsa2048` and so on.
+    pub algorithm: Option<&'static str>,
+    /// `Always` or `Never`.
+    pub rotation_policy: Option<&'static str>,
+}
+
+/// Stands for the key where all values count.
+const ANY_KEY: &str = "any value";
+
+/// One value that a resource names.
+struct Wanted<'w> {
+    kind: &'static str,
+    object: &'w str,
+    key: &'static str,
+    /// The file that it becomes.
+    file: &'w str,
+    /// How an operator gets it there.
+    command: String,
 }
 
 /// Values under their keys.
@@ -143,7 +200,11 @@ pub(super) struct Materials {
     pub(super) folder: PathBuf,
     /// Whether the files are written.
     pub(super) writes: bool,
+    /// The cluster that the gateway runs in.
+    pub(super) cluster: Option<AioCluster>,
     pub(super) files: Vec<ImportedFile>,
+    pub(super) needed: Vec<NeededObject>,
+    pub(super) certificates: Vec<WantedCertificate>,
 }
 
 impl Materials {
@@ -155,17 +216,34 @@ impl Materials {
         namespace: Option<&str>,
     ) -> Option<(String, String)> {
         let secret = object_name(notes, at)?;
+        Some(self.key_pair_of(notes, at, secret, namespace))
+    }
+
+    /// As [`Self::key_pair`], where the name is known to be one.
+    pub(super) fn key_pair_of(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        secret: &str,
+        namespace: Option<&str>,
+    ) -> (String, String) {
         let names = [format!("{secret}.crt"), format!("{secret}.key")];
         for (key, name) in ["tls.crt", "tls.key"].into_iter().zip(&names) {
             let is_secret = key == "tls.key";
             let found = self.objects.used("Secret", secret);
             let content = found.map(|object| object.value(key).cloned());
-            let command = kubectl(namespace, "secret", secret, key, &self.path(name));
-            self.take(notes, at, (key, name), content, is_secret, command);
+            let wanted = Wanted {
+                kind: "Secret",
+                object: secret,
+                key,
+                file: name,
+                command: kubectl(namespace, "secret", secret, key, &self.path(name)),
+            };
+            self.take(notes, at, wanted, content, is_secret);
         }
         let [cert, key] = names.map(|name| self.path(&name));
         notes.translated(at, format!("the files {cert} and {key}"));
-        Some((cert, key))
+        (cert, key)
     }
 
     /// The certificates of a ConfigMap, whatever their keys.
@@ -194,7 +272,14 @@ impl Materials {
             of_namespace(namespace),
             shell(&path)
         );
-        self.take(notes, at, ("any value", &name), content, false, command);
+        let wanted = Wanted {
+            kind: "ConfigMap",
+            object: config_map,
+            key: ANY_KEY,
+            file: &name,
+            command,
+        };
+        self.take(notes, at, wanted, content, false);
         path
     }
 
@@ -203,15 +288,21 @@ impl Materials {
         &mut self,
         notes: &mut Notes<'_>,
         at: &At<'_>,
-        (secret, key): (&str, &str),
+        (secret, key): (&str, &'static str),
         namespace: Option<&str>,
     ) -> String {
         let name = format!("{secret}.{key}");
         let path = self.path(&name);
         let found = self.objects.used("Secret", secret);
         let content = found.map(|object| object.value(key).cloned());
-        let command = kubectl(namespace, "secret", secret, key, &path);
-        self.take(notes, at, (key, &name), content, true, command);
+        let wanted = Wanted {
+            kind: "Secret",
+            object: secret,
+            key,
+            file: &name,
+            command: kubectl(namespace, "secret", secret, key, &path),
+        };
+        self.take(notes, at, wanted, content, true);
         path
     }
 
@@ -247,13 +338,31 @@ impl Materials {
         &mut self,
         notes: &mut Notes<'_>,
         at: &At<'_>,
-        (key, name): (&str, &str),
+        wanted: Wanted<'_>,
         content: Option<Option<Zeroizing<Vec<u8>>>>,
         is_secret: bool,
-        command: String,
     ) {
+        let Wanted {
+            kind,
+            object,
+            key,
+            file,
+            command,
+        } = wanted;
+        self.needed.push(NeededObject {
+            kind,
+            name: object.to_owned(),
+            key: Some(key).filter(|key| *key != ANY_KEY),
+            text: notes.file(),
+            file: file.to_owned(),
+            is_there: matches!(content, Some(Some(_))),
+        });
+        if self.cluster.is_some() && !matches!(content, Some(Some(_))) {
+            // It is awaited, and whoever runs this says so.
+            return;
+        }
         match content {
-            Some(Some(content)) if self.writes => self.add(name.to_owned(), content, is_secret),
+            Some(Some(content)) if self.writes => self.add(file.to_owned(), content, is_secret),
             Some(Some(_)) => notes.next(
                 "run this again with `--out-dir DIR`, which writes the files that it names"
                     .to_owned(),

@@ -11,6 +11,7 @@ use crate::import::report::{ImportReport, Spot, Verdict};
 /// API groups of the broker, the newest first.
 const GROUPS: &[&str] = &[
     "mqttbroker.iotoperations.azure.com",
+    crate::kubernetes::BROKER_GROUP,
     "mq.iotoperations.azure.com",
     "az-edge.com",
 ];

@@ -28,6 +28,7 @@ fn options(writes_files: bool) -> AioOptions {
     AioOptions {
         folder: None,
         writes_files,
+        cluster: None,
     }
 }
 

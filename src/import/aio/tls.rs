@@ -1,7 +1,7 @@
 //! `tls` of a port.
 
 use super::fields::{At, Fields, Notes, Word};
-use super::objects::Materials;
+use super::objects::{Materials, WantedCertificate};
 use crate::config::{DnsName, KeyAlgorithm};
 use crate::import::text::{list, quote};
 
@@ -19,6 +19,22 @@ const ALGORITHMS: &[Word] = &[
     ("Rsa4096", &[]),
     ("Rsa8192", &[]),
 ];
+
+const ROTATION_POLICIES: &[Word] = &[("Always", &[]), ("Never", &[])];
+
+/// What may be wished of a certificate.
+const WISHES: &[&str] = &[
+    "issuerRef|issuer",
+    "secretName",
+    "secretNamespace",
+    "duration",
+    "renewBefore",
+    "privateKey",
+    "san",
+];
+
+/// Group of the issuers of cert-manager.
+const CERT_MANAGER: &str = "cert-manager.io";
 
 /// How long a certificate may be valid, in seconds.
 const DURATION: (u64, u64) = (3600, 5 * 365 * 86_400);
@@ -43,13 +59,39 @@ impl TlsPlan {
     }
 }
 
+/// The port that a table belongs to.
+pub(super) struct Place<'p> {
+    pub(super) listener: &'p str,
+    pub(super) service: Option<&'p str>,
+    pub(super) port: u16,
+    pub(super) namespace: Option<&'p str>,
+    pub(super) materials: &'p mut Materials,
+    /// The kind of the keys that the gateway makes.
+    pub(super) chain: &'p mut Option<KeyAlgorithm>,
+}
+
+impl Place<'_> {
+    /// The names under which pods reach the port, where it is in a cluster.
+    fn names(&self) -> Vec<String> {
+        let service = self.service.unwrap_or(self.listener);
+        let cluster = self.materials.cluster.as_ref();
+        cluster.map_or_else(Vec::new, |cluster| {
+            crate::kubernetes::service_names(service, &cluster.namespace)
+        })
+    }
+
+    /// Whether cert-manager issues certificates here.
+    fn has_cert_manager(&self) -> bool {
+        let cluster = self.materials.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.has_cert_manager)
+    }
+}
+
 /// The table of a port; `None` where it cannot be told, which is noted.
 pub(super) fn translate(
     notes: &mut Notes<'_>,
     at: &At<'_>,
-    materials: &mut Materials,
-    namespace: Option<&str>,
-    chain: &mut Option<KeyAlgorithm>,
+    mut place: Place<'_>,
 ) -> Option<TlsPlan> {
     let keys = &["mode", "certManagerCertificateSpec|automatic", "manual"];
     let fields = notes.fields(at, keys)?;
@@ -74,11 +116,7 @@ pub(super) fn translate(
         if let Some(at) = manual {
             notes.bad(at, "it belongs to the mode Manual");
         }
-        let mut table = vec![("mode", quote("Automatic"))];
-        if let Some(at) = automatic {
-            certificate(notes, at, chain, &mut table);
-        }
-        return Some(TlsPlan(table));
+        return automatically(notes, automatic, &mut place);
     }
     if let Some(at) = automatic {
         notes.bad(at, "it belongs to the mode Automatic");
@@ -95,12 +133,111 @@ pub(super) fn translate(
         notes.missing(&below, "secretRef");
         return None;
     };
-    let (cert, key) = materials.key_pair(notes, at, namespace)?;
-    Some(TlsPlan(vec![
+    let (cert, key) = place.materials.key_pair(notes, at, place.namespace)?;
+    Some(from_files(&cert, &key))
+}
+
+fn from_files(cert: &str, key: &str) -> TlsPlan {
+    TlsPlan(vec![
         ("mode", quote("Manual")),
-        ("cert", quote(&cert)),
-        ("key", quote(&key)),
-    ]))
+        ("cert", quote(cert)),
+        ("key", quote(key)),
+    ])
+}
+
+/// A certificate of cert-manager, where that is there and an issuer is named, else one of the gateway's own authority.
+fn automatically(
+    notes: &mut Notes<'_>,
+    wishes: Option<&At<'_>>,
+    place: &mut Place<'_>,
+) -> Option<TlsPlan> {
+    if let Some(at) = wishes
+        && place.has_cert_manager()
+        && let Some(fields) = notes.fields(at, WISHES)
+        && let Some(issuer) = fields.get("issuerRef")
+    {
+        let (cert, key) = issued(notes, &fields, issuer, place)?;
+        return Some(from_files(&cert, &key));
+    }
+    let mut table = vec![("mode", quote("Automatic"))];
+    let mut dns = place.names();
+    match wishes {
+        Some(at) => certificate(notes, at, place.chain, &mut table, dns),
+        None if dns.is_empty() => {}
+        None => {
+            dns.dedup();
+            table.push(("dns", list(dns.iter().map(String::as_str))));
+        }
+    }
+    Some(TlsPlan(table))
+}
+
+/// The certificate that cert-manager is asked for, and the files that it comes in.
+fn issued(
+    notes: &mut Notes<'_>,
+    fields: &Fields<'_>,
+    issuer: &At<'_>,
+    place: &mut Place<'_>,
+) -> Option<(String, String)> {
+    let below = notes.fields(issuer, &["name", "kind", "group"])?;
+    let text = |notes: &mut Notes<'_>, key: &str| {
+        let at = below.get(key)?;
+        notes.text(at).map(ToOwned::to_owned)
+    };
+    let Some(name) = below.get("name") else {
+        notes.missing(&below, "name");
+        return None;
+    };
+    let name = super::objects::object_name(notes, name)?.to_owned();
+    let group = text(notes, "group").unwrap_or_else(|| CERT_MANAGER.to_owned());
+    let kind = text(notes, "kind").unwrap_or_else(|| "Issuer".to_owned());
+    let mut wanted = WantedCertificate {
+        text: notes.file(),
+        secret: format!("{}-{}", place.listener, place.port),
+        issuer: name,
+        issuer_kind: kind,
+        issuer_group: group,
+        dns: place.names(),
+        ip: Vec::new(),
+        times: [None, None],
+        algorithm: None,
+        rotation_policy: None,
+    };
+    let mut secret_at = issuer.clone();
+    if let Some(at) = fields.get("secretName") {
+        wanted.secret = super::objects::object_name(notes, at)?.to_owned();
+        secret_at = at.clone();
+    }
+    for (key, slot) in ["duration", "renewBefore"].into_iter().zip(0..) {
+        if let Some(at) = fields.get(key) {
+            seconds(notes, at)?;
+            wanted.times[slot] = notes.text(at).map(ToOwned::to_owned);
+            notes.translated(at, format!("{key} of the Certificate"));
+        }
+    }
+    if let Some(at) = fields.get("privateKey")
+        && let Some(below) = notes.fields(at, &["algorithm", "rotationPolicy"])
+    {
+        if let Some(at) = below.get("algorithm") {
+            wanted.algorithm = notes.word(at, ALGORITHMS);
+        }
+        if let Some(at) = below.get("rotationPolicy") {
+            wanted.rotation_policy = notes.word(at, ROTATION_POLICIES);
+        }
+        notes.translated(at, "privateKey of the Certificate");
+    }
+    if let Some(at) = fields.get("san") {
+        let mut table = Table::new();
+        let (dns, ip) = names(notes, at, &mut table, wanted.dns.clone());
+        (wanted.dns, wanted.ip) = (dns, ip);
+    }
+    notes.translated(
+        issuer,
+        format!("a Certificate of cert-manager, in the Secret {}", wanted.secret),
+    );
+    let named = wanted.secret.clone();
+    place.materials.certificates.push(wanted);
+    Some(place.materials.key_pair_of(notes, &secret_at, &named, place.namespace))
 }
 
 /// What is wished of a certificate that is issued here.
@@ -109,17 +246,9 @@ fn certificate(
     at: &At<'_>,
     chain: &mut Option<KeyAlgorithm>,
     table: &mut Table,
+    mut own: Vec<String>,
 ) {
-    let keys = &[
-        "issuerRef|issuer",
-        "secretName",
-        "secretNamespace",
-        "duration",
-        "renewBefore",
-        "privateKey",
-        "san",
-    ];
-    let Some(fields) = notes.fields(at, keys) else {
+    let Some(fields) = notes.fields(at, WISHES) else {
         return;
     };
     for (key, below) in fields.iter() {
@@ -134,10 +263,13 @@ fn certificate(
                 notes.differs(below, how);
             }
             "privateKey" => private_key(notes, below, chain, table),
-            "san" => names(notes, below, table),
+            "san" => drop(names(notes, below, table, std::mem::take(&mut own))),
             "duration" | "renewBefore" => {}
             _ => notes.not_needed(below, "the certificate is kept in the state folder"),
         }
+    }
+    if !own.is_empty() {
+        table.push(("dns", list(own.iter().map(String::as_str))));
     }
     times(notes, &fields, table);
 }
@@ -218,18 +350,25 @@ fn private_key(
         }
     }
     if let Some(at) = fields.get("rotationPolicy")
-        && let Some(word) = notes.word(at, &[("Always", &[]), ("Never", &[])])
+        && let Some(word) = notes.word(at, ROTATION_POLICIES)
     {
         notes.translated(at, format!("tls.rotation_policy = \"{word}\""));
         table.push(("rotation_policy", quote(word)));
     }
 }
 
-fn names(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Table) {
+/// The names of a certificate, `own` before all others, and its addresses.
+fn names(
+    notes: &mut Notes<'_>,
+    at: &At<'_>,
+    table: &mut Table,
+    own: Vec<String>,
+) -> (Vec<String>, Vec<String>) {
+    let (mut dns, mut ip) = (own, Vec::new());
     let Some(fields) = notes.fields(at, &["dns", "ip"]) else {
-        return;
+        return (dns, ip);
     };
-    let mut count = 0;
+    let mut count = dns.len();
     for key in ["dns", "ip"] {
         let Some(at) = fields.get(key) else {
             continue;
@@ -250,10 +389,19 @@ fn names(notes: &mut Notes<'_>, at: &At<'_>, table: &mut Table) {
             notes.bad(at, why);
         }
         notes.translated(at, format!("tls.{key}"));
-        if !texts.is_empty() {
-            table.push((key, list(texts.iter().map(String::as_str))));
+        let all = if key == "dns" { &mut dns } else { &mut ip };
+        for text in texts {
+            if !all.contains(&text) {
+                all.push(text);
+            }
         }
     }
+    for (key, all) in [("dns", &dns), ("ip", &ip)] {
+        if !all.is_empty() {
+            table.push((key, list(all.iter().map(String::as_str))));
+        }
+    }
+    (dns, ip)
 }
 
 /// Seconds of a duration as Go writes it, of whole hours, minutes and seconds.

@@ -74,7 +74,7 @@ impl AuthServer {
     }
 
     /// Answers differently from now on.
-    fn script(&self, script: &Value) {
+    pub(crate) fn script(&self, script: &Value) {
         put(
             &self.dir.join(format!("{}.json", self.name)),
             &script.to_string(),
@@ -82,7 +82,7 @@ impl AuthServer {
     }
 
     /// Ends the server, and says how to start it again.
-    fn stop(mut self) -> impl FnOnce() -> Self {
+    pub(crate) fn stop(mut self) -> impl FnOnce() -> Self {
         self.end();
         let (dir, name) = (self.dir.clone(), self.name);
         let (port, arguments) = (self.port, self.arguments.clone());
@@ -132,7 +132,7 @@ impl Request {
 }
 
 /// Puts a file in place whole, so that nobody reads half of it.
-fn put(path: &Path, text: &str) {
+pub(crate) fn put(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("write a file");
     fs::rename(&new, path).expect("put it in place");
@@ -140,7 +140,7 @@ fn put(path: &Path, text: &str) {
 
 /// Certificates for `localhost` and 127.0.0.1 in `ca.pem`, `server.pem` and `server.key`; the arguments that make a server
 /// use them.
-fn tls(dir: &Path) -> Vec<String> {
+pub(crate) fn tls(dir: &Path) -> Vec<String> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     fs::write(dir.join("ca.pem"), made.cert.pem()).expect("write a certificate");
@@ -210,7 +210,7 @@ fn from_elsewhere(gateway: &TestGateway) -> TcpStream {
 }
 
 /// An AUTH packet of a client.
-fn auth(reason: u8, method: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn auth(reason: u8, method: &str, data: &[u8]) -> Vec<u8> {
     let mut body = vec![reason];
     property::Properties::default()
         .with(property::AUTHENTICATION_METHOD, method)
@@ -230,7 +230,7 @@ fn user(version: Version, username: &str, password: &str) -> Connect {
 
 /// Tries until something holds; for what happens within a time that nobody else tells the end of.
 #[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < end, "in vain: {what}");

@@ -1,0 +1,194 @@
+//! The objects that the controller makes of a plan.
+
+use serde_json::{Map, Value, json};
+
+use super::cache::{Object, metadata};
+use super::collection::{Group, LISTENER_LABEL, OWN_VERSION, group_name};
+use super::plan::{Key, Plan};
+use crate::config::ListenerSettings;
+use crate::import::WantedCertificate;
+use crate::kubernetes::{reachable, selector, service_name, service_spec};
+
+/// An object and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Manifest {
+    /// The resource that it is made for.
+    pub(super) owner: Key,
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) object: Value,
+}
+
+/// What is the same in all of them.
+pub(super) struct Place<'p> {
+    pub(super) namespace: &'p str,
+    pub(super) instance: &'p str,
+}
+
+impl Place<'_> {
+    /// The service of a listener; `None` where no port of it is reached from outside of the pod.
+    pub(super) fn service(
+        &self,
+        owner: (&Key, &Object),
+        listener: &ListenerSettings,
+    ) -> Option<Manifest> {
+        let name = service_name(listener).to_owned();
+        let spec = service_spec(listener, selector(self.instance))?;
+        let mut metadata = self.metadata(&name, &[owner]);
+        metadata["labels"][LISTENER_LABEL] = json!(listener.name.as_str());
+        Some(Manifest {
+            owner: owner.0.clone(),
+            path: format!("/api/v1/namespaces/{}/services/{name}", self.namespace),
+            object: json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": metadata,
+                "spec": spec,
+            }),
+            name,
+        })
+    }
+
+    /// Lets everybody reach the ports of all listeners.
+    pub(super) fn network_policy(
+        &self,
+        owners: &[(&Key, &Object)],
+        plan: &Plan,
+    ) -> Option<Manifest> {
+        let listeners = plan.settings.iter().flat_map(|settings| &settings.listeners);
+        let mut ports: Vec<u16> = listeners
+            .flat_map(|listener| reachable(listener).map(|(_, number)| number))
+            .collect();
+        ports.sort_unstable();
+        let (first, _) = owners.first()?;
+        let ports: Vec<Value> = ports
+            .into_iter()
+            .map(|port| json!({"protocol": "TCP", "port": port}))
+            .collect();
+        // A rule without ports would be one for all of them.
+        let ingress = match ports.is_empty() {
+            true => json!([]),
+            false => json!([{"ports": ports}]),
+        };
+        let name = format!("{}-listeners", self.instance);
+        Some(Manifest {
+            owner: (*first).clone(),
+            path: format!(
+                "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies/{name}",
+                self.namespace
+            ),
+            object: json!({
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": self.metadata(&name, owners),
+                "spec": {
+                    "podSelector": {"matchLabels": selector(self.instance)},
+                    "policyTypes": ["Ingress"],
+                    "ingress": ingress,
+                },
+            }),
+            name,
+        })
+    }
+
+    /// A certificate of cert-manager, which brings the Secret that a port then has as if by hand.
+    pub(super) fn certificate(
+        &self,
+        owner: (&Key, &Object),
+        wanted: &WantedCertificate,
+    ) -> Manifest {
+        let mut spec = json!({
+            "secretName": wanted.secret,
+            "dnsNames": wanted.dns,
+            "usages": ["digital signature", "key encipherment", "server auth"],
+            "issuerRef": {
+                "name": wanted.issuer,
+                "kind": wanted.issuer_kind,
+                "group": wanted.issuer_group,
+            },
+        });
+        if !wanted.ip.is_empty() {
+            spec["ipAddresses"] = json!(wanted.ip);
+        }
+        let [duration, renew_before] = &wanted.times;
+        for (key, value) in [("duration", duration), ("renewBefore", renew_before)] {
+            if let Some(value) = value {
+                spec[key] = json!(value);
+            }
+        }
+        let mut key = Map::new();
+        if let Some((algorithm, size)) = wanted.algorithm.map(private_key) {
+            key.insert("algorithm".to_owned(), json!(algorithm));
+            if let Some(size) = size {
+                key.insert("size".to_owned(), json!(size));
+            }
+        }
+        key.insert(
+            "rotationPolicy".to_owned(),
+            json!(wanted.rotation_policy.unwrap_or("Always")),
+        );
+        spec["privateKey"] = Value::Object(key);
+        let name = wanted.secret.clone();
+        Manifest {
+            owner: owner.0.clone(),
+            path: format!(
+                "/apis/cert-manager.io/v1/namespaces/{}/certificates/{name}",
+                self.namespace
+            ),
+            object: json!({
+                "apiVersion": "cert-manager.io/v1",
+                "kind": "Certificate",
+                "metadata": self.metadata(&name, &[owner]),
+                "spec": spec,
+            }),
+            name,
+        }
+    }
+
+    /// Metadata of an object that goes when all its owners have gone.
+    fn metadata(&self, name: &str, owners: &[(&Key, &Object)]) -> Value {
+        let owners: Vec<Value> = owners
+            .iter()
+            .filter_map(|(key, object)| owner_reference(key, object))
+            .collect();
+        let mut labels = selector(self.instance);
+        labels["app.kubernetes.io/managed-by"] = json!("fieldgate");
+        json!({
+            "name": name,
+            "namespace": self.namespace,
+            "labels": labels,
+            "ownerReferences": owners,
+        })
+    }
+}
+
+/// Algorithm and size as cert-manager has them.
+fn private_key(word: &str) -> (&'static str, Option<u32>) {
+    match word {
+        "Ec384" => ("ECDSA", Some(384)),
+        "Ec521" => ("ECDSA", Some(521)),
+        "Ed25519" => ("Ed25519", None),
+        "Rsa2048" => ("RSA", Some(2048)),
+        "Rsa4096" => ("RSA", Some(4096)),
+        "Rsa8192" => ("RSA", Some(8192)),
+        _ => ("ECDSA", Some(256)),
+    }
+}
+
+/// How an object says that it belongs to a resource.
+fn owner_reference(key: &Key, object: &Object) -> Option<Value> {
+    Some(json!({
+        "apiVersion": api_version(key.group, object),
+        "kind": key.kind.word(),
+        "name": key.name,
+        "uid": metadata(object, "uid")?,
+    }))
+}
+
+/// `apiVersion` of a resource, which lists leave out.
+pub(super) fn api_version(group: Group, object: &Value) -> String {
+    match object.get("apiVersion").and_then(Value::as_str) {
+        Some(version) => version.to_owned(),
+        None => format!("{}/{OWN_VERSION}", group_name(group)),
+    }
+}

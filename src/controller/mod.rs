@@ -1,0 +1,170 @@
+//! Floor 4: the gateway as the broker of a cluster. Resources of its namespace open and close its ports.
+//!
+//! * `client`, `fault`, `lines`: the API server, as far as it is needed.
+//! * `collection`, `follow`, `cache`: what is watched, and what of it is known.
+//! * `vault`: Secrets and ConfigMaps that resources name, and no others.
+//! * `plan`: from resources to a configuration, by the importer; what is bad leaves the others alone.
+//! * `manifests`: services, policy and certificates that go with it.
+//! * `folder`: all of it on the disk, so that a gateway starts without its cluster.
+//! * `statement`, `status`: what the cluster is told.
+//! * `reconcile`: the order of it all.
+//!
+//! Who runs it is a [`Host`]. It takes a configuration whole or not at all, by the way of every other reload, so a port that is
+//! the same stays open. While the API server is away nothing changes.
+
+mod cache;
+mod client;
+mod collection;
+mod fault;
+mod folder;
+mod follow;
+mod lines;
+mod manifests;
+mod plan;
+mod reconcile;
+mod statement;
+mod status;
+mod vault;
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use self::cache::Cache;
+use self::client::{ApiClient, Detail};
+use self::collection::Collection;
+use self::fault::ApiFault;
+use self::folder::Folder;
+use self::follow::Follower;
+pub use self::plan::Taken;
+use self::reconcile::Controller;
+use crate::auth::{HttpClient, cluster_means, read_secret};
+use crate::config::KubernetesSettings;
+
+/// Time between two looks whether cert-manager is there.
+const DISCOVERY_PAUSE: Duration = Duration::from_secs(60);
+
+/// The same while the API server does not answer.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(3);
+
+/// A port as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFacts {
+    /// Its number.
+    pub port: u16,
+    /// The word of the status: `listening`, `awaiting-certificate` and so on.
+    pub state: String,
+    /// What it waits for.
+    pub detail: Option<String>,
+}
+
+/// The gateway that a controller works for.
+pub trait Host: Send + Sync + 'static {
+    /// What the configuration file has by itself.
+    fn taken(&self) -> Taken;
+
+    /// All ports that accept from everywhere.
+    fn ports(&self) -> Vec<PortFacts>;
+
+    /// Whether a configuration can be laid over the file, or why not.
+    fn check(&self, text: String) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Loads the file anew, with what is laid over it now.
+    fn reload(&self) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Follows the resources of a cluster, until dropped. `folder` is where everything is kept.
+pub async fn run<H: Host>(
+    host: Arc<H>,
+    settings: KubernetesSettings,
+    folder: PathBuf,
+) -> Infallible {
+    let means = cluster_means(settings.api_server.clone(), settings.token_file.clone());
+    let Some(means) = means else {
+        warn!("no resources are watched: no `api_server` is given, and this is no pod of a cluster");
+        return pending().await;
+    };
+    let namespace = match &settings.namespace {
+        Some(namespace) => namespace.to_string(),
+        None => namespace_of(&means.namespace).await,
+    };
+    info!(namespace, "resources of the cluster are watched");
+    let prefix = means.server.url.path.clone();
+    let client = ApiClient::new(HttpClient::new(&means.server), &prefix, means.token);
+    let (client, cache) = (Arc::new(client), Arc::new(Cache::default()));
+    let namespace: Arc<str> = namespace.into();
+    let mut tasks = JoinSet::new();
+    for collection in Collection::all() {
+        let follower = Follower {
+            client: Arc::clone(&client),
+            cache: Arc::clone(&cache),
+            namespace: Arc::clone(&namespace),
+            collection,
+        };
+        tasks.spawn(follower.run());
+    }
+    let (found, cert_manager) = watch::channel(None);
+    tasks.spawn(discover(Arc::clone(&client), Arc::clone(&cache), found));
+    let folder = Folder::new(folder);
+    let controller = Controller::new(
+        host,
+        (client, cache),
+        folder,
+        namespace,
+        &settings,
+        cert_manager,
+    );
+    tokio::select! {
+        never = controller.run() => never,
+        Some(ended) = tasks.join_next() => {
+            // None of them returns; one that panicked would leave the rest with what it knew last.
+            tracing::error!(?ended, "a part of the controller ended by itself");
+            pending().await
+        }
+    }
+}
+
+/// The namespace of this pod; waits until there is one.
+async fn namespace_of(file: &Path) -> String {
+    let mut said = false;
+    loop {
+        let path = file.to_owned();
+        let read = spawn_blocking(move || read_secret(&path)).await;
+        match read {
+            Ok(Ok(name)) if collection::is_plain(&name) => return name.to_string(),
+            _ if said => {}
+            _ => warn!("{} does not name the namespace", file.display()),
+        }
+        said = true;
+        sleep(DISCOVERY_RETRY).await;
+    }
+}
+
+/// Looks whether cert-manager is there, again and again.
+async fn discover(
+    client: Arc<ApiClient>,
+    cache: Arc<Cache>,
+    found: watch::Sender<Option<bool>>,
+) -> Infallible {
+    loop {
+        let asked = client.get("/apis/cert-manager.io/v1", Detail::Whole).await;
+        let is_there = match asked {
+            Ok(_) => Some(true),
+            Err(ApiFault::NotFound | ApiFault::Forbidden(_)) => Some(false),
+            Err(_) => None,
+        };
+        let is_news = is_there.is_some()
+            && found.send_if_modified(|known| std::mem::replace(known, is_there) != is_there);
+        if is_news {
+            cache.touch();
+        }
+        sleep(if is_there.is_some() { DISCOVERY_PAUSE } else { DISCOVERY_RETRY }).await;
+    }
+}

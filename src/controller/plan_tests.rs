@@ -1,0 +1,225 @@
+//! What becomes of resources, and what is said about them.
+
+use std::sync::Arc;
+
+use super::*;
+
+/// What a plan is made from, with defaults.
+#[derive(Default)]
+struct Given {
+    resources: Vec<Resource>,
+    former: BTreeMap<String, String>,
+    objects: BTreeMap<(&'static str, String), Zeroizing<String>>,
+    taken: Taken,
+    has_cert_manager: bool,
+}
+
+impl Given {
+    fn of(resources: Vec<Resource>) -> Self {
+        Self {
+            resources,
+            ..Self::default()
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let input = Input {
+            resources: &self.resources,
+            former: &self.former,
+            objects: &self.objects,
+            taken: &self.taken,
+            namespace: "plant",
+            has_cert_manager: self.has_cert_manager,
+            api_server: &[],
+            folder: Path::new("/files"),
+        };
+        make(&input).unwrap()
+    }
+}
+
+fn resource(kind: Kind, name: &str, spec: Value) -> Resource {
+    let object = json!({
+        "apiVersion": "mqttbroker.fieldgate.io/v1",
+        "kind": kind.word(),
+        "metadata": {"name": name, "uid": "u", "generation": 1},
+        "spec": spec,
+    });
+    Resource {
+        key: Key {
+            kind,
+            group: Group::Own,
+            name: name.to_owned(),
+        },
+        object: Arc::new(object),
+    }
+}
+
+fn open(name: &str, kind: &str, port: u16) -> Resource {
+    let spec = json!({"serviceType": kind, "ports": [{"port": port}]});
+    resource(Kind::Listener, name, spec)
+}
+
+fn ports(plan: &Plan) -> Vec<String> {
+    let settings = plan.settings.iter();
+    let ports = settings.flat_map(Settings::ports);
+    ports.map(|port| port.endpoint.to_string()).collect()
+}
+
+#[track_caller]
+fn why(plan: &Plan, name: &str) -> String {
+    let mut fates = plan.fates.iter();
+    let (_, fate) = fates.find(|(key, _)| key.name == name).unwrap();
+    match fate {
+        Fate::Out(why) | Fate::Former(why) => why.clone(),
+        Fate::InForce(_) => panic!("{name} is in force"),
+    }
+}
+
+#[test]
+fn a_bad_resource_leaves_the_others_alone() {
+    let bad = json!({"ports": [{"port": 1884, "authentificationRef": "x"}]});
+    let plan = Given::of(vec![
+        open("good", "ClusterIp", 1883),
+        resource(Kind::Listener, "bad", bad),
+    ])
+    .plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    let why = why(&plan, "bad");
+    assert!(why.contains("authenticationRef"), "{why}");
+    assert!(why.starts_with("spec.ports[0]"), "{why}");
+    assert_eq!(plan.documents.len(), 1);
+}
+
+#[test]
+fn what_a_bad_resource_said_before_stays() {
+    let good = open("plain", "ClusterIp", 1883);
+    let mut given = Given::of(vec![good.clone()]);
+    given.former = given.plan().documents;
+    given.resources = vec![open("plain", "ClusterIP", 70000)];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    assert!(matches!(plan.fates[&good.key], Fate::Former(_)));
+    assert_eq!(plan.documents, given.former, "it stays over another change");
+}
+
+#[test]
+fn a_listener_without_its_authentication_is_closed() {
+    let spec = json!({"ports": [{"port": 1883, "authenticationRef": "devices"}]});
+    let listener = resource(Kind::Listener, "plain", spec);
+    let spec = json!({"authenticationMethods": [
+        {"method": "ServiceAccountToken", "serviceAccountTokenSettings": {"audiences": ["fieldgate"]}}
+    ]});
+    let authentication = resource(Kind::Authentication, "devices", spec);
+    let mut given = Given::of(vec![listener.clone(), authentication]);
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    given.former = plan.documents;
+    given.resources = vec![listener];
+    let plan = given.plan();
+    assert!(ports(&plan).is_empty());
+    assert!(why(&plan, "plain").contains("there is no BrokerAuthentication"));
+}
+
+#[test]
+fn the_file_comes_first() {
+    let mut given = Given::of(vec![
+        open("static", "ClusterIp", 1883),
+        open("other", "LoadBalancer", 8883),
+        open("third", "NodePort", 9883),
+    ]);
+    given.taken.listeners = vec!["static".to_owned()];
+    given.taken.ports = vec![8883];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:9883"]);
+    assert!(why(&plan, "static").contains("of this name"));
+    assert!(why(&plan, "other").contains("port 8883"));
+}
+
+#[test]
+fn of_two_groups_our_own_counts() {
+    let own = open("plain", "ClusterIp", 1883);
+    let mut foreign = open("plain", "ClusterIp", 1884);
+    foreign.key.group = Group::Foreign;
+    let plan = Given::of(vec![own, foreign.clone()]).plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    let Fate::Out(why) = &plan.fates[&foreign.key] else {
+        panic!("only one of them counts");
+    };
+    assert!(why.contains("twice"), "{why}");
+}
+
+#[test]
+fn secrets_are_named_and_read_when_they_are_there() {
+    let spec = json!({"ports": [{"port": 8883, "tls": {"mode": "Manual", "manual": {"secretRef": "server-tls"}}}]});
+    let mut given = Given::of(vec![resource(Kind::Listener, "secure", spec)]);
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:8883"], "the port waits for its certificate");
+    assert!(plan.files.is_empty());
+    assert!(plan.needed.iter().all(|need| !need.object.is_there));
+    assert_eq!(plan.needed.len(), 2);
+
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "server-tls"},
+        "data": {"tls.crt": "Q0VSVA==", "tls.key": "S0VZ"}});
+    let name = ("Secret", "server-tls".to_owned());
+    let text = secret.to_string();
+    given.objects.insert(name.clone(), Zeroizing::new(text));
+    let plan = given.plan();
+    let names: Vec<&str> = plan.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["server-tls.crt", "server-tls.key"]);
+    assert!(plan.needed.iter().all(|need| need.object.is_there));
+    assert!(plan.text.contains("/files/server-tls.crt"));
+
+    // One that holds nonsense is as good as none.
+    let broken = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "server-tls"},
+        "data": {"tls.crt": "???"}});
+    given.objects.insert(name, Zeroizing::new(broken.to_string()));
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:8883"]);
+    assert!(plan.needed.iter().all(|need| !need.object.is_there));
+}
+
+fn automatic(wishes: Value) -> Resource {
+    let mut tls = json!({"mode": "Automatic"});
+    if !wishes.is_null() {
+        tls["certManagerCertificateSpec"] = wishes;
+    }
+    let spec = json!({"serviceName": "broker", "ports": [{"port": 18883, "tls": tls}]});
+    resource(Kind::Listener, "inside", spec)
+}
+
+#[test]
+fn automatic_certificates_are_for_the_names_of_the_service() {
+    let plan = Given::of(vec![automatic(Value::Null)]).plan();
+    assert!(plan.certificates.is_empty());
+    let text = &plan.text;
+    assert!(text.contains("\"broker.plant.svc.cluster.local\""), "{text}");
+
+    let wishes = json!({"issuerRef": {"name": "plant", "kind": "ClusterIssuer"}, "duration": "240h",
+        "privateKey": {"algorithm": "Rsa2048", "rotationPolicy": "Never"}, "san": {"dns": ["mqtt.example"], "ip": ["192.0.2.1"]}});
+    let mut given = Given::of(vec![automatic(wishes)]);
+    let plan = given.plan();
+    assert!(plan.certificates.is_empty(), "there is no cert-manager");
+    assert!(plan.text.contains("\"mqtt.example\"") && plan.text.contains("\"broker.plant\""));
+
+    given.has_cert_manager = true;
+    let plan = given.plan();
+    let [(key, wanted)] = &plan.certificates[..] else {
+        panic!("one certificate");
+    };
+    assert_eq!(key.name, "inside");
+    assert_eq!(wanted.secret, "inside-18883");
+    assert_eq!(wanted.issuer_group, "cert-manager.io");
+    assert_eq!(wanted.algorithm, Some("Rsa2048"));
+    assert_eq!(wanted.times, [Some("240h".to_owned()), None]);
+    assert_eq!(wanted.dns.first().map(String::as_str), Some("broker"));
+    assert_eq!(wanted.dns.last().map(String::as_str), Some("mqtt.example"));
+    assert_eq!(wanted.ip, ["192.0.2.1"]);
+    assert!(plan.text.contains("/files/inside-18883.crt"), "{}", plan.text);
+}
+
+#[test]
+fn nothing_is_a_plan_too() {
+    let plan = Given::default().plan();
+    assert!(plan.settings.is_none());
+    assert!(plan.text.starts_with('#'));
+}

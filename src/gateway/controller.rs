@@ -1,0 +1,114 @@
+//! Runs the controller of a cluster where the settings say so.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Gateway;
+use super::configuration::added_file;
+use crate::admin::{ReloadOutcome, Source};
+use crate::auth::users::Actor;
+use crate::config::{self, Endpoint, KubernetesSettings};
+use crate::controller::{self, Host, PortFacts, Taken};
+
+/// Who reloads, for the audit log.
+const ACTOR: &str = "kubernetes";
+
+impl Gateway {
+    /// Follows the cluster whenever the settings say so, until dropped.
+    pub(super) async fn follow_cluster(
+        self: Arc<Self>,
+        mut settings: watch::Receiver<KubernetesSettings>,
+    ) {
+        loop {
+            let now = settings.borrow_and_update().clone();
+            let changed = match now.controller {
+                true => {
+                    let file = added_file(&self.options.state_dir);
+                    let folder = file.parent().unwrap_or(&file).to_owned();
+                    tokio::select! {
+                        changed = settings.changed() => changed,
+                        never = controller::run(Arc::clone(&self), now, folder) => match never {},
+                    }
+                }
+                false => settings.changed().await,
+            };
+            if changed.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+impl Host for Gateway {
+    fn taken(&self) -> Taken {
+        let configuration = self.configuration();
+        let files = configuration.files();
+        let listeners = files.listeners.iter();
+        let authentications = files.authentications.iter();
+        let authorizations = files.authorizations.iter();
+        let ports = files.ports().filter_map(|port| match port.endpoint {
+            Endpoint::Tcp { port, .. } => Some(port),
+            Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
+        });
+        let http = files.admin.http.map(|http| http.port());
+        Taken {
+            listeners: listeners.map(|one| one.name.to_string()).collect(),
+            authentications: authentications.map(|one| one.name.to_string()).collect(),
+            authorizations: authorizations.map(|one| one.name.to_string()).collect(),
+            ports: ports.chain(http).collect(),
+        }
+    }
+
+    fn ports(&self) -> Vec<PortFacts> {
+        let settings = self.configuration().settings().clone();
+        let reports = self.serving.ports();
+        let facts = settings.ports().filter_map(|port| {
+            let Endpoint::Tcp {
+                port: number,
+                bind: None,
+                ..
+            } = port.endpoint
+            else {
+                return None;
+            };
+            let name = port.endpoint.to_string();
+            let report = reports.iter().find(|report| report.endpoint == name)?;
+            Some(PortFacts {
+                port: number,
+                state: report.state.clone(),
+                detail: report.detail.clone(),
+            })
+        });
+        facts.collect()
+    }
+
+    async fn check(&self, text: String) -> Result<(), String> {
+        let Some(main) = self.configuration().next_main() else {
+            return Err("the gateway has no configuration file".to_owned());
+        };
+        let added = added_file(&self.options.state_dir);
+        let checked =
+            tokio::task::spawn_blocking(move || config::load_over(&main, &added, &text)).await;
+        match checked {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(report)) => {
+                let errors: Vec<String> = report.errors().map(ToString::to_string).collect();
+                Err(errors.join("; "))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let actor = Actor {
+            name: ACTOR.into(),
+            peer: "cluster".into(),
+        };
+        let report = Source::reload(self, actor).await;
+        match report.outcome {
+            ReloadOutcome::Applied | ReloadOutcome::Unchanged => Ok(()),
+            ReloadOutcome::Refused => Err(report.summary.unwrap_or_default()),
+        }
+    }
+}
