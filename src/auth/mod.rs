@@ -38,9 +38,9 @@ pub use access::{Access, Changed};
 pub use acl::{Acl, Answer, Question, TopicAccess};
 pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::{Authenticator, Proof};
+pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 #[cfg(feature = "kube")]
 pub(crate) use backend::{Fault as HttpFault, HttpClient, Request as HttpRequest, read_secret};
-pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
 pub use service_account_token::TOKEN_USERNAME;
 #[cfg(feature = "kube")]

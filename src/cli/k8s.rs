@@ -20,6 +20,10 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Render(RenderArgs),
+    /// Print the definitions of the resources that the controller watches
+    ///
+    /// They are applied once for a cluster, before any resource. docs/kubernetes.md explains the rest.
+    Crds,
 }
 
 /// Print the resources for a cluster that runs this configuration
@@ -87,6 +91,11 @@ fn quantity(text: &str) -> Result<String, String> {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Render(args) => render(args),
+        What::Crds => {
+            let mut output = Output::default();
+            output.text(&kubernetes::custom_resource_definitions());
+            output.finish()
+        }
     }
 }
 

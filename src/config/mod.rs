@@ -75,8 +75,8 @@ pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
     AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
-    KubernetesSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol, RotationPolicy,
-    ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    KubernetesSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol,
+    RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -170,7 +170,9 @@ mod tests {
     fn number_and_bytes_are_bounded() {
         let cache = Cache::default();
         let max = Collection::Services.objects_max();
-        let list = (0..max + 3).map(|n| (object(&format!("s{n}")), 1)).collect();
+        let list = (0..max + 3)
+            .map(|n| (object(&format!("s{n}")), 1))
+            .collect();
         assert_eq!(cache.replace(Collection::Services, list), 3);
         assert!(!cache.put(Collection::Secrets, object("a"), BYTES_MAX + 1));
         assert!(cache.put(Collection::Secrets, object("a"), BYTES_MAX));

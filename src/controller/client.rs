@@ -91,19 +91,25 @@ impl ApiClient {
     pub(super) async fn apply(&self, path: &str, object: &Value) -> Result<(), ApiFault> {
         let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
         let body = ("application/apply-patch+yaml", object);
-        self.call(Method::PATCH, &path, JSON, Some(body)).await.map(drop)
+        self.call(Method::PATCH, &path, JSON, Some(body))
+            .await
+            .map(drop)
     }
 
     /// Changes fields of an object.
     pub(super) async fn merge(&self, path: &str, change: &Value) -> Result<(), ApiFault> {
         let path = format!("{path}?fieldManager={FIELD_MANAGER}");
         let body = ("application/merge-patch+json", change);
-        self.call(Method::PATCH, &path, JSON, Some(body)).await.map(drop)
+        self.call(Method::PATCH, &path, JSON, Some(body))
+            .await
+            .map(drop)
     }
 
     /// Makes an object with a name that the server chooses.
     pub(super) async fn create(&self, path: &str, object: &Value) -> Result<(), ApiFault> {
-        self.call(Method::POST, path, JSON, Some((JSON, object))).await.map(drop)
+        self.call(Method::POST, path, JSON, Some((JSON, object)))
+            .await
+            .map(drop)
     }
 
     pub(super) async fn delete(&self, path: &str) -> Result<(), ApiFault> {
@@ -157,11 +163,15 @@ impl ApiClient {
         if !response.status().is_success() {
             return Err(fault_of(response).await);
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-            true => ApiFault::Answer("more than 8 MiB"),
-            false => ApiFault::Unreachable(format!("the API server broke off: {error}")),
-        })?;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
+        let body = body.map_err(
+            |error| match error.is::<http_body_util::LengthLimitError>() {
+                true => ApiFault::Answer("more than 8 MiB"),
+                false => ApiFault::Unreachable(format!("the API server broke off: {error}")),
+            },
+        )?;
         Ok(body.to_bytes())
     }
 
@@ -212,5 +222,7 @@ async fn fault_of(response: Response<Incoming>) -> ApiFault {
 }
 
 async fn in_time(fault: impl Future<Output = ApiFault>) -> ApiFault {
-    timeout(REQUEST_TIMEOUT, fault).await.unwrap_or(ApiFault::Timeout)
+    timeout(REQUEST_TIMEOUT, fault)
+        .await
+        .unwrap_or(ApiFault::Timeout)
 }

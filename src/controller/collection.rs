@@ -1,5 +1,7 @@
 //! What is watched.
 
+use std::collections::BTreeMap;
+
 use super::client::{ApiClient, Detail};
 use super::fault::ApiFault;
 use crate::kubernetes::BROKER_GROUP;
@@ -106,6 +108,15 @@ impl Collection {
         matches!(self, Self::Resources(Group::Foreign, _))
     }
 
+    /// Whether documents, by the paths of their resources, are of this collection.
+    pub(super) fn is_among(self, documents: &BTreeMap<String, String>) -> bool {
+        let Self::Resources(group, kind) = self else {
+            return false;
+        };
+        let begin = format!("{}/{}/", group_name(group), kind.plural());
+        documents.keys().any(|path| path.starts_with(&begin))
+    }
+
     /// What it is called in the log.
     pub(super) fn name(self) -> String {
         match self {
@@ -117,11 +128,18 @@ impl Collection {
     }
 
     /// Where it is. A group of others is asked which version it has.
-    pub(super) async fn path(self, client: &ApiClient, namespace: &str) -> Result<String, ApiFault> {
+    pub(super) async fn path(
+        self,
+        client: &ApiClient,
+        namespace: &str,
+    ) -> Result<String, ApiFault> {
         let (base, plural) = match self {
             Self::Resources(group, kind) => {
                 let version = version(client, group).await?;
-                (format!("/apis/{}/{version}", group_name(group)), kind.plural())
+                (
+                    format!("/apis/{}/{version}", group_name(group)),
+                    kind.plural(),
+                )
             }
             Self::Secrets => ("/api/v1".to_owned(), "secrets"),
             Self::ConfigMaps => ("/api/v1".to_owned(), "configmaps"),

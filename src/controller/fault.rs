@@ -123,7 +123,9 @@ fn seconds(text: &str) -> Option<Duration> {
 /// What a Status object says, or the beginning of a page.
 fn message(body: &[u8]) -> String {
     let status: Option<Value> = serde_json::from_slice(body).ok();
-    let said = status.as_ref().and_then(|status| status.get("message")?.as_str());
+    let said = status
+        .as_ref()
+        .and_then(|status| status.get("message")?.as_str());
     match said {
         Some(said) => shown(said),
         None => shown(&String::from_utf8_lossy(body)),

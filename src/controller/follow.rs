@@ -35,6 +35,10 @@ const RELIST_PAUSE: Duration = Duration::from_millis(200);
 /// Time between two looks for a kind that does not exist.
 const DISCOVERY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Time for which a kind must not exist before its objects are taken for gone: an API server that starts knows kinds later
+/// than it answers.
+const ABSENCE: Duration = Duration::from_secs(30);
+
 /// A watch that ends sooner than this has hardly begun.
 const SHORT: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,8 @@ pub(super) struct Follower {
     pub(super) cache: Arc<Cache>,
     pub(super) namespace: Arc<str>,
     pub(super) collection: Collection,
+    /// Whether there were objects before, so that they are not taken for gone at the first word.
+    pub(super) is_expected: bool,
 }
 
 impl Follower {
@@ -73,20 +79,31 @@ impl Follower {
             ApiFault::Forbidden(_) => is_optional,
             _ => false,
         };
-        if is_absent {
+        let is_news = pause.is_news(&fault);
+        let has_objects = self.is_expected || !self.cache.objects(self.collection).is_empty();
+        if is_absent && (!has_objects || pause.has_lasted(ABSENCE)) {
             // As if there were none: others must not wait for what may never come.
             self.cache.replace(self.collection, Vec::new());
         }
-        if pause.is_news(&fault) {
+        if is_news {
             match is_absent && is_optional {
                 true => debug!(collection = self.collection.name(), "{fault}"),
                 false if is_absent => {
-                    warn!(collection = self.collection.name(), "{fault}; are the CRDs there?");
+                    warn!(
+                        collection = self.collection.name(),
+                        "{fault}; are the CRDs there?"
+                    );
                 }
                 false => warn!(collection = self.collection.name(), "{fault}; trying again"),
             }
         }
-        pause.next(&fault, if is_absent { DISCOVERY_PAUSE_MAX } else { PAUSE_MAX })
+        let is_sure = !has_objects || pause.has_lasted(ABSENCE);
+        let max = if is_absent && is_sure {
+            DISCOVERY_PAUSE_MAX
+        } else {
+            PAUSE_MAX
+        };
+        pause.next(&fault, max)
     }
 
     /// Lists everything; returns where it is and the version to watch from.
@@ -177,7 +194,10 @@ impl Follower {
 
     /// Takes one event of a watch.
     fn take(&self, mut event: Value, bytes: usize, version: &mut String) -> Result<(), ApiFault> {
-        let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = event
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let kind = kind.to_owned();
         let object = event.get_mut("object").map(Value::take).unwrap_or_default();
         if kind == "ERROR" {
@@ -218,6 +238,8 @@ impl Follower {
 struct Pause {
     last: Duration,
     said: Option<ApiFault>,
+    /// Since when it fails in this way.
+    since: Option<Instant>,
 }
 
 impl Pause {
@@ -232,7 +254,15 @@ impl Pause {
     fn is_news(&mut self, fault: &ApiFault) -> bool {
         let is_news = self.said.as_ref() != Some(fault);
         self.said = Some(fault.clone());
+        if is_news {
+            self.since = Some(Instant::now());
+        }
         is_news
+    }
+
+    /// Whether the fault that was said last has been there for so long.
+    fn has_lasted(&self, time: Duration) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= time)
     }
 
     fn next(&mut self, fault: &ApiFault, max: Duration) -> Duration {
@@ -295,7 +325,8 @@ mod tests {
 
     #[test]
     fn of_secrets_nothing_but_names_is_kept() {
-        let secret = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"k": "djo="}});
+        let secret =
+            json!({"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"k": "djo="}});
         let slim = slim(secret, Detail::Metadata);
         assert_eq!(
             slim,

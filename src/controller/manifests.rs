@@ -55,7 +55,10 @@ impl Place<'_> {
         owners: &[(&Key, &Object)],
         plan: &Plan,
     ) -> Option<Manifest> {
-        let listeners = plan.settings.iter().flat_map(|settings| &settings.listeners);
+        let listeners = plan
+            .settings
+            .iter()
+            .flat_map(|settings| &settings.listeners);
         let mut ports: Vec<u16> = listeners
             .flat_map(|listener| reachable(listener).map(|(_, number)| number))
             .collect();
@@ -190,5 +193,84 @@ pub(super) fn api_version(group: Group, object: &Value) -> String {
     match object.get("apiVersion").and_then(Value::as_str) {
         Some(version) => version.to_owned(),
         None => format!("{}/{OWN_VERSION}", group_name(group)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config;
+    use crate::controller::collection::Kind;
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: Kind::Listener,
+            group: Group::Own,
+            name: name.to_owned(),
+        }
+    }
+
+    fn object(uid: &str) -> Object {
+        Arc::new(json!({"apiVersion": "mqttbroker.fieldgate.io/v1", "metadata": {"uid": uid}}))
+    }
+
+    const PLACE: Place<'_> = Place {
+        namespace: "plant",
+        instance: "edge",
+    };
+
+    fn plan(text: &str) -> Plan {
+        Plan {
+            settings: Some(config::parse(text).unwrap()),
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn a_service_leads_to_the_pod_and_belongs_to_its_listener() {
+        let plan = plan(
+            "[[listener]]\nname = \"outside\"\nservice_type = \"NodePort\"\nservice_name = \"mqtt\"\n\
+             [[listener.port]]\nport = 1883\nnode_port = 31883\nauthentication = \"none\"\nauthorization = \"none\"\n",
+        );
+        let listener = &plan.settings.as_ref().unwrap().listeners[0];
+        let (key, object) = (key("outside"), object("u1"));
+        let service = PLACE.service((&key, &object), listener).unwrap();
+        assert_eq!(service.path, "/api/v1/namespaces/plant/services/mqtt");
+        let metadata = &service.object["metadata"];
+        assert_eq!(metadata["labels"][LISTENER_LABEL], "outside");
+        assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "edge");
+        assert_eq!(metadata["ownerReferences"][0]["uid"], "u1");
+        assert_eq!(
+            metadata["ownerReferences"][0]["apiVersion"],
+            "mqttbroker.fieldgate.io/v1"
+        );
+        let spec = &service.object["spec"];
+        assert_eq!(spec["selector"]["app.kubernetes.io/instance"], "edge");
+        assert_eq!(spec["ports"][0]["nodePort"], 31883);
+        assert_eq!(spec["ports"][0]["protocol"], "TCP");
+
+        let policy = PLACE.network_policy(&[(&key, &object)], &plan).unwrap();
+        let ingress = &policy.object["spec"]["ingress"];
+        assert_eq!(
+            ingress[0]["ports"],
+            json!([{"protocol": "TCP", "port": 1883}])
+        );
+    }
+
+    #[test]
+    fn without_ports_nobody_is_let_in() {
+        let (key, object) = (key("outside"), object("u1"));
+        let policy = PLACE.network_policy(&[(&key, &object)], &Plan::default());
+        assert_eq!(policy.unwrap().object["spec"]["ingress"], json!([]));
+        assert!(PLACE.network_policy(&[], &Plan::default()).is_none());
+    }
+
+    #[test]
+    fn keys_are_as_cert_manager_has_them() {
+        assert_eq!(private_key("Ec256"), ("ECDSA", Some(256)));
+        assert_eq!(private_key("Rsa8192"), ("RSA", Some(8192)));
+        assert_eq!(private_key("Ed25519"), ("Ed25519", None));
     }
 }

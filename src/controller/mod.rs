@@ -88,7 +88,9 @@ pub async fn run<H: Host>(
 ) -> Infallible {
     let means = cluster_means(settings.api_server.clone(), settings.token_file.clone());
     let Some(means) = means else {
-        warn!("no resources are watched: no `api_server` is given, and this is no pod of a cluster");
+        warn!(
+            "no resources are watched: no `api_server` is given, and this is no pod of a cluster"
+        );
         return pending().await;
     };
     let namespace = match &settings.namespace {
@@ -100,19 +102,20 @@ pub async fn run<H: Host>(
     let client = ApiClient::new(HttpClient::new(&means.server), &prefix, means.token);
     let (client, cache) = (Arc::new(client), Arc::new(Cache::default()));
     let namespace: Arc<str> = namespace.into();
-    let mut tasks = JoinSet::new();
+    let (mut tasks, folder) = (JoinSet::new(), Folder::new(folder));
+    let former = folder.former();
     for collection in Collection::all() {
         let follower = Follower {
             client: Arc::clone(&client),
             cache: Arc::clone(&cache),
             namespace: Arc::clone(&namespace),
             collection,
+            is_expected: collection.is_among(&former),
         };
         tasks.spawn(follower.run());
     }
     let (found, cert_manager) = watch::channel(None);
     tasks.spawn(discover(Arc::clone(&client), Arc::clone(&cache), found));
-    let folder = Folder::new(folder);
     let controller = Controller::new(
         host,
         (client, cache),
@@ -165,6 +168,11 @@ async fn discover(
         if is_news {
             cache.touch();
         }
-        sleep(if is_there.is_some() { DISCOVERY_PAUSE } else { DISCOVERY_RETRY }).await;
+        sleep(if is_there.is_some() {
+            DISCOVERY_PAUSE
+        } else {
+            DISCOVERY_RETRY
+        })
+        .await;
     }
 }

@@ -103,6 +103,7 @@ impl Fate {
 }
 
 /// A configuration made of resources.
+#[derive(Default)]
 pub(super) struct Plan {
     pub(super) text: String,
     pub(super) files: Vec<ImportedFile>,
@@ -325,14 +326,10 @@ impl Plan {
         let fates = candidates.into_iter();
         Self {
             text: "# No resource of the cluster counts.\n".to_owned(),
-            files: Vec::new(),
-            needed: Vec::new(),
-            certificates: Vec::new(),
             fates: fates
                 .map(|candidate| (candidate.resource.key.clone(), candidate.fate))
                 .collect(),
-            documents: BTreeMap::new(),
-            settings: None,
+            ..Self::default()
         }
     }
 }

@@ -153,7 +153,11 @@ fn secrets_are_named_and_read_when_they_are_there() {
     let spec = json!({"ports": [{"port": 8883, "tls": {"mode": "Manual", "manual": {"secretRef": "server-tls"}}}]});
     let mut given = Given::of(vec![resource(Kind::Listener, "secure", spec)]);
     let plan = given.plan();
-    assert_eq!(ports(&plan), ["*:8883"], "the port waits for its certificate");
+    assert_eq!(
+        ports(&plan),
+        ["*:8883"],
+        "the port waits for its certificate"
+    );
     assert!(plan.files.is_empty());
     assert!(plan.needed.iter().all(|need| !need.object.is_there));
     assert_eq!(plan.needed.len(), 2);
@@ -172,7 +176,9 @@ fn secrets_are_named_and_read_when_they_are_there() {
     // One that holds nonsense is as good as none.
     let broken = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "server-tls"},
         "data": {"tls.crt": "???"}});
-    given.objects.insert(name, Zeroizing::new(broken.to_string()));
+    given
+        .objects
+        .insert(name, Zeroizing::new(broken.to_string()));
     let plan = given.plan();
     assert_eq!(ports(&plan), ["*:8883"]);
     assert!(plan.needed.iter().all(|need| !need.object.is_there));
@@ -192,7 +198,10 @@ fn automatic_certificates_are_for_the_names_of_the_service() {
     let plan = Given::of(vec![automatic(Value::Null)]).plan();
     assert!(plan.certificates.is_empty());
     let text = &plan.text;
-    assert!(text.contains("\"broker.plant.svc.cluster.local\""), "{text}");
+    assert!(
+        text.contains("\"broker.plant.svc.cluster.local\""),
+        "{text}"
+    );
 
     let wishes = json!({"issuerRef": {"name": "plant", "kind": "ClusterIssuer"}, "duration": "240h",
         "privateKey": {"algorithm": "Rsa2048", "rotationPolicy": "Never"}, "san": {"dns": ["mqtt.example"], "ip": ["192.0.2.1"]}});
@@ -214,7 +223,11 @@ fn automatic_certificates_are_for_the_names_of_the_service() {
     assert_eq!(wanted.dns.first().map(String::as_str), Some("broker"));
     assert_eq!(wanted.dns.last().map(String::as_str), Some("mqtt.example"));
     assert_eq!(wanted.ip, ["192.0.2.1"]);
-    assert!(plan.text.contains("/files/inside-18883.crt"), "{}", plan.text);
+    assert!(
+        plan.text.contains("/files/inside-18883.crt"),
+        "{}",
+        plan.text
+    );
 }
 
 #[test]

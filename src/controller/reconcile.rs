@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// Time after which objects are applied anew, whatever has become of them.
+const RESYNC: Duration = Duration::from_secs(600);
+
 /// Rounds of a plan: what is read may name more.
 const ROUNDS_MAX: usize = 4;
 
@@ -75,6 +78,7 @@ pub(super) struct Controller<H> {
     said: Option<String>,
     retry_at: Option<Instant>,
     retry_pause: Duration,
+    resync_at: Instant,
 }
 
 impl<H: Host> Controller<H> {
@@ -105,6 +109,7 @@ impl<H: Host> Controller<H> {
             said: None,
             retry_at: None,
             retry_pause: Duration::ZERO,
+            resync_at: Instant::now() + RESYNC,
         }
     }
 
@@ -127,6 +132,11 @@ impl<H: Host> Controller<H> {
             }
             is_due |= self.retry_at.is_some_and(|at| at <= Instant::now());
             is_due |= self.done.is_some() && self.host.taken() != self.taken;
+            if self.resync_at <= Instant::now() {
+                self.resync_at = Instant::now() + RESYNC;
+                self.applied.clear();
+                is_due = true;
+            }
             let faults = match std::mem::take(&mut is_due) {
                 true => self.reconcile().await,
                 false if self.host.ports() != self.ports => self.tell().await,
@@ -162,7 +172,14 @@ impl<H: Host> Controller<H> {
         let plan = match self.plan(&resources, &mut faults).await {
             Ok(plan) => plan,
             Err(why) => {
-                faults.push(why);
+                faults.push(why.clone());
+                self.done = Some(Done {
+                    resources,
+                    plan: Plan::default(),
+                    refused: Some(why),
+                    object_faults: BTreeMap::new(),
+                });
+                faults.extend(self.tell().await);
                 return faults;
             }
         };
@@ -258,7 +275,10 @@ impl<H: Host> Controller<H> {
             });
             owners.next().map(|owner| (&owner.key, &owner.object))
         };
-        let listeners = plan.settings.iter().flat_map(|settings| &settings.listeners);
+        let listeners = plan
+            .settings
+            .iter()
+            .flat_map(|settings| &settings.listeners);
         let services: Vec<Manifest> = listeners
             .filter_map(|listener| place.service(owner(listener.name.as_str())?, listener))
             .collect();
@@ -298,9 +318,10 @@ impl<H: Host> Controller<H> {
             // It may be there and belong to somebody else, or have been removed by somebody.
             self.applied.remove(&service.path);
             match self.client.get(&service.path, Detail::Whole).await {
-                Ok(found) if found.pointer("/metadata/labels").is_none_or(|labels| {
-                    labels.get(LISTENER_LABEL).is_none()
-                }) =>
+                Ok(found)
+                    if found
+                        .pointer("/metadata/labels")
+                        .is_none_or(|labels| labels.get(LISTENER_LABEL).is_none()) =>
                 {
                     return Err("a Service of this name is there and is none of ours".to_owned());
                 }
@@ -382,8 +403,11 @@ impl<H: Host> Controller<H> {
         let Some(done) = self.done.take() else {
             return Vec::new();
         };
-        let services: BTreeMap<String, Object> =
-            self.cache.objects(Collection::Services).into_iter().collect();
+        let services: BTreeMap<String, Object> = self
+            .cache
+            .objects(Collection::Services)
+            .into_iter()
+            .collect();
         let facts = Facts {
             plan: &done.plan,
             ports: &self.ports,
@@ -401,7 +425,11 @@ impl<H: Host> Controller<H> {
         for (resource, statement) in done.resources.iter().zip(&statements) {
             if let Err(fault) = self.tell_about(resource, statement).await {
                 let key = &resource.key;
-                faults.push(format!("the status of {} {}: {fault}", key.kind.word(), key.name));
+                faults.push(format!(
+                    "the status of {} {}: {fault}",
+                    key.kind.word(),
+                    key.name
+                ));
             }
         }
         let is_there = |key: &Key| done.resources.iter().any(|resource| resource.key == *key);

@@ -34,7 +34,11 @@ impl Facts<'_> {
         statement.conditions.push(self.resolved(resource));
         let counts = fate.is_some_and(Fate::counts);
         if key.kind == Kind::Listener && counts && self.refused.is_none() {
-            let listeners = self.plan.settings.iter().flat_map(|settings| &settings.listeners);
+            let listeners = self
+                .plan
+                .settings
+                .iter()
+                .flat_map(|settings| &settings.listeners);
             let mut listeners = listeners.filter(|listener| listener.name.as_str() == key.name);
             match listeners.next() {
                 Some(listener) => self.listener(resource, listener, &mut statement),
@@ -72,7 +76,12 @@ impl Facts<'_> {
                 Condition::new("Accepted", false, "Invalid", message)
             }
             Some(Fate::Out(why)) => Condition::new("Accepted", false, "Invalid", why),
-            None => Condition::new("Accepted", false, "Refused", self.refused.unwrap_or_default()),
+            None => Condition::new(
+                "Accepted",
+                false,
+                "Refused",
+                self.refused.unwrap_or_default(),
+            ),
         }
     }
 
@@ -88,7 +97,12 @@ impl Facts<'_> {
                 let message = format!("there is no {kind} {name} that counts");
                 Condition::new("ResolvedRefs", false, "RefNotFound", message)
             }
-            None => Condition::new("ResolvedRefs", true, "Resolved", "everything it names is there"),
+            None => Condition::new(
+                "ResolvedRefs",
+                true,
+                "Resolved",
+                "everything it names is there",
+            ),
         }
     }
 
@@ -173,7 +187,13 @@ impl Facts<'_> {
             ("ports".to_owned(), ports.collect()),
             (
                 "portNumbers".to_owned(),
-                json!(numbers.iter().map(u16::to_string).collect::<Vec<_>>().join(",")),
+                json!(
+                    numbers
+                        .iter()
+                        .map(u16::to_string)
+                        .collect::<Vec<_>>()
+                        .join(",")
+                ),
             ),
             (
                 "addresses".to_owned(),

@@ -140,7 +140,9 @@ pub(super) fn is_said(object: &Value, status: &Value) -> bool {
     let (Some(Value::Object(has)), Value::Object(should)) = (object.get("status"), status) else {
         return false;
     };
-    should.iter().all(|(key, value)| has.get(key) == Some(value))
+    should
+        .iter()
+        .all(|(key, value)| has.get(key) == Some(value))
 }
 
 /// An event about a resource.
@@ -250,6 +252,9 @@ mod tests {
     fn times_and_lengths() {
         assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
         assert_eq!(timestamp(1_900_000_000), "2030-03-17T17:46:40Z");
-        assert_eq!(bounded(&"é".repeat(5000)).chars().count(), MESSAGE_CHARS_MAX);
+        assert_eq!(
+            bounded(&"é".repeat(5000)).chars().count(),
+            MESSAGE_CHARS_MAX
+        );
     }
 }

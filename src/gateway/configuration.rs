@@ -145,6 +145,15 @@ impl Configuration {
         report
     }
 
+    /// Notes that the files were refused; what was in force stays. Where a cluster stands against them, it sees what they
+    /// say and gives way.
+    pub(super) fn refuse_whole(&mut self, refusal: Refusal) -> ReloadReport {
+        if refusal.files.is_some() {
+            self.files = refusal.files;
+        }
+        self.refuse(&refusal.report)
+    }
+
     /// Notes that the files were refused; what was in force stays.
     pub(crate) fn refuse(&mut self, faults: &Report) -> ReloadReport {
         self.reloads_refused += 1;
@@ -207,9 +216,20 @@ impl From<Loaded> for Whole {
     }
 }
 
+/// Why files are not taken.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) report: Report,
+    /// What the files say, where only what a cluster has added stands against them.
+    files: Option<Box<Settings>>,
+}
+
 /// Loads `main` with what a cluster has added to it.
-pub(super) fn load_whole(main: Option<&Path>, state_dir: &Path) -> Result<Whole, Report> {
-    add(main, config::load(main)?, state_dir)
+pub(super) fn load_whole(main: Option<&Path>, state_dir: &Path) -> Result<Whole, Box<Refusal>> {
+    let refused = |report, files| Box::new(Refusal { report, files });
+    let alone = config::load(main).map_err(|report| refused(report, None))?;
+    let files = Box::new(alone.settings.clone());
+    add(main, alone, state_dir).map_err(|report| refused(report, Some(files)))
 }
 
 /// Adds what a cluster has added before, where the settings say that a cluster may.

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Gateway;
 use super::alarms;
-use super::configuration::{Whole, load_whole};
+use super::configuration::{Refusal, Whole, load_whole};
 use super::process;
 use super::signals::ReloadSignal;
 use super::watch::Watcher;
@@ -17,7 +17,6 @@ use crate::admin::{Alarm, ReloadOutcome, ReloadReport, Source, Status};
 use crate::auth::users::Actor;
 use crate::auth::{AuditEvent, AuditKind};
 use crate::clock;
-use crate::config::Report;
 
 /// Time between two looks at counters and states.
 const LOOK: Duration = Duration::from_secs(10);
@@ -74,10 +73,11 @@ impl Gateway {
         let main = self.configuration().next_main();
         let (path, state_dir) = (main.clone(), self.options.state_dir.clone());
         // Files may be on a slow card or a network; clients must not wait for them.
-        let loaded = tokio::task::spawn_blocking(move || load_whole(path.as_deref(), &state_dir)).await;
+        let loaded =
+            tokio::task::spawn_blocking(move || load_whole(path.as_deref(), &state_dir)).await;
         let report = match loaded {
             Ok(Ok(loaded)) => self.adopt(main, loaded).await,
-            Ok(Err(faults)) => self.refuse(&faults),
+            Ok(Err(refusal)) => self.refuse(*refusal),
             Err(error) => {
                 error!(%error, "the configuration could not be loaded");
                 let summary = "the configuration could not be loaded".to_owned();
@@ -142,7 +142,8 @@ impl Gateway {
     }
 
     /// Keeps what is in force and says why.
-    fn refuse(&self, faults: &Report) -> ReloadReport {
+    fn refuse(&self, refusal: Refusal) -> ReloadReport {
+        let faults = &refusal.report;
         for fault in faults.errors() {
             error!("configuration: {fault}");
         }
@@ -150,7 +151,7 @@ impl Gateway {
             "the changed configuration is refused, {}; the old one stays in force",
             faults.summary()
         );
-        self.configuration().refuse(faults)
+        self.configuration().refuse_whole(refusal)
     }
 }
 

@@ -3,6 +3,8 @@
 //! The file is the one that runs on a device. What it names becomes volumes, its listeners become services, and what a pod
 //! cannot do is refused before it is applied.
 
+mod controller;
+mod crds;
 mod mounts;
 mod services;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 use crate::config::{
     Authentication, Endpoint, ListenerSettings, MethodSettings, ServiceName, Settings, TlsMode,
 };
+pub use crds::custom_resource_definitions;
 use mounts::Mounts;
 #[cfg(feature = "kube")]
 pub(crate) use services::{reachable, service_name, spec as service_spec};
@@ -99,6 +102,16 @@ pub enum RenderFault {
         "no port accepts from outside of the pod: all are bound to 127.0.0.1 or are Unix sockets"
     )]
     Unreachable,
+    /// Services of the controller would lead to no pod.
+    #[error(
+        "`[kubernetes]` has instance = \"{instance}\", and the name here is `{name}`: services would lead to no pod"
+    )]
+    Instance {
+        /// The name of the deployment.
+        name: String,
+        /// What the configuration says.
+        instance: String,
+    },
     /// A name that no service can have.
     #[error(
         "the listener `{listener}` needs a `service_name`: its own name cannot be that of a service"
@@ -200,6 +213,9 @@ pub fn render(
     if rendering.asks_cluster() {
         documents.extend(rendering.rights());
     }
+    if settings.kubernetes.controller {
+        documents.extend(rendering.controller_rights());
+    }
     documents.push(rendering.config_map());
     documents.push(rendering.claim());
     documents.extend(rendering.services());
@@ -265,8 +281,15 @@ impl Rendering<'_> {
             }
             names.push(name);
         }
-        if names.is_empty() {
+        let controller = &self.settings.kubernetes;
+        if names.is_empty() && !controller.controller {
             return Err(RenderFault::Unreachable);
+        }
+        if controller.controller && controller.instance.as_str() != self.options.name {
+            return Err(RenderFault::Instance {
+                name: self.options.name.clone(),
+                instance: controller.instance.to_string(),
+            });
         }
         Ok(())
     }
@@ -313,15 +336,20 @@ impl Rendering<'_> {
 
     /// Whether a port asks the API server about tokens.
     fn asks_cluster(&self) -> bool {
-        self.settings
-            .ports()
-            .any(|port| match &port.authentication {
-                Authentication::None => false,
-                Authentication::Named(named) => {
-                    let mut methods = named.methods.iter();
-                    methods.any(|method| matches!(method, MethodSettings::ServiceAccountToken(_)))
-                }
-            })
+        // With the controller any port may become one that does.
+        let controller = self.settings.kubernetes.controller;
+        controller
+            || self
+                .settings
+                .ports()
+                .any(|port| match &port.authentication {
+                    Authentication::None => false,
+                    Authentication::Named(named) => {
+                        let mut methods = named.methods.iter();
+                        methods
+                            .any(|method| matches!(method, MethodSettings::ServiceAccountToken(_)))
+                    }
+                })
     }
 
     fn main_file(&self) -> &str {

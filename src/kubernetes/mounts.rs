@@ -86,6 +86,12 @@ impl Mounts {
         if let Some(socket) = &settings.admin.control_socket {
             writable(socket)?;
         }
+        if let Some(server) = &settings.kubernetes.api_server {
+            mounts.server(server)?;
+        }
+        if let Some(token) = &settings.kubernetes.token_file {
+            mounts.file(token, Kind::Secret, "token")?;
+        }
         for settings in &settings.authentications {
             mounts.authentication(settings)?;
         }

@@ -284,3 +284,40 @@ fn what_a_pod_cannot_do_is_refused() {
 fn the_same_configuration_gives_the_same_text() {
     assert_eq!(rendered(FULL).text, rendered(FULL).text);
 }
+
+#[test]
+fn the_controller_has_the_rights_that_it_needs_and_no_more() {
+    let text = "[kubernetes]\ncontroller = true\n";
+    let documents = testing::parse(&rendered(text).text);
+    let role = document(&documents, "Role", "fieldgate-controller");
+    let rules = role["rules"].as_array().unwrap();
+    let verbs = |resource: &str| {
+        let mut rules = rules.iter();
+        let rule = rules.find(|rule| {
+            let resources = rule["resources"].as_array().unwrap();
+            resources.iter().any(|one| one == resource)
+        });
+        rule.unwrap()["verbs"].to_string()
+    };
+    assert_eq!(verbs("secrets"), r#"["get","list","watch"]"#);
+    assert_eq!(verbs("brokerlisteners/status"), r#"["patch"]"#);
+    assert_eq!(verbs("events"), r#"["create"]"#);
+    assert!(!role.to_string().contains('*'));
+    document(&documents, "RoleBinding", "fieldgate-controller");
+    let deployment = document(&documents, "Deployment", "fieldgate");
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    assert_eq!(
+        pod["securityContext"]["sysctls"][0]["value"], "0",
+        "a listener may have any port"
+    );
+    let without = testing::parse(&rendered(FULL).text);
+    assert!(without.iter().all(|document| document["kind"] != "Role"));
+
+    let other = RenderOptions {
+        name: "edge".to_owned(),
+        ..options()
+    };
+    let fault = rendered_with(text, &other).unwrap_err();
+    assert!(matches!(fault, RenderFault::Instance { .. }), "{fault}");
+}

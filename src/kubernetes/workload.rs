@@ -182,11 +182,11 @@ impl Rendering<'_> {
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         });
-        if self
-            .ports()
-            .iter()
-            .any(|(_, port)| *port < PRIVILEGED_PORTS_END)
-        {
+        let ports = self.ports();
+        let mut numbers = ports.iter().map(|(_, number)| *number);
+        // With the controller a listener may have any port.
+        let is_open = self.settings.kubernetes.controller;
+        if is_open || numbers.any(|number| number < PRIVILEGED_PORTS_END) {
             security["sysctls"] =
                 json!([{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]);
         }

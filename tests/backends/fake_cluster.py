@@ -40,8 +40,8 @@ class Store:
         self.changed = threading.Condition()
         self.objects = {}
         self.history = []
-        self.version = 1
-        self.horizon = 0
+        # Beyond those of a server that was here before, which are forgotten.
+        self.version = self.horizon = int(time.time())
         self.applied = {}
         self.seen = {"drop": None, "expire": None}
         self.used = {}
@@ -62,7 +62,7 @@ class Store:
         parts = path.split("/")
         metadata["name"] = parts[-1]
         metadata["namespace"] = parts[parts.index("namespaces") + 1]
-        metadata["uid"] = f"uid-{self.addresses}"
+        metadata["uid"] = f"uid-{self.version}"
         metadata["generation"] = 1
         metadata.setdefault("creationTimestamp", f"2026-01-01T00:00:{self.addresses % 60:02}Z")
         self.put(path, found, "ADDED")

@@ -46,8 +46,8 @@ use super::Unavailable;
 use crate::config::{BackendSettings, HttpServer};
 
 pub(super) use cache::Key;
-pub(super) use client::{Reply, body_of};
 pub(crate) use client::{HttpClient, Request, read_secret};
+pub(super) use client::{Reply, body_of};
 pub use counters::{BackendStatistics, LATENCY_BOUNDS_MS};
 pub(super) use until::Until;
 

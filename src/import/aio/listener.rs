@@ -279,8 +279,8 @@ impl Reading<'_> {
                 self.known
                     .authentications
                     .push(AuthenticationPlan::installed(
-                    self.known.materials.cluster.as_ref(),
-                ));
+                        self.known.materials.cluster.as_ref(),
+                    ));
             } else {
                 let why = "there is no BrokerAuthentication of that name in the files; name its file, too";
                 self.notes.bad(at, why);

@@ -233,11 +233,18 @@ fn issued(
     }
     notes.translated(
         issuer,
-        format!("a Certificate of cert-manager, in the Secret {}", wanted.secret),
+        format!(
+            "a Certificate of cert-manager, in the Secret {}",
+            wanted.secret
+        ),
     );
     let named = wanted.secret.clone();
     place.materials.certificates.push(wanted);
-    Some(place.materials.key_pair_of(notes, &secret_at, &named, place.namespace))
+    Some(
+        place
+            .materials
+            .key_pair_of(notes, &secret_at, &named, place.namespace),
+    )
 }
 
 /// What is wished of a certificate that is issued here.

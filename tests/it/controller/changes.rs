@@ -17,19 +17,23 @@ fn an_edited_listener_leaves_the_clients_of_the_others_alone() {
     // Another number is another port.
     cluster.apply(&listener_path("two"), open("LoadBalancer", three));
     cluster.until(&listener_path("two"), "the new port", |object| {
-        object["status"]["portNumbers"] == three.to_string() && object["status"]["observedGeneration"] == 2
+        object["status"]["portNumbers"] == three.to_string()
+            && object["status"]["observedGeneration"] == 2
     });
     goes.disconnect_reason();
     assert!(is_closed(two));
     ping(&mut client(three, "c"));
     ping(&mut stays);
-    let service = cluster.until(&core_path("services", "two"), "the port of the service", |found| {
-        found["spec"]["ports"][0]["port"] == three
-    });
+    let service = cluster.until(
+        &core_path("services", "two"),
+        "the port of the service",
+        |found| found["spec"]["ports"][0]["port"] == three,
+    );
     assert_eq!(service["spec"]["ports"].as_array().map(Vec::len), Some(1));
 
     // Another name of the service: the old one goes.
-    let spec = json!({"serviceType": "LoadBalancer", "serviceName": "edge", "ports": [{"port": three}]});
+    let spec =
+        json!({"serviceType": "LoadBalancer", "serviceName": "edge", "ports": [{"port": three}]});
     cluster.apply(&listener_path("two"), resource("BrokerListener", spec));
     cluster.until(&core_path("services", "edge"), "the service", |_| true);
     eventually("the old service goes", || {
@@ -53,14 +57,30 @@ fn rules_and_the_file_change_beside_each_other() {
             "principals": {"clientIds": ["a"]},
             "brokerResources": [{"method": "Connect"}, {"method": "Subscribe", "topics": [topic]}],
         });
-        resource("BrokerAuthorization", json!({"authorizationPolicies": {"rules": [rule]}}))
+        resource(
+            "BrokerAuthorization",
+            json!({"authorizationPolicies": {"rules": [rule]}}),
+        )
     };
-    cluster.apply(&listener_path("plain"), resource("BrokerListener", listener));
-    cluster.condition(&listener_path("plain"), "ResolvedRefs", "False", "RefNotFound");
+    cluster.apply(
+        &listener_path("plain"),
+        resource("BrokerListener", listener),
+    );
+    cluster.condition(
+        &listener_path("plain"),
+        "ResolvedRefs",
+        "False",
+        "RefNotFound",
+    );
     assert!(is_closed(port), "nobody is let in without the rules");
     cluster.apply(&path("brokerauthorizations", "rules"), rules("plant/#"));
     cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
-    cluster.condition(&path("brokerauthorizations", "rules"), "Ready", "True", "InForce");
+    cluster.condition(
+        &path("brokerauthorizations", "rules"),
+        "Ready",
+        "True",
+        "InForce",
+    );
     let subscribe = |client: &mut TestClient, topic: &str| {
         let mut body = vec![0, 1, 0, 0, u8::try_from(topic.len()).unwrap()];
         body.extend(topic.bytes());
@@ -73,9 +93,11 @@ fn rules_and_the_file_change_beside_each_other() {
     assert_eq!(subscribe(&mut client(port, "a"), "plant/x"), 0);
     assert_eq!(subscribe(&mut client(port, "a"), "hall/x"), 0x87);
     cluster.apply(&path("brokerauthorizations", "rules"), rules("hall/#"));
-    cluster.until(&path("brokerauthorizations", "rules"), "the change", |object| {
-        object["status"]["observedGeneration"] == 2
-    });
+    cluster.until(
+        &path("brokerauthorizations", "rules"),
+        "the change",
+        |object| object["status"]["observedGeneration"] == 2,
+    );
     assert_eq!(subscribe(&mut client(port, "a"), "hall/x"), 0);
 
     // The file has a port, then one that is the cluster's: that is refused, and nothing closes.
@@ -92,11 +114,40 @@ fn rules_and_the_file_change_beside_each_other() {
     // A resource that wants the port of the file is told so.
     cluster.apply(&listener_path("greedy"), open("NodePort", fixed));
     let accepted = cluster.condition(&listener_path("greedy"), "Accepted", "False", "Invalid");
-    assert!(accepted["message"].as_str().unwrap().contains("configuration file"));
+    assert!(
+        accepted["message"]
+            .as_str()
+            .unwrap()
+            .contains("configuration file")
+    );
+    ping(&mut both);
+
+    // The file wants what a resource has: the resource gives way.
+    cluster.apply(&listener_path("greedy"), open("NodePort", free_port()));
+    cluster.condition(&listener_path("greedy"), "Ready", "True", "Listening");
+    let found = cluster
+        .object(&listener_path("greedy"))
+        .expect("it is there");
+    let number = found["spec"]["ports"][0]["port"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok());
+    let more = format!(
+        "[[listener.port]]\nport = {}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n",
+        number.expect("a port")
+    );
+    cluster.configure(&format!("{}{more}", in_file(fixed)));
+    cluster.condition(&listener_path("greedy"), "Accepted", "False", "Invalid");
+    eventually("the port is the file's", || {
+        let ports = cluster.gateway.control("status")["ports"].to_string();
+        ports.contains(&format!("127.0.0.1:{}", number.expect("a port")))
+    });
     ping(&mut both);
 
     // Without the controller the file alone counts.
-    cluster.gateway.write_config(&format!("{}\n[admin]\nhttp = \"127.0.0.1:0\"\n", in_file(fixed)));
+    cluster.gateway.write_config(&format!(
+        "{}\n[admin]\nhttp = \"127.0.0.1:0\"\n",
+        in_file(fixed)
+    ));
     eventually("the port of the cluster closes", || is_closed(port));
     ping(&mut both);
 }

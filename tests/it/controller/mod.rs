@@ -194,7 +194,8 @@ fn resource(kind: &str, spec: Value) -> Value {
 
 /// A listener with one port that asks nobody.
 fn open(service_type: &str, port: u16) -> Value {
-    let spec = json!({"brokerRef": "default", "serviceType": service_type, "ports": [{"port": port}]});
+    let spec =
+        json!({"brokerRef": "default", "serviceType": service_type, "ports": [{"port": port}]});
     resource("BrokerListener", spec)
 }
 

@@ -14,7 +14,8 @@ fn watches_that_break_and_pasts_that_are_forgotten_cost_nobody_anything() {
     cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
     let mut stays = client(port, "a");
     let lists = |cluster: &Cluster| {
-        cluster.requests("GET /apis/mqttbroker.fieldgate.io/v1/namespaces/plant/brokerlisteners?limit")
+        cluster
+            .requests("GET /apis/mqttbroker.fieldgate.io/v1/namespaces/plant/brokerlisteners?limit")
     };
     assert_eq!(lists(&cluster), 1, "one list, then watches");
 
@@ -44,7 +45,10 @@ fn conflicts_and_pauses_are_borne() {
     cluster.apply(&listener_path("plain"), open("ClusterIp", port));
     cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
     let own = "GET /apis/mqttbroker.fieldgate.io/v1/namespaces/plant/brokerlisteners/plain";
-    assert!(cluster.requests(own) >= 1, "the object is read again after a conflict");
+    assert!(
+        cluster.requests(own) >= 1,
+        "the object is read again after a conflict"
+    );
     assert_eq!(
         cluster.requests("PATCH /api/v1/namespaces/plant/services/plain"),
         2,
@@ -115,7 +119,9 @@ fn without_its_cluster_a_gateway_serves_and_starts() {
 
     let server = cluster.server.take().expect("it runs");
     let again = server.stop();
-    eventually("it is missed", || cluster.gateway.log().contains("cannot be reached"));
+    eventually("it is missed", || {
+        cluster.gateway.log().contains("cannot be reached")
+    });
     ping(&mut stays);
     assert!(secured(secure, &trusting).is_some());
 

@@ -23,7 +23,9 @@ fn a_listener_opens_a_port_and_gets_a_service() {
     assert_eq!(ready["observedGeneration"], 1);
     ping(&mut client(port, "a"));
 
-    let service = cluster.object(&core_path("services", "plain")).expect("a service");
+    let service = cluster
+        .object(&core_path("services", "plain"))
+        .expect("a service");
     assert_eq!(service["spec"]["type"], "LoadBalancer");
     assert_eq!(service["spec"]["externalTrafficPolicy"], "Local");
     assert_eq!(service["spec"]["ports"][0]["protocol"], "TCP");
@@ -33,7 +35,10 @@ fn a_listener_opens_a_port_and_gets_a_service() {
     );
     let owner = &service["metadata"]["ownerReferences"][0];
     assert_eq!(owner["kind"], "BrokerListener");
-    assert_eq!(owner["uid"], cluster.object(&path).unwrap()["metadata"]["uid"]);
+    assert_eq!(
+        owner["uid"],
+        cluster.object(&path).unwrap()["metadata"]["uid"]
+    );
     let policy = "/apis/networking.k8s.io/v1/namespaces/plant/networkpolicies/fieldgate-listeners";
     let policy = cluster.object(policy).expect("a policy");
     assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["port"], port);
@@ -44,9 +49,15 @@ fn a_listener_opens_a_port_and_gets_a_service() {
         addresses.contains("192.0.2.7") && addresses.contains("10.43.0.")
     });
     assert_eq!(found["status"]["runtimeStatus"]["status"], "Running");
-    assert_eq!(cluster.events("plain"), [("Normal".into(), "Listening".into())]);
+    assert_eq!(
+        cluster.events("plain"),
+        [("Normal".into(), "Listening".into())]
+    );
     // Secrets that nobody names are not read.
-    assert_eq!(cluster.requests("GET /api/v1/namespaces/plant/secrets/one"), 0);
+    assert_eq!(
+        cluster.requests("GET /api/v1/namespaces/plant/secrets/one"),
+        0
+    );
 
     cluster.delete(&path);
     eventually("the port closes", || is_closed(port));
@@ -62,8 +73,12 @@ fn a_bad_resource_is_told_why_and_the_others_serve() {
     };
     let (good, bad) = (free_port(), free_port());
     cluster.apply(&listener_path("good"), open("ClusterIp", good));
-    let misspelled = json!({"serviceType": "NodePort", "ports": [{"port": bad, "authentificationRef": "x"}]});
-    cluster.apply(&listener_path("bad"), resource("BrokerListener", misspelled));
+    let misspelled =
+        json!({"serviceType": "NodePort", "ports": [{"port": bad, "authentificationRef": "x"}]});
+    cluster.apply(
+        &listener_path("bad"),
+        resource("BrokerListener", misspelled),
+    );
     let accepted = cluster.condition(&listener_path("bad"), "Accepted", "False", "Invalid");
     let message = accepted["message"].as_str().expect("a text");
     assert!(message.contains("authenticationRef"), "{message}");
@@ -84,11 +99,22 @@ fn a_bad_resource_is_told_why_and_the_others_serve() {
     ping(&mut client);
 
     // It is spoiled again: what it said before stays.
-    let unknown = json!({"serviceType": "NodePort", "ports": [{"port": bad, "authenticationRef": "nobody"}]});
+    let unknown =
+        json!({"serviceType": "NodePort", "ports": [{"port": bad, "authenticationRef": "nobody"}]});
     cluster.apply(&listener_path("bad"), resource("BrokerListener", unknown));
     let accepted = cluster.condition(&listener_path("bad"), "Accepted", "False", "Invalid");
-    assert!(accepted["message"].as_str().unwrap().contains("stays in force"));
-    cluster.condition(&listener_path("bad"), "ResolvedRefs", "False", "RefNotFound");
+    assert!(
+        accepted["message"]
+            .as_str()
+            .unwrap()
+            .contains("stays in force")
+    );
+    cluster.condition(
+        &listener_path("bad"),
+        "ResolvedRefs",
+        "False",
+        "RefNotFound",
+    );
     ping(&mut super::client(bad, "b"));
 }
 
@@ -168,7 +194,10 @@ fn certificates_come_from_cert_manager_where_it_is() {
     assert_eq!(certificate["spec"]["secretName"], name.as_str());
     assert_eq!(certificate["spec"]["issuerRef"]["kind"], "ClusterIssuer");
     let names = certificate["spec"]["dnsNames"].to_string();
-    assert!(names.contains("aio-broker.plant.svc.cluster.local"), "{names}");
+    assert!(
+        names.contains("aio-broker.plant.svc.cluster.local"),
+        "{names}"
+    );
 
     // As cert-manager does.
     let (secret, issued) = tls_secret();

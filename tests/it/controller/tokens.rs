@@ -42,7 +42,11 @@ fn a_pod_connects_with_its_token_and_goes_with_it() {
         &path("brokerauthentications", "default"),
         resource("BrokerAuthentication", authentication),
     );
-    let (good, short, foreign) = (token("good", 600), token("short", 20), token("foreign", 600));
+    let (good, short, foreign) = (
+        token("good", 600),
+        token("short", 20),
+        token("foreign", 600),
+    );
     let about = |audience: &str| json!({"username": "system:serviceaccount:plant:press", "audiences": [audience]});
     cluster.script["tokens"] = json!({
         good.as_str(): about("aio-internal"),
@@ -50,7 +54,10 @@ fn a_pod_connects_with_its_token_and_goes_with_it() {
         foreign.as_str(): about("elsewhere"),
     });
     cluster.script["annotations"] = json!({"plant/press": {"aio-broker-auth/floor": "1"}});
-    cluster.apply(&listener_path("default"), resource("BrokerListener", listener));
+    cluster.apply(
+        &listener_path("default"),
+        resource("BrokerListener", listener),
+    );
     cluster.condition(&listener_path("default"), "Ready", "True", "Listening");
 
     let root = fs::read_to_string(cluster.gateway.path("state/ca/trust.pem")).expect("a root");
@@ -62,7 +69,11 @@ fn a_pod_connects_with_its_token_and_goes_with_it() {
     let mut client = open();
     assert_eq!(client.connect(&connect("pod-1", &good)).code, 0);
     ping(&mut client);
-    assert_eq!(open().connect(&connect("pod-9", &foreign)).code, 0x87, "another audience");
+    assert_eq!(
+        open().connect(&connect("pod-9", &foreign)).code,
+        0x87,
+        "another audience"
+    );
     assert_eq!(open().connect(&connect("pod-9", "nonsense")).code, 0x87);
 
     // It authenticates again with a newer token, and the connection lives as long as that.
