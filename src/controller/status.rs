@@ -110,7 +110,7 @@ impl Statement {
             .collect();
         // What follows from another is not said twice.
         transitions.dedup_by(|one, other| {
-            one.is_warning == other.is_warning && one.message == other.message
+            one.is_warning == other.is_warning && one.reason == other.reason
         });
         transitions
     }

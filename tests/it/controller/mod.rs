@@ -39,7 +39,7 @@ impl Cluster {
     /// As [`Self::start`], with more of a configuration and with what the script is to hold.
     fn with(more: &str, prepare: impl FnOnce(&mut Value)) -> Option<Self> {
         let mut cluster = Self::unstarted(more, prepare)?;
-        cluster.gateway.run();
+        cluster.run();
         Some(cluster)
     }
 
@@ -57,6 +57,12 @@ impl Cluster {
         };
         cluster.configure(more);
         Some(cluster)
+    }
+
+    /// Starts the gateway.
+    fn run(&mut self) {
+        self.gateway.run();
+        self.gateway.close_notifications();
     }
 
     /// Writes the configuration file.

@@ -54,7 +54,9 @@ fn conflicts_and_pauses_are_borne() {
         2,
         "once more after the pause"
     );
-    assert_eq!(cluster.events("plain").len(), 1);
+    eventually("it is announced once", || {
+        cluster.events("plain").len() == 1
+    });
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn without_its_cluster_a_gateway_serves_and_starts() {
     cluster.gateway.signal(Signal::SIGTERM);
     assert!(cluster.gateway.await_end().success());
     assert!(kept(&cluster).join("files/server-tls.key").exists());
-    cluster.gateway.run();
+    cluster.run();
     ping(&mut client(port, "a"));
     assert!(secured(secure, &trusting).is_some());
 
@@ -157,7 +159,7 @@ fn what_the_cluster_added_does_not_keep_a_gateway_from_starting() {
     fs::write(folder.join("gateway.toml"), "[[listener]]\nnonsense = 1\n").expect("a file");
     let port = free_port();
     cluster.apply(&listener_path("plain"), open("ClusterIp", port));
-    cluster.gateway.run();
+    cluster.run();
     cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
     assert!(cluster.gateway.log().contains("left out"));
 }

@@ -295,6 +295,11 @@ impl TestGateway {
         Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
     }
 
+    /// Hears no notifications any more. Those of many reloads would wait for somebody, and the gateway with them.
+    pub(crate) fn close_notifications(&mut self) {
+        self.notify = None;
+    }
+
     /// Throws away what was notified and not yet looked at.
     pub(crate) fn forget_notifications(&mut self) {
         while self
