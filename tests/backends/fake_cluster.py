@@ -104,6 +104,7 @@ class Store:
                 if self.seen[key] is not None or script.get(key) is not None:
                     self.epoch += 1
                     if key == "expire":
+                        self.version += 1
                         self.horizon = self.version
                 self.seen[key] = script.get(key)
                 self.changed.notify_all()
