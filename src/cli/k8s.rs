@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::Render(args) => render(args),
         What::Crds => {
             let mut output = Output::default();
-            output.text(&kubernetes::custom_resource_definitions());
+            output.text(kubernetes::custom_resource_definitions());
             output.finish()
         }
     }
