@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{self, Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::cache::{Cache, name_of};
@@ -152,7 +152,7 @@ impl Follower {
     /// Watches from a version on; returns what makes a list necessary.
     async fn watch_on(&self, path: &str, mut version: String, pause: &mut Pause) -> ApiFault {
         loop {
-            let begun = Instant::now();
+            let begun = time::Instant::now();
             let watched = self.watch(path, &mut version).await;
             match watched {
                 Ok(()) if begun.elapsed() >= SHORT => pause.reset(),
@@ -255,7 +255,7 @@ impl Pause {
         let is_news = self.said.as_ref() != Some(fault);
         self.said = Some(fault.clone());
         if is_news {
-            self.since = Some(Instant::now());
+            self.since = Some(time::Instant::now());
         }
         is_news
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{self, Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::cache::{Cache, Object, metadata};
@@ -109,7 +109,7 @@ impl<H: Host> Controller<H> {
             said: None,
             retry_at: None,
             retry_pause: Duration::ZERO,
-            resync_at: Instant::now() + RESYNC,
+            resync_at: time::Instant::now() + RESYNC,
         }
     }
 
@@ -130,10 +130,10 @@ impl<H: Host> Controller<H> {
             if !cache.is_complete() || self.cert_manager.borrow().is_none() {
                 continue;
             }
-            is_due |= self.retry_at.is_some_and(|at| at <= Instant::now());
+            is_due |= self.retry_at.is_some_and(|at| at <= time::Instant::now());
             is_due |= self.done.is_some() && self.host.taken() != self.taken;
-            if self.resync_at <= Instant::now() {
-                self.resync_at = Instant::now() + RESYNC;
+            if self.resync_at <= time::Instant::now() {
+                self.resync_at = time::Instant::now() + RESYNC;
                 self.applied.clear();
                 is_due = true;
             }
@@ -157,7 +157,7 @@ impl<H: Host> Controller<H> {
             return;
         }
         self.retry_pause = (self.retry_pause * 2).clamp(RETRY_MIN, RETRY_MAX);
-        self.retry_at = Some(Instant::now() + self.retry_pause);
+        self.retry_at = Some(time::Instant::now() + self.retry_pause);
         if self.said.as_ref() != Some(&text) {
             warn!("resources of the cluster: {text}; trying again");
         }

@@ -215,17 +215,7 @@ fn issued(
             notes.translated(at, format!("{key} of the Certificate"));
         }
     }
-    if let Some(at) = fields.get("privateKey")
-        && let Some(below) = notes.fields(at, &["algorithm", "rotationPolicy"])
-    {
-        if let Some(at) = below.get("algorithm") {
-            wanted.algorithm = notes.word(at, ALGORITHMS);
-        }
-        if let Some(at) = below.get("rotationPolicy") {
-            wanted.rotation_policy = notes.word(at, ROTATION_POLICIES);
-        }
-        notes.translated(at, "privateKey of the Certificate");
-    }
+    wished_key(notes, fields, &mut wanted);
     if let Some(at) = fields.get("san") {
         let mut table = Table::new();
         let (dns, ip) = names(notes, at, &mut table, wanted.dns.clone());
@@ -245,6 +235,23 @@ fn issued(
             .materials
             .key_pair_of(notes, &secret_at, &named, place.namespace),
     )
+}
+
+/// What cert-manager is told about the key.
+fn wished_key(notes: &mut Notes<'_>, fields: &Fields<'_>, wanted: &mut WantedCertificate) {
+    let Some(at) = fields.get("privateKey") else {
+        return;
+    };
+    let Some(below) = notes.fields(at, &["algorithm", "rotationPolicy"]) else {
+        return;
+    };
+    if let Some(at) = below.get("algorithm") {
+        wanted.algorithm = notes.word(at, ALGORITHMS);
+    }
+    if let Some(at) = below.get("rotationPolicy") {
+        wanted.rotation_policy = notes.word(at, ROTATION_POLICIES);
+    }
+    notes.translated(at, "privateKey of the Certificate");
 }
 
 /// What is wished of a certificate that is issued here.

@@ -16,8 +16,9 @@ fn an_edited_listener_leaves_the_clients_of_the_others_alone() {
 
     // Another number is another port.
     cluster.apply(&listener_path("two"), open("LoadBalancer", three));
+    let numbers = three.to_string();
     cluster.until(&listener_path("two"), "the new port", |object| {
-        object["status"]["portNumbers"] == three.to_string()
+        object["status"]["portNumbers"] == numbers.as_str()
             && object["status"]["observedGeneration"] == 2
     });
     goes.disconnect_reason();
@@ -46,11 +47,11 @@ fn an_edited_listener_leaves_the_clients_of_the_others_alone() {
 }
 
 #[test]
-fn rules_and_the_file_change_beside_each_other() {
+fn rules_are_awaited_and_followed() {
     let Some(mut cluster) = Cluster::start() else {
         return;
     };
-    let (port, fixed) = (free_port(), free_port());
+    let port = free_port();
     let listener = json!({"ports": [{"port": port, "authorizationRef": "rules"}]});
     let rules = |topic: &str| {
         let rule = json!({
@@ -99,18 +100,33 @@ fn rules_and_the_file_change_beside_each_other() {
         |object| object["status"]["observedGeneration"] == 2,
     );
     assert_eq!(subscribe(&mut client(port, "a"), "hall/x"), 0);
+}
 
-    // The file has a port, then one that is the cluster's: that is refused, and nothing closes.
-    let in_file = |port: u16| {
+/// A listener of the file with ports on loopback.
+fn in_file(ports: &[u16]) -> String {
+    let ports = ports.iter().map(|port| {
         format!(
-            "[[listener]]\nname = \"fixed\"\n[[listener.port]]\nport = {port}\nbind = \"127.0.0.1\"\n\
-             authentication = \"none\"\nauthorization = \"none\"\n"
+            "[[listener.port]]\nport = {port}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n"
         )
+    });
+    format!(
+        "[[listener]]\nname = \"fixed\"\n{}",
+        ports.collect::<String>()
+    )
+}
+
+#[test]
+fn the_file_and_the_cluster_stand_beside_each_other() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
     };
-    cluster.configure(&in_file(fixed));
+    let (port, fixed, contended) = (free_port(), free_port(), free_port());
+    cluster.apply(&listener_path("plain"), open("ClusterIp", port));
+    cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
+    let mut stays = client(port, "a");
+    cluster.configure(&in_file(&[fixed]));
     eventually("the port of the file opens", || !is_closed(fixed));
     let mut both = client(fixed, "b");
-    assert_eq!(subscribe(&mut client(port, "a"), "hall/x"), 0);
     // A resource that wants the port of the file is told so.
     cluster.apply(&listener_path("greedy"), open("NodePort", fixed));
     let accepted = cluster.condition(&listener_path("greedy"), "Accepted", "False", "Invalid");
@@ -123,30 +139,21 @@ fn rules_and_the_file_change_beside_each_other() {
     ping(&mut both);
 
     // The file wants what a resource has: the resource gives way.
-    cluster.apply(&listener_path("greedy"), open("NodePort", free_port()));
+    cluster.apply(&listener_path("greedy"), open("NodePort", contended));
     cluster.condition(&listener_path("greedy"), "Ready", "True", "Listening");
-    let found = cluster
-        .object(&listener_path("greedy"))
-        .expect("it is there");
-    let number = found["spec"]["ports"][0]["port"]
-        .as_u64()
-        .and_then(|port| u16::try_from(port).ok());
-    let more = format!(
-        "[[listener.port]]\nport = {}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n",
-        number.expect("a port")
-    );
-    cluster.configure(&format!("{}{more}", in_file(fixed)));
+    cluster.configure(&in_file(&[fixed, contended]));
     cluster.condition(&listener_path("greedy"), "Accepted", "False", "Invalid");
     eventually("the port is the file's", || {
         let ports = cluster.gateway.control("status")["ports"].to_string();
-        ports.contains(&format!("127.0.0.1:{}", number.expect("a port")))
+        ports.contains(&format!("127.0.0.1:{contended}"))
     });
     ping(&mut both);
+    ping(&mut stays);
 
     // Without the controller the file alone counts.
     cluster.gateway.write_config(&format!(
         "{}\n[admin]\nhttp = \"127.0.0.1:0\"\n",
-        in_file(fixed)
+        in_file(&[fixed])
     ));
     eventually("the port of the cluster closes", || is_closed(port));
     ping(&mut both);

@@ -21,13 +21,13 @@ fn connect(client_id: &str, token: &str) -> Connect {
         .with(property::AUTHENTICATION_DATA, token.as_bytes())
 }
 
-#[test]
-fn a_pod_connects_with_its_token_and_goes_with_it() {
-    let Some(mut cluster) = Cluster::start() else {
-        return;
-    };
-    let port = free_port();
-    // As the cluster broker installs it: TLS of its own authority, tokens, the name of the service.
+/// What the API server says about a token of the account `press`.
+fn about(audience: &str) -> Value {
+    json!({"username": "system:serviceaccount:plant:press", "audiences": [audience]})
+}
+
+/// A listener as the cluster broker installs it: TLS of its own authority, tokens, the name of the service.
+fn install(cluster: &mut Cluster, port: u16) {
     let listener = json!({
         "brokerRef": "default",
         "serviceType": "ClusterIp",
@@ -42,24 +42,31 @@ fn a_pod_connects_with_its_token_and_goes_with_it() {
         &path("brokerauthentications", "default"),
         resource("BrokerAuthentication", authentication),
     );
+    cluster.apply(
+        &listener_path("default"),
+        resource("BrokerListener", listener),
+    );
+    cluster.condition(&listener_path("default"), "Ready", "True", "Listening");
+}
+
+#[test]
+fn a_pod_connects_with_its_token_and_goes_with_it() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
+    };
+    let port = free_port();
     let (good, short, foreign) = (
         token("good", 600),
         token("short", 20),
         token("foreign", 600),
     );
-    let about = |audience: &str| json!({"username": "system:serviceaccount:plant:press", "audiences": [audience]});
     cluster.script["tokens"] = json!({
         good.as_str(): about("aio-internal"),
         short.as_str(): about("aio-internal"),
         foreign.as_str(): about("elsewhere"),
     });
     cluster.script["annotations"] = json!({"plant/press": {"aio-broker-auth/floor": "1"}});
-    cluster.apply(
-        &listener_path("default"),
-        resource("BrokerListener", listener),
-    );
-    cluster.condition(&listener_path("default"), "Ready", "True", "Listening");
-
+    install(&mut cluster, port);
     let root = fs::read_to_string(cluster.gateway.path("state/ca/trust.pem")).expect("a root");
     let trusting = crate::support::tls::client_config_of_pem(&root, None);
     let open = || {
