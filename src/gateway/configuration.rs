@@ -29,10 +29,6 @@ pub struct Configuration {
     /// Why what a cluster has added is not in force.
     left_out: Option<String>,
     /// What the files say by themselves, where a cluster may add to them.
-    #[cfg_attr(
-        not(feature = "kube"),
-        expect(dead_code, reason = "only the controller asks for it")
-    )]
     files: Option<Box<Settings>>,
 }
 
