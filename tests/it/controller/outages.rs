@@ -163,3 +163,28 @@ fn what_the_cluster_added_does_not_keep_a_gateway_from_starting() {
     cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
     assert!(cluster.gateway.log().contains("left out"));
 }
+
+#[test]
+fn a_kind_that_is_gone_for_a_moment_closes_nothing() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
+    };
+    let port = free_port();
+    cluster.apply(&listener_path("plain"), open("ClusterIp", port));
+    cluster.condition(&listener_path("plain"), "Ready", "True", "Listening");
+    let mut stays = client(port, "a");
+    // As an API server that starts: it answers, and does not know its kinds yet.
+    cluster.set("groups", json!([]));
+    cluster.set("drop", json!(1));
+    let asked = "GET /apis/mqttbroker.fieldgate.io/v1/namespaces/plant/brokerlisteners?";
+    let before = cluster.requests(asked);
+    eventually("it is looked for more than once", || {
+        cluster.requests(asked) >= before + 3
+    });
+    ping(&mut stays);
+    cluster.set("groups", json!([GROUP]));
+    let other = free_port();
+    cluster.apply(&listener_path("other"), open("NodePort", other));
+    cluster.condition(&listener_path("other"), "Ready", "True", "Listening");
+    ping(&mut stays);
+}
