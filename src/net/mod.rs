@@ -60,6 +60,14 @@ pub struct Peer {
     pub tls: Option<Box<TlsPeer>>,
 }
 
+impl Peer {
+    /// Whether it is on this machine, and no proxy that speaks for somebody else.
+    pub fn is_local(&self) -> bool {
+        let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        self.proxy.is_none() && self.address.is_none_or(is_loopback)
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
