@@ -45,7 +45,7 @@ pub use hub::{Hub, Reviewed, StoreLink};
 pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
-pub use ports::{PortStatus, Ports};
+pub use ports::{OpenPort, PortStatus, Ports};
 pub use serving::{PortState, Serve};
 pub use stream::{Stream, Transport};
 
