@@ -18,8 +18,8 @@ use crate::config::{Protocol, Settings, TlsSettings};
 use crate::mqtt::Violation;
 use crate::net::tls::{CertificateSource, CertificateSummary};
 use crate::net::{
-    Hub, LoginOutcome, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve,
-    Stream, link,
+    Hub, LoginOutcome, OpenPort, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports,
+    Serve, Stream, link,
 };
 
 /// Sessions that a listing looks at before it lets clients have their turn: less than a millisecond.
@@ -65,6 +65,11 @@ impl Serving {
     /// Who may connect and what they may do.
     pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// Ports at which somebody in the network may connect.
+    pub(crate) fn open_ports(&self) -> Vec<OpenPort> {
+        self.ports.open()
     }
 
     /// What the core goes by on each port.

@@ -46,7 +46,7 @@ pub use hub::{Hub, Reviewed, StoreLink};
 pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
-pub use ports::{PortStatus, Ports};
+pub use ports::{OpenPort, PortStatus, Ports};
 pub use probe::serve_probe;
 pub use serving::{PortState, Serve};
 pub use stream::{Stream, Transport};

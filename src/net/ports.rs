@@ -92,6 +92,15 @@ pub struct PortStatus {
     pub accept_errors: u64,
 }
 
+/// A port that accepts connections from the network.
+#[derive(Clone, Debug)]
+pub struct OpenPort {
+    /// What it is to be like.
+    pub settings: Arc<PortSettings>,
+    /// Where it accepts.
+    pub address: SocketAddr,
+}
+
 impl<S: Serve> Ports<S> {
     /// No port yet. Links and ports become tasks of `runtime`.
     pub fn new(service: S, runtime: Handle, passed: PassedSockets, access: Arc<Access>) -> Self {
@@ -164,6 +173,20 @@ impl<S: Serve> Ports<S> {
     /// Every port in the order of the configuration.
     pub fn status(&self) -> Vec<PortStatus> {
         self.lock().iter().map(Port::status).collect()
+    }
+
+    /// Every port that accepts connections at an address of the network.
+    pub fn open(&self) -> Vec<OpenPort> {
+        let ports = self.lock();
+        let open = ports.iter().filter_map(|port| {
+            let shown = port.shown.borrow();
+            let address = shown
+                .address
+                .filter(|_| shown.state == PortState::Listening)?;
+            let settings = Arc::clone(&port.settings.borrow());
+            Some(OpenPort { settings, address })
+        });
+        open.collect()
     }
 
     /// What the core goes by on each port.
