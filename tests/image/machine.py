@@ -144,7 +144,7 @@ class Machine:
         # Devices of this bus are found from the last one on, so the second disk stands before the first.
         if disk:
             at = command.index("-drive")
-            command[at + 4:at + 4] = ["-drive", f"if=none,id=d1,format=raw,readonly=on,file={disk}", "-device", "virtio-blk-device,drive=d1"]
+            command[at:at] = ["-drive", f"if=none,id=d1,format=raw,readonly=on,file={disk}", "-device", "virtio-blk-device,drive=d1"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=open(self.folder / "emulator.log", "a"), stderr=subprocess.STDOUT)
         self.agent = None
 
@@ -205,10 +205,9 @@ class Machine:
             if self.agent is None:
                 self.agent = socket.socket(socket.AF_UNIX)
                 self.agent.connect(str(self.agent_path))
-                self.agent.sendall(b"stty -echo -onlcr; PS1=; PS2=\n")
             # The mark is put together in the machine, so that an echo of the line is not taken for it.
             hello = secrets.token_hex(8)
-            self.agent.sendall(f"printf '%s%s\\n' {hello[:8]} {hello[8:]}\n".encode())
+            self.agent.sendall(f"stty -echo -onlcr; PS1=; PS2=; printf '%s%s\\n' {hello[:8]} {hello[8:]}\n".encode())
             if self.read_until(hello, 20) is None:
                 return None
             self.agent.sendall(f"( {command}\n) 2>&1 </dev/null; printf '\\n%s%s %d\\n' {token[:8]} {token[8:]} $?\n".encode())
