@@ -21,6 +21,7 @@ pub mod broker;
 pub mod ca;
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod est;
 pub mod gateway;
 pub mod import;

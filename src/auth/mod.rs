@@ -16,6 +16,7 @@ mod guard;
 mod http;
 mod mosquitto;
 mod password;
+mod probe;
 #[cfg(test)]
 pub mod scripted;
 mod service_account_token;
@@ -40,6 +41,7 @@ pub use audit::{Audit, AuditEvent, AuditKind, AuditStatistics};
 pub use authenticator::{Authenticator, Proof};
 pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
+pub use probe::{NoChance, PROBE_USERNAME, Probe, ProbeTicket, Probes};
 pub use service_account_token::TOKEN_USERNAME;
 pub use users::Users;
 pub use x509::{

@@ -15,7 +15,8 @@ use super::access::{
 };
 use super::certificate_names::{DnsName, KeyAlgorithm};
 use super::names::{
-    GatewayName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName, WebSocketPath,
+    GatewayName, InstanceName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName,
+    WebSocketPath,
 };
 use crate::limits::{Limits, PortLimits};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub est: EstSettings,
     /// `[ca]`
     pub ca: CaSettings,
+    /// `[discovery]`
+    pub discovery: DiscoverySettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -96,6 +99,7 @@ impl Default for Settings {
             protection: ProtectionSettings::default(),
             est: EstSettings::default(),
             ca: CaSettings::default(),
+            discovery: DiscoverySettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -342,6 +346,27 @@ impl Default for EstSettings {
             connections_max: 32,
             attempts_per_address_max: 30,
             attempts_max: 300,
+        }
+    }
+}
+
+/// `[discovery]`: how clients in the same network find the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoverySettings {
+    /// Whether open ports are announced.
+    pub enabled: bool,
+    /// Where; everywhere but on loopback where empty.
+    pub interfaces: Vec<InterfaceName>,
+    /// Under which name; that of the gateway where absent.
+    pub instance: Option<InstanceName>,
+}
+
+impl Default for DiscoverySettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interfaces: Vec::new(),
+            instance: None,
         }
     }
 }

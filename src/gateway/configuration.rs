@@ -213,6 +213,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         ("limits", old.limits != new.limits),
         ("store", old.store != new.store),
         ("est", old.est != new.est),
+        ("discovery", old.discovery != new.discovery),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod authority;
 mod configuration;
+mod discovery;
 mod enrolment;
 mod expiry;
 mod heartbeat;
@@ -45,6 +46,7 @@ use crate::admin::http::{self, HttpState};
 use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
+use crate::discovery::Discovery;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
@@ -101,6 +103,7 @@ struct Gateway {
     authority: Authority,
     enrolment: Enrolment,
     heartbeat: Heartbeat,
+    discovery: Discovery,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
     control_fault: Mutex<Option<String>>,
@@ -220,6 +223,7 @@ impl Gateway {
                 let serving = Arc::clone(&serving);
                 move || serving.round_trip()
             }),
+            discovery: Discovery::default(),
             serving,
             storing,
             authority,
@@ -258,6 +262,7 @@ impl Gateway {
             http::serve(address, Arc::clone(&gateway), gateway.admin.clone()).await
         });
         self.start_enrolment(tasks).await;
+        self.start_discovery(tasks);
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
@@ -299,6 +304,14 @@ impl Gateway {
         tasks.spawn(async move { gateway.enrolment.serve_https().await });
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.enrolment.serve_http().await });
+    }
+
+    /// Has the network know where the ports are.
+    fn start_discovery(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { match gateway.discovery.run().await {} });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { match gateway.announce().await {} });
     }
 
     /// Says in the log which configuration is in force, and returns it.
@@ -361,6 +374,7 @@ impl Gateway {
         let deadline = self.configuration().settings().limits.stop_timeout;
         let status = "stopping: clients are told";
         self.notifier.stopping(status, deadline + STOP_REST).await;
+        self.discovery.close().await;
         tokio::select! {
             stopped = timeout(deadline, self.serving.stop()) => match stopped {
                 Ok(()) => info!("stopped"),

@@ -133,7 +133,7 @@ class Appliance(unittest.TestCase):
         machine.run(["systemctl", f"--root={self.machine.root}", "enable", *wanted])
         self.machine.drop_in(
             "fieldgate-health-gate.service",
-            "[Service]\nEnvironment=COMMAND_LINE=/proc/1/cmdline TRIES=2 PAUSE=1\n",
+            "[Service]\nEnvironment=COMMAND_LINE=/proc/1/cmdline TIME=20s\n",
         )
         # The name of the kernel cannot be written in a container.
         self.machine.drop_in("fieldgate-hostname.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
@@ -147,7 +147,7 @@ class Appliance(unittest.TestCase):
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()
         home = self.data / "fieldgate"
-        self.assertEqual(sorted(path.name for path in home.iterdir() if path.name != "proven"), [".provisioned", "etc", "journal", "state", "systemd"])
+        self.assertEqual(sorted(path.name for path in home.iterdir() if path.name not in ("proven", "update")), [".provisioned", "etc", "journal", "state", "systemd"])
         name = self.machine.enter("cat", "/run/host-name")[1].strip()
         self.assertRegex(name, "^fieldgate-[0-9a-f]{6}$")
         self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "here", "-r", "-q", "1")

@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod est;
+mod gate;
 mod import;
 mod kubernetes;
 mod lifecycle;

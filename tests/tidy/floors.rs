@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store", 3),
     ("systemd", 3),
     ("admin", 4),
+    ("discovery", 4),
     ("est", 4),
     ("net", 4),
     ("gateway", 5),

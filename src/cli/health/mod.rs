@@ -4,6 +4,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+mod gate;
+mod round_trip;
+mod wire;
+
+use fieldgate::config;
+
 use super::folders::RunningArgs;
 use super::{Exit, Failure, Output};
 
@@ -14,6 +20,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// The exit code is 0 if it is and 1 if it is not, or does not answer within 3 seconds. For probes of containers, which run a
 /// command where there is no shell. Without --live it is asked whether clients are served.
+///
+/// With --gate it is tried: every port is connected to, and a message goes through the gateway and its store and comes back.
+/// That takes root, or the user that the gateway runs as.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -26,9 +35,20 @@ pub(crate) struct Args {
     /// Ask only whether the core answers; if it does not, a restart helps
     #[arg(long)]
     live: bool,
+
+    /// Try everything that a client needs, as after an update
+    #[arg(long, conflicts_with_all = ["live", "ready"])]
+    gate: bool,
+
+    /// How long to try, with --gate
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "30s", requires = "gate")]
+    timeout: Duration,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if args.gate {
+        return gate(args.running, args.timeout);
+    }
     let (sender, receiver) = mpsc::channel();
     // A gateway that hangs would hold back the answer, so somebody else waits for it.
     let asking = thread::Builder::new().spawn(move || {
@@ -67,6 +87,15 @@ fn ask(args: &Args) -> Result<String, Failure> {
         (false, _) if awaiting.is_empty() => Err(unwell("not ready")),
         (false, _) => Err(unwell(&format!("not ready: awaiting {awaiting}"))),
     }
+}
+
+/// Puts a gateway to the test, as `health --gate` does.
+pub(super) fn gate(running: RunningArgs, time: Duration) -> Result<(), Failure> {
+    gate::run(running, time)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).ok_or_else(|| "it is a time such as 30s or 2min".to_owned())
 }
 
 fn unwell(text: &str) -> Failure {

@@ -1,0 +1,191 @@
+//! How the gate reaches a port: a socket of this machine, and TLS whose certificate must be the one that the gateway says it
+//! shows.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use fieldgate::admin::ProbePort;
+use fieldgate::net::tls::fingerprint;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    SignatureScheme, StreamOwned,
+};
+
+/// What a proxy says that connects on its own behalf.
+const PROXY_HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// A connection to a port, with or without TLS.
+pub(super) type Wire = Box<dyn Duplex>;
+
+/// What packets travel on.
+pub(super) trait Duplex: Read + Write + fmt::Debug {}
+
+impl<T: Read + Write + fmt::Debug> Duplex for T {}
+
+/// What came of an attempt to reach a port.
+#[derive(Debug)]
+pub(super) enum Reached {
+    /// MQTT or WebSocket may follow.
+    Open(Wire),
+    /// It listens where nobody on this machine can connect.
+    Elsewhere(String),
+}
+
+/// Connects to a port, within `time` for each step.
+pub(super) fn reach(port: &ProbePort, time: Duration) -> io::Result<Reached> {
+    if let Some(interface) = &port.interface {
+        let why = format!("it is bound to {interface}, where only others can connect");
+        return Ok(Reached::Elsewhere(why));
+    }
+    let mut socket = match (&port.path, &port.address) {
+        (Some(path), _) => unix(UnixStream::connect(path)?, time)?,
+        (None, Some(address)) => tcp(address, time)?,
+        (None, None) => {
+            let why = "its socket came from the service manager and has no address".to_owned();
+            return Ok(Reached::Elsewhere(why));
+        }
+    };
+    if port.proxy_protocol {
+        socket.write_all(PROXY_HEADER)?;
+    }
+    if port.tls {
+        return shake(socket, port);
+    }
+    Ok(Reached::Open(socket))
+}
+
+fn unix(socket: UnixStream, time: Duration) -> io::Result<Wire> {
+    socket.set_read_timeout(Some(time))?;
+    socket.set_write_timeout(Some(time))?;
+    Ok(Box::new(socket))
+}
+
+fn tcp(address: &str, time: Duration) -> io::Result<Wire> {
+    let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let mut fault = None;
+    for address in local_addresses(address) {
+        match TcpStream::connect_timeout(&address, time) {
+            Ok(socket) => {
+                socket.set_read_timeout(Some(time))?;
+                socket.set_write_timeout(Some(time))?;
+                socket.set_nodelay(true)?;
+                return Ok(Box::new(socket));
+            }
+            Err(error) => fault = Some(error),
+        }
+    }
+    Err(fault.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// Where this machine reaches a port: what accepts on every address is asked on loopback.
+fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
+    let on = |address: IpAddr| SocketAddr::new(address, bound.port());
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![on(Ipv4Addr::LOCALHOST.into())],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![
+            on(Ipv6Addr::LOCALHOST.into()),
+            on(Ipv4Addr::LOCALHOST.into()),
+        ],
+        _ => vec![bound],
+    }
+}
+
+fn shake(mut socket: Wire, port: &ProbePort) -> io::Result<Reached> {
+    let expected = port.certificate_sha256.as_deref().unwrap_or_default();
+    let expected = HEXLOWER_PERMISSIVE
+        .decode(expected.as_bytes())
+        .map_err(io::Error::other)?;
+    let provider = Arc::new(ring::default_provider());
+    let shown = Arc::new(Shown {
+        expected,
+        provider: Arc::clone(&provider),
+    });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(shown)
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    Ok(Reached::Open(Box::new(StreamOwned::new(
+        connection, socket,
+    ))))
+}
+
+/// Takes one certificate, that of the port: who says which one that is, is asked over a socket that is only root's. Names and
+/// times are the business of clients; a gateway that does not know the time yet serves as well as it can.
+#[derive(Debug)]
+struct Shown {
+    expected: Vec<u8>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Shown {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if fingerprint(end_entity) != *self.expected {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_on_every_address_are_reached_on_loopback() {
+        let of = |text: &str| -> Vec<String> {
+            let addresses = local_addresses(text.parse().unwrap());
+            addresses.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(of("0.0.0.0:8883"), ["127.0.0.1:8883"]);
+        assert_eq!(of("[::]:8883"), ["[::1]:8883", "127.0.0.1:8883"]);
+        assert_eq!(of("192.0.2.7:1883"), ["192.0.2.7:1883"]);
+    }
+}

@@ -1,0 +1,828 @@
+//! What is said on one link, and when: a machine without sockets and clocks.
+//!
+//! Each name that must be unique is asked for three times before it is used, is announced twice, and then answered for. Who has
+//! a name that is wanted here keeps it; the other one takes the next number.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::message::{Data, Message, Name, Question, Record, Section, Writer, parse, rrtype};
+use super::{Service, ServiceKind, Terms};
+
+/// The port that all of them speak from and to.
+pub(super) const PORT: u16 = 5353;
+
+/// Largest message: it goes through every link that carries IPv6.
+const MESSAGE_BYTES_MAX: usize = 1_232;
+
+/// Seconds for which what depends on the address of the machine may be remembered, and everything else (RFC 6762, section 10).
+const HOST_TTL: u32 = 120;
+const OTHER_TTL: u32 = 4_500;
+
+/// The same for those who know nothing of multicast.
+const LEGACY_TTL: u32 = 10;
+
+const PROBES: u8 = 3;
+const PROBE_PAUSE: Duration = Duration::from_millis(250);
+const ANNOUNCEMENTS: u8 = 2;
+const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time for which the same is not said again to all, and to defend a name.
+const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+const DEFENCE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Whoever loses a tie waits this long for the winner to announce itself.
+const TIE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Conflicts in a row after which names are tried more slowly.
+const CONFLICTS_MAX: u32 = 15;
+const CONFLICT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Answers that can be given at once, and one more each of this.
+const ANSWERS_MAX: u32 = 50;
+const ANSWER_PAUSE: Duration = Duration::from_millis(40);
+
+/// Messages that may wait to be sent.
+const OUT_MAX: usize = 64;
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// Everybody on the link.
+    Group,
+    /// Whoever asked.
+    One(SocketAddr),
+}
+
+/// A name that somebody else has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Renaming {
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+/// What a name is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Host,
+    Service(Service),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Probing { sent: u8, next: Instant },
+    Announcing { sent: u8, next: Instant },
+    Settled,
+}
+
+#[derive(Clone, Debug)]
+struct Owned {
+    what: What,
+    base: String,
+    /// Part of the name from 2 on.
+    number: u32,
+    conflicts: u32,
+    phase: Phase,
+}
+
+/// Records that are answered with together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    V4,
+    V6,
+    /// Which types of addresses there are, where one is missing.
+    Types,
+    Kind(ServiceKind),
+    Pointer(Service),
+    Place(Service),
+    Text(Service),
+}
+
+impl Slot {
+    fn is_unique(self) -> bool {
+        !matches!(self, Self::Kind(_) | Self::Pointer(_))
+    }
+}
+
+/// Speaks for this machine on one link.
+#[derive(Debug)]
+pub(super) struct Responder {
+    terms: Terms,
+    names: Vec<Owned>,
+    /// What is to be said to all, and when.
+    pending: Option<(Instant, Vec<Slot>)>,
+    said: Vec<(Slot, Instant)>,
+    out: VecDeque<(Destination, Vec<u8>)>,
+    renamings: VecDeque<Renaming>,
+    answers_left: u32,
+    answers_at: Instant,
+    seed: u64,
+}
+
+impl Responder {
+    /// `seed` only spreads what several of them do at the same moment.
+    pub(super) fn new(terms: Terms, seed: u64, now: Instant) -> Self {
+        let mut responder = Self {
+            terms: Terms::default(),
+            names: Vec::new(),
+            pending: None,
+            said: Vec::new(),
+            out: VecDeque::new(),
+            renamings: VecDeque::new(),
+            answers_left: ANSWERS_MAX,
+            answers_at: now,
+            seed: seed | 1,
+        };
+        responder.set(terms, now);
+        responder
+    }
+
+    /// Takes over what is to be said from now on, and withdraws what is not any more.
+    pub(super) fn set(&mut self, terms: Terms, now: Instant) {
+        let wanted = wanted(&terms);
+        let is_gone = |owned: &Owned| {
+            let same = |(what, base): &(What, String)| *what == owned.what && *base == owned.base;
+            !wanted.iter().any(same)
+        };
+        let gone: Vec<Owned> = self
+            .names
+            .iter()
+            .filter(|owned| is_gone(owned))
+            .cloned()
+            .collect();
+        self.say_goodbye(&gone);
+        let start = self.start(now);
+        let mut host_moves = false;
+        let has_moved = terms.addresses != self.terms.addresses;
+        let mut names = Vec::with_capacity(wanted.len());
+        for (what, base) in wanted {
+            let old = self
+                .names
+                .iter()
+                .find(|owned| owned.what == what && owned.base == base);
+            let mut owned = old.cloned().unwrap_or_else(|| {
+                host_moves |= what == What::Host;
+                Owned {
+                    what,
+                    base,
+                    number: 1,
+                    conflicts: 0,
+                    phase: start,
+                }
+            });
+            if what == What::Host && has_moved && !is_probing(&owned) {
+                owned.phase = announcing(now);
+            }
+            names.push(owned);
+        }
+        self.names = names;
+        self.terms = terms;
+        if host_moves {
+            self.announce_places(now);
+        }
+        // What waits may be about what is gone; who asked asks again.
+        self.pending = None;
+        self.said.clear();
+    }
+
+    /// Withdraws the services. The addresses stay those of the machine, whoever answers for them next.
+    pub(super) fn withdraw(&mut self) {
+        let gone = self.names.clone();
+        self.say_goodbye(&gone);
+        self.names.clear();
+        self.pending = None;
+    }
+
+    /// The names in use, of the host and of the services.
+    pub(super) fn settled(&self) -> Option<Vec<String>> {
+        let is_ready = self.names.iter().all(|owned| !is_probing(owned));
+        is_ready.then(|| self.names.iter().map(label).collect())
+    }
+
+    pub(super) fn poll_renaming(&mut self) -> Option<Renaming> {
+        self.renamings.pop_front()
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<(Destination, Vec<u8>)> {
+        self.out.pop_front()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let names = self.names.iter().filter_map(|owned| match owned.phase {
+            Phase::Probing { next, .. } | Phase::Announcing { next, .. } => Some(next),
+            Phase::Settled => None,
+        });
+        names.chain(self.pending.as_ref().map(|(at, _)| *at)).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.probe(now);
+        self.announce(now);
+        if self.pending.as_ref().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, slots)) = self.pending.take()
+            && self.may_answer(now)
+        {
+            self.tell_all(&slots, now);
+        }
+    }
+
+    /// Takes a message of whoever it was. What is not understood is nothing.
+    pub(super) fn handle_packet(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
+        let Some(message) = parse(bytes) else { return };
+        if message.is_response {
+            // Answers that come from elsewhere are no answers (RFC 6762, section 6).
+            if from.port() == PORT {
+                self.look_for_conflicts(&message, now);
+            }
+            return;
+        }
+        self.break_ties(&message, now);
+        self.answer(from, &message, now);
+    }
+
+    fn probe(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for owned in &mut self.names {
+            if let Phase::Probing { sent, next } = &mut owned.phase
+                && *next <= now
+            {
+                if *sent == PROBES {
+                    owned.phase = announcing(now);
+                    owned.conflicts = 0;
+                    continue;
+                }
+                *sent += 1;
+                *next = now + PROBE_PAUSE;
+                due.push(owned.clone());
+            }
+        }
+        // One message each, so that the question and what is wanted are never in different ones.
+        for owned in &due {
+            let Some(name) = self.name(owned) else {
+                continue;
+            };
+            let mut writer = Writer::new(0, false, MESSAGE_BYTES_MAX);
+            let is_unicast = owned.phase
+                == Phase::Probing {
+                    sent: 1,
+                    next: now + PROBE_PAUSE,
+                };
+            writer.question(&Question {
+                name,
+                rrtype: rrtype::ANY,
+                is_unicast,
+            });
+            for record in self.proposed(owned) {
+                writer.record(Section::Authority, &record, false);
+            }
+            self.send(Destination::Group, writer);
+        }
+    }
+
+    fn announce(&mut self, now: Instant) {
+        let mut slots = Vec::new();
+        for owned in &mut self.names {
+            if let Phase::Announcing { sent, next } = &mut owned.phase
+                && *next <= now
+            {
+                *sent += 1;
+                *next = now + ANNOUNCE_PAUSE;
+                if *sent == ANNOUNCEMENTS {
+                    owned.phase = Phase::Settled;
+                }
+                match owned.what {
+                    What::Host => slots.extend([Slot::V4, Slot::V6]),
+                    What::Service(service) => slots.extend([
+                        Slot::Pointer(service),
+                        Slot::Place(service),
+                        Slot::Text(service),
+                    ]),
+                }
+            }
+        }
+        if !slots.is_empty() {
+            self.tell_all(&slots, now);
+        }
+    }
+
+    /// Gives up or asks again for what somebody else says it has.
+    fn look_for_conflicts(&mut self, message: &Message, now: Instant) {
+        let records = message.answers.iter().chain(&message.additional);
+        let records: Vec<&Record> = records.filter(|record| record.ttl > 0).collect();
+        for index in 0..self.names.len() {
+            let Some(owned) = self.names.get(index) else {
+                continue;
+            };
+            let Some(name) = self.name(owned) else {
+                continue;
+            };
+            let is_foreign =
+                |record: &&&Record| record.name == name && self.is_foreign(owned, &record.data);
+            if records.iter().any(|record| is_foreign(&record)) {
+                self.yield_name(index, now);
+            }
+        }
+    }
+
+    fn is_foreign(&self, owned: &Owned, data: &Data) -> bool {
+        match (owned.what, data) {
+            // Another program of this machine may answer for its addresses, on whichever of its links.
+            (What::Host, Data::Address(ip)) => !self.terms.machine.contains(ip),
+            (What::Service(_), Data::Service { .. } | Data::Text(_)) => {
+                !self.proposed(owned).iter().any(|own| own.data == *data)
+            }
+            _ => false,
+        }
+    }
+
+    fn yield_name(&mut self, index: usize, now: Instant) {
+        let start = self.start(now);
+        let Some(owned) = self.names.get_mut(index) else {
+            return;
+        };
+        if !is_probing(owned) {
+            // Somebody may have come from another network; who was first is found out by asking again.
+            owned.phase = start;
+            return;
+        }
+        let from = label(owned);
+        owned.number = owned.number.saturating_add(1);
+        owned.conflicts = owned.conflicts.saturating_add(1);
+        owned.phase = match owned.conflicts >= CONFLICTS_MAX {
+            true => Phase::Probing {
+                sent: 0,
+                next: now + CONFLICT_PAUSE,
+            },
+            false => start,
+        };
+        let renaming = Renaming {
+            from,
+            to: label(owned),
+        };
+        let is_host = owned.what == What::Host;
+        if self.renamings.len() < OUT_MAX {
+            self.renamings.push_back(renaming);
+        }
+        if is_host {
+            self.announce_places(now);
+        }
+    }
+
+    /// Where two ask for one name at the same moment, the one whose records come later has it.
+    fn break_ties(&mut self, message: &Message, now: Instant) {
+        for index in 0..self.names.len() {
+            let Some(owned) = self.names.get(index).filter(|owned| is_probing(owned)) else {
+                continue;
+            };
+            let Some(name) = self.name(owned) else {
+                continue;
+            };
+            let theirs: Vec<&Record> = message
+                .authorities
+                .iter()
+                .filter(|record| record.name == name)
+                .collect();
+            let are_foreign = theirs
+                .iter()
+                .any(|record| self.is_foreign(owned, &record.data));
+            if !are_foreign {
+                continue;
+            }
+            let ours = self.proposed(owned);
+            if in_order(theirs) > in_order(ours.iter())
+                && let Some(owned) = self.names.get_mut(index)
+            {
+                owned.phase = Phase::Probing {
+                    sent: 0,
+                    next: now + TIE_PAUSE,
+                };
+            }
+        }
+    }
+
+    fn answer(&mut self, from: SocketAddr, message: &Message, now: Instant) {
+        let is_legacy = from.port() != PORT;
+        let is_probe = !message.authorities.is_empty();
+        let (mut to_all, mut to_one) = (Vec::new(), Vec::new());
+        for question in &message.questions {
+            for slot in self.slots(question) {
+                if self.is_known(slot, &message.answers) {
+                    continue;
+                }
+                let is_alone = is_legacy || question.is_unicast;
+                let list = if is_alone { &mut to_one } else { &mut to_all };
+                if !list.contains(&slot) {
+                    list.push(slot);
+                }
+            }
+        }
+        if !to_one.is_empty() && self.may_answer(now) {
+            let writer = match is_legacy {
+                true => self.legacy(message, &to_one),
+                false => self.response(&to_one),
+            };
+            self.send(Destination::One(from), writer);
+        }
+        let pause = if is_probe {
+            DEFENCE_PAUSE
+        } else {
+            REPEAT_PAUSE
+        };
+        to_all.retain(|slot| !self.was_said(*slot, pause, now));
+        if to_all.is_empty() {
+            return;
+        }
+        // Several may answer for what is shared, and not all at once.
+        let is_shared = !is_probe && to_all.iter().any(|slot| !slot.is_unique());
+        let wait = if is_shared { 20 + self.chance(100) } else { 0 };
+        let due = now + Duration::from_millis(wait);
+        let (at, slots) = self.pending.get_or_insert_with(|| (due, Vec::new()));
+        *at = due.min(*at);
+        for slot in to_all {
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        }
+    }
+
+    /// What there is for a question, of what is certain to be ours.
+    fn slots(&self, question: &Question) -> Vec<Slot> {
+        let asks =
+            |kind: u16| matches!(question.rrtype, asked if asked == kind || asked == rrtype::ANY);
+        let mut slots = Vec::new();
+        if question.name == kinds_name() && asks(rrtype::PTR) {
+            let mut kinds: Vec<ServiceKind> = self.services().map(|service| service.kind).collect();
+            kinds.dedup();
+            slots.extend(kinds.into_iter().map(Slot::Kind));
+        }
+        for owned in self.names.iter().filter(|owned| !is_probing(owned)) {
+            let is_named = self.name(owned).is_some_and(|name| name == question.name);
+            match owned.what {
+                What::Host if is_named => {
+                    let has = |slot: &Slot| !self.records(*slot).is_empty();
+                    let asked = [(rrtype::A, Slot::V4), (rrtype::AAAA, Slot::V6)];
+                    let asked = asked.into_iter().filter(|(kind, _)| asks(*kind));
+                    let asked: Vec<Slot> = asked.map(|(_, slot)| slot).collect();
+                    if !asked.is_empty() && !asked.iter().any(has) {
+                        slots.push(Slot::Types);
+                    }
+                    slots.extend(asked.into_iter().filter(has));
+                }
+                What::Service(service) => {
+                    let of_kind = kind_name(service.kind) == Some(question.name.clone());
+                    if of_kind && asks(rrtype::PTR) {
+                        slots.push(Slot::Pointer(service));
+                    }
+                    if is_named && asks(rrtype::SRV) {
+                        slots.push(Slot::Place(service));
+                    }
+                    if is_named && asks(rrtype::TXT) {
+                        slots.push(Slot::Text(service));
+                    }
+                }
+                What::Host => {}
+            }
+        }
+        slots
+    }
+
+    /// Services whose names are certain, by kind.
+    fn services(&self) -> impl Iterator<Item = Service> {
+        let certain = self.names.iter().filter(|owned| !is_probing(owned));
+        let mut services: Vec<Service> = certain
+            .filter_map(|owned| match owned.what {
+                What::Service(service) => Some(service),
+                What::Host => None,
+            })
+            .collect();
+        services.sort();
+        services.into_iter()
+    }
+
+    /// Whether whoever asks knows it already, and for long enough.
+    fn is_known(&self, slot: Slot, known: &[Record]) -> bool {
+        let records = self.records(slot);
+        let knows = |own: &Record| {
+            known.iter().any(|other| {
+                other.name == own.name && other.data == own.data && other.ttl >= own.ttl / 2
+            })
+        };
+        !records.is_empty() && records.iter().all(knows)
+    }
+
+    fn records(&self, slot: Slot) -> Vec<Record> {
+        let host = self.names.iter().find(|owned| owned.what == What::Host);
+        let host = host.and_then(|owned| self.name(owned));
+        let instance = |service: Service| {
+            let what = What::Service(service);
+            let owned = self.names.iter().find(|owned| owned.what == what);
+            owned.and_then(|owned| self.name(owned))
+        };
+        let record = |name: Option<Name>, ttl, data: Option<Data>| {
+            let (is_unique, made) = (slot.is_unique(), name.zip(data));
+            let made = made.map(|(name, data)| Record {
+                name,
+                ttl,
+                is_unique,
+                data,
+            });
+            made.into_iter().collect::<Vec<_>>()
+        };
+        match slot {
+            Slot::V4 | Slot::V6 => {
+                let of_kind = |ip: &&IpAddr| ip.is_ipv4() == (slot == Slot::V4);
+                let addresses = self.terms.addresses.iter().filter(of_kind);
+                let data = addresses.map(|ip| Some(Data::Address(*ip)));
+                data.flat_map(|data| record(host.clone(), HOST_TTL, data))
+                    .collect()
+            }
+            Slot::Types => {
+                let mut types: Vec<u16> = self.terms.addresses.iter().map(address_type).collect();
+                types.sort_unstable();
+                types.dedup();
+                let data = host.clone().map(|name| Data::Types(name, types));
+                record(host, HOST_TTL, data)
+            }
+            Slot::Kind(kind) => record(
+                Some(kinds_name()),
+                OTHER_TTL,
+                kind_name(kind).map(Data::Pointer),
+            ),
+            Slot::Pointer(service) => record(
+                kind_name(service.kind),
+                OTHER_TTL,
+                instance(service).map(Data::Pointer),
+            ),
+            Slot::Place(service) => {
+                let port = service.port;
+                let data = host.map(|target| Data::Service { port, target });
+                record(instance(service), HOST_TTL, data)
+            }
+            Slot::Text(service) => record(instance(service), OTHER_TTL, Some(text())),
+        }
+    }
+
+    /// What a name is asked for with.
+    fn proposed(&self, owned: &Owned) -> Vec<Record> {
+        let slots = match owned.what {
+            What::Host => [Slot::V4, Slot::V6],
+            What::Service(service) => [Slot::Place(service), Slot::Text(service)],
+        };
+        slots
+            .into_iter()
+            .flat_map(|slot| self.records(slot))
+            .collect()
+    }
+
+    fn name(&self, owned: &Owned) -> Option<Name> {
+        let label = label(owned);
+        match owned.what {
+            What::Host => Name::of(&[label.as_bytes(), b"local"]),
+            What::Service(service) => kind_name(service.kind)?.below(label.as_bytes()),
+        }
+    }
+
+    /// What is likely to be asked for next.
+    fn additional(&self, slots: &[Slot]) -> Vec<Slot> {
+        let mut more = Vec::new();
+        for slot in slots {
+            match slot {
+                Slot::Pointer(service) => more.extend([
+                    Slot::Place(*service),
+                    Slot::Text(*service),
+                    Slot::V4,
+                    Slot::V6,
+                ]),
+                Slot::Place(_) | Slot::V4 | Slot::V6 => more.extend([Slot::V4, Slot::V6]),
+                Slot::Types | Slot::Kind(_) | Slot::Text(_) => {}
+            }
+        }
+        let mut seen: Vec<Slot> = slots.to_vec();
+        more.retain(|slot| {
+            let is_new = !seen.contains(slot);
+            seen.push(*slot);
+            is_new
+        });
+        more
+    }
+
+    fn response(&self, slots: &[Slot]) -> Writer {
+        let mut writer = Writer::new(0, true, MESSAGE_BYTES_MAX);
+        self.fill(&mut writer, slots, |record| record);
+        writer
+    }
+
+    /// An answer for those who ask as they would ask any server: with the question in it, for a short time.
+    fn legacy(&self, message: &Message, slots: &[Slot]) -> Writer {
+        let mut writer = Writer::new(message.id, true, MESSAGE_BYTES_MAX);
+        for question in &message.questions {
+            writer.question(&Question {
+                is_unicast: false,
+                ..question.clone()
+            });
+        }
+        self.fill(&mut writer, slots, |record| Record {
+            ttl: record.ttl.min(LEGACY_TTL),
+            is_unique: false,
+            ..record
+        });
+        writer
+    }
+
+    fn fill(&self, writer: &mut Writer, slots: &[Slot], form: impl Fn(Record) -> Record) {
+        let more = self.additional(slots);
+        for (section, slots) in [(Section::Answer, slots), (Section::Additional, &more)] {
+            for record in slots.iter().flat_map(|slot| self.records(*slot)) {
+                let record = form(record);
+                writer.record(section, &record, record.is_unique);
+            }
+        }
+    }
+
+    /// Says it to everybody, in as many messages as it takes.
+    fn tell_all(&mut self, slots: &[Slot], now: Instant) {
+        let mut writer = Writer::new(0, true, MESSAGE_BYTES_MAX);
+        for slot in slots {
+            for record in self.records(*slot) {
+                if writer.record(Section::Answer, &record, record.is_unique) {
+                    continue;
+                }
+                let full = std::mem::replace(&mut writer, Writer::new(0, true, MESSAGE_BYTES_MAX));
+                self.send(Destination::Group, full);
+                writer.record(Section::Answer, &record, record.is_unique);
+            }
+        }
+        for slot in self.additional(slots) {
+            for record in self.records(slot) {
+                writer.record(Section::Additional, &record, record.is_unique);
+            }
+        }
+        self.send(Destination::Group, writer);
+        self.said.retain(|(slot, _)| !slots.contains(slot));
+        self.said.extend(slots.iter().map(|slot| (*slot, now)));
+    }
+
+    fn was_said(&self, slot: Slot, pause: Duration, now: Instant) -> bool {
+        let mut said = self.said.iter().filter(|(other, _)| *other == slot);
+        said.any(|(_, at)| now.saturating_duration_since(*at) < pause)
+    }
+
+    /// Has everybody forget services; to be called while their names are still known.
+    fn say_goodbye(&mut self, gone: &[Owned]) {
+        let mut records = Vec::new();
+        for owned in gone.iter().filter(|owned| !is_probing(owned)) {
+            if let What::Service(service) = owned.what {
+                let slots = [
+                    Slot::Pointer(service),
+                    Slot::Place(service),
+                    Slot::Text(service),
+                ];
+                records.extend(slots.into_iter().flat_map(|slot| self.records(slot)));
+            }
+        }
+        let mut writer = Writer::new(0, true, MESSAGE_BYTES_MAX);
+        for record in records {
+            let record = Record { ttl: 0, ..record };
+            if writer.record(Section::Answer, &record, false) {
+                continue;
+            }
+            let full = std::mem::replace(&mut writer, Writer::new(0, true, MESSAGE_BYTES_MAX));
+            self.send(Destination::Group, full);
+            writer.record(Section::Answer, &record, false);
+        }
+        self.send(Destination::Group, writer);
+    }
+
+    /// Says again where the services are, because the name of the host is another.
+    fn announce_places(&mut self, now: Instant) {
+        for owned in &mut self.names {
+            if owned.what != What::Host && !is_probing(owned) {
+                owned.phase = announcing(now);
+            }
+        }
+    }
+
+    /// Whether one more answer can be given now; a flood of questions is not answered by another one.
+    fn may_answer(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.answers_at).as_millis();
+        let more = u32::try_from(passed / ANSWER_PAUSE.as_millis()).unwrap_or(u32::MAX);
+        if more > 0 {
+            self.answers_left = self.answers_left.saturating_add(more).min(ANSWERS_MAX);
+            self.answers_at = now;
+        }
+        match self.answers_left.checked_sub(1) {
+            Some(left) => {
+                self.answers_left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn send(&mut self, to: Destination, writer: Writer) {
+        if !writer.is_empty() && self.out.len() < OUT_MAX {
+            self.out.push_back((to, writer.finish()));
+        }
+    }
+
+    /// The first question comes a little later, so that machines that were switched on together do not ask together.
+    fn start(&mut self, now: Instant) -> Phase {
+        let wait = Duration::from_millis(self.chance(250));
+        Phase::Probing {
+            sent: 0,
+            next: now + wait,
+        }
+    }
+
+    /// A number below `bound` (xorshift).
+    fn chance(&mut self, bound: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed % bound
+    }
+}
+
+fn is_probing(owned: &Owned) -> bool {
+    matches!(owned.phase, Phase::Probing { .. })
+}
+
+fn announcing(now: Instant) -> Phase {
+    Phase::Announcing { sent: 0, next: now }
+}
+
+fn address_type(ip: &IpAddr) -> u16 {
+    if ip.is_ipv4() {
+        rrtype::A
+    } else {
+        rrtype::AAAA
+    }
+}
+
+/// Names that are to be ours, without their numbers.
+fn wanted(terms: &Terms) -> Vec<(What, String)> {
+    let mut wanted = vec![(What::Host, terms.host.clone())];
+    let mut kinds = Vec::new();
+    for service in &terms.services {
+        let is_first = !kinds.contains(&service.kind);
+        kinds.push(service.kind);
+        let base = match is_first {
+            true => terms.instance.clone(),
+            false => with_end(&terms.instance, &format!(" ({})", service.port)),
+        };
+        wanted.push((What::Service(*service), base));
+    }
+    wanted
+}
+
+fn label(owned: &Owned) -> String {
+    let end = match (owned.number, owned.what) {
+        (..=1, _) => String::new(),
+        (number, What::Host) => format!("-{number}"),
+        (number, What::Service(_)) => format!(" ({number})"),
+    };
+    with_end(&owned.base, &end)
+}
+
+/// A label of DNS, cut where it would be too long.
+fn with_end(base: &str, end: &str) -> String {
+    let mut kept = base.len().min(63_usize.saturating_sub(end.len()));
+    while !base.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    format!("{}{end}", base.get(..kept).unwrap_or_default())
+}
+
+/// What the records of a name look like in order, to be compared with those of somebody else.
+fn in_order<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(u16, Vec<u8>)> {
+    let mut plain: Vec<(u16, Vec<u8>)> = records
+        .into_iter()
+        .map(|record| (record.data.rrtype(), record.data.plain()))
+        .collect();
+    plain.sort();
+    plain
+}
+
+fn kind_name(kind: ServiceKind) -> Option<Name> {
+    Name::of(&[kind.label().as_bytes(), b"_tcp", b"local"])
+}
+
+/// The name under which all kinds of services are found (RFC 6763, section 9).
+fn kinds_name() -> Name {
+    Name::of(&[b"_services", b"_dns-sd", b"_udp", b"local"]).unwrap_or_default()
+}
+
+/// What a client is told before it connects: the form of this record, and the versions of MQTT.
+fn text() -> Data {
+    let mut bytes = Vec::new();
+    for pair in ["txtvers=1", "mqtt=3.1.1,5.0"] {
+        bytes.push(u8::try_from(pair.len()).unwrap_or(0));
+        bytes.extend_from_slice(pair.as_bytes());
+    }
+    Data::Text(bytes)
+}
+
+#[cfg(test)]
+#[path = "responder_tests.rs"]
+mod tests;
