@@ -9,29 +9,23 @@ import urllib.request
 import paho.mqtt.client as mqtt
 
 NAME, PASSWORD = "press-1", "correct horse battery staple"
-# bcrypt would do as well; this is what `fieldgate user hash` of any machine makes.
 
 
-def root_of(machine, file):
-    """The root of the gateway, fetched the way the documentation says."""
+def fetch_root(machine, file):
+    """The root of the gateway, the way docs/est.md says."""
     with urllib.request.urlopen(f"http://127.0.0.1:{machine.ports[8080]}/ca.crt", timeout=20) as answer:
         file.write_bytes(answer.read())
-    return file
 
 
-def client(machine, root=None, name="", user=NAME):
-    """One that is not connected yet; over TLS when it has a root to trust."""
-    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv311, clean_session=not name)
-    if user:
-        made.username_pw_set(user, PASSWORD)
-    if root:
-        made.tls_set(ca_certs=str(root), tls_version=ssl.PROTOCOL_TLS_CLIENT)
-    made.fieldgate_port = machine.ports[8883 if root else 1883]
-    return made
-
-
-def connect(made, patience=30):
-    """Connected, with its thread running; what the gateway answered otherwise."""
+def connected(machine, root, patience=30, **callbacks):
+    """A client of the port with TLS, with its thread running; it trusts this root alone."""
+    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+    made.username_pw_set(NAME, PASSWORD)
+    made.tls_set(ca_certs=str(root), tls_version=ssl.PROTOCOL_TLS_CLIENT)
+    # A gateway that is gone stays gone for this client.
+    made.reconnect_delay_set(600, 600)
+    for name, callback in callbacks.items():
+        setattr(made, name, callback)
     answered = threading.Event()
     codes = []
 
@@ -40,14 +34,15 @@ def connect(made, patience=30):
         answered.set()
 
     made.on_connect = on_connect
-    made.connect("localhost", made.fieldgate_port, keepalive=120)
+    made.connect("localhost", machine.ports[8883], keepalive=120)
     made.loop_start()
     if not answered.wait(patience):
         made.loop_stop()
         raise TimeoutError("no CONNACK")
     if codes[0].is_failure:
         made.loop_stop()
-        raise PermissionError(str(codes[0]))
+        # Users that are made a moment later are the one reason to try again.
+        raise ValueError(str(codes[0]))
     return made
 
 
@@ -56,19 +51,20 @@ def close(made):
     made.loop_stop()
 
 
-def round_trip(machine, root=None, text="it works"):
+def round_trip(machine, root):
     """A message goes to the gateway and comes back."""
-    came = threading.Event()
-    made = client(machine, root)
-    made.on_message = lambda _client, _data, message: message.payload.decode() == text and came.set()
-    connect(made)
+    subscribed, came = threading.Event(), threading.Event()
+    made = connected(
+        machine, root, on_subscribe=lambda *_: subscribed.set(),
+        on_message=lambda _client, _data, message: message.payload == b"it works" and came.set(),
+    )
     try:
-        subscribed = threading.Event()
-        made.on_subscribe = lambda *_: subscribed.set()
         made.subscribe("round/trip", 1)
-        assert subscribed.wait(30), "no SUBACK"
-        made.publish("round/trip", text, 1).wait_for_publish(30)
-        assert came.wait(30), "the message did not come back"
+        if not subscribed.wait(30):
+            raise TimeoutError("no SUBACK")
+        made.publish("round/trip", "it works", 1)
+        if not came.wait(30):
+            raise TimeoutError("the message did not come back")
     finally:
         close(made)
 
@@ -76,8 +72,9 @@ def round_trip(machine, root=None, text="it works"):
 class Book:
     """Writes retained messages one after the other, and knows which of them were acknowledged."""
 
-    def __init__(self, machine, root=None):
-        self.machine, self.root = machine, root
+    def __init__(self, machine):
+        self.machine = machine
+        self.root = machine.folder / "ca.crt"
         self.acknowledged = set()
         self.number = 0
         self.stopping = threading.Event()
@@ -90,7 +87,6 @@ class Book:
         self.thread.start()
 
     def writing(self):
-        made = client(self.machine, self.root)
         waiting = {}
         lock = threading.Lock()
 
@@ -100,9 +96,8 @@ class Book:
                 if number is not None:
                     self.acknowledged.add(number)
 
-        made.on_publish = on_publish
+        made = connected(self.machine, self.root, on_publish=on_publish)
         try:
-            connect(made)
             while not self.stopping.is_set() and made.is_connected():
                 if len(waiting) > 20:
                     time.sleep(0.01)
@@ -111,10 +106,8 @@ class Book:
                 with lock:
                     waiting[made.publish(f"book/{self.number}", json.dumps(self.number), 1, retain=True).mid] = self.number
                 time.sleep(0.005)
-        except (OSError, TimeoutError):
-            pass
         finally:
-            made.loop_stop()
+            close(made)
 
     def stop(self):
         self.stopping.set()
@@ -123,16 +116,13 @@ class Book:
     def missing(self):
         """Numbers that were acknowledged and are not there."""
         there, done = set(), threading.Event()
-        made = client(self.machine, self.root)
-
         def on_message(_client, _data, message):
             if message.topic == "end":
                 done.set()
             else:
                 there.add(int(message.topic.removeprefix("book/")))
 
-        made.on_message = on_message
-        connect(made)
+        made = connected(self.machine, self.root, on_message=on_message)
         try:
             made.subscribe([("book/#", 1), ("end", 1)])
             # Retained messages come before what is published after they were asked for.

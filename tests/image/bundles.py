@@ -8,22 +8,32 @@ import machine
 
 KEYS = pathlib.Path(os.environ.get("FIELDGATE_IMAGE_KEYS", "/nonexistent"))
 
-# Programs that are no broker. Each still answers `--version`, as one does that fails later.
-EXITS = "#!/bin/sh\n[ \"$1\" != serve ] || exit 1\n"
-# Says that it is ready, and nothing more: it is killed by the watchdog, and never answers.
-HANGS = "#!/bin/sh\n[ \"$1\" = serve ] || exit 1\nsystemd-notify --ready\nexec sleep infinity\n"
+# Brokers that do not serve. Every other command is that of the program, so that the gate judges and is not itself the fault.
+OTHERWISE = "#!/bin/sh\n[ \"$1\" = serve ] || exec /usr/bin/fieldgate.whole \"$@\"\n"
+BAD = {
+    "exits": OTHERWISE + "exit 1\n",
+    # Says that it is ready, and nothing more.
+    "hangs": OTHERWISE + "systemd-notify --ready\nexec sleep infinity\n",
+    # No store can be opened there.
+    "storeless": OTHERWISE + "exec /usr/bin/fieldgate.whole serve --state-dir /usr/lib/fieldgate/none\n",
+}
+# The gate is patient, since a slow card is no fault. These never pass, so it need not be.
+IMPATIENT = "[Service]\nEnvironment=TIME=20s\n"
 
 
-def root_with(source, made, files):
-    """A copy of the file system in which some files have other contents, by their names."""
+def root_with_broker(source, made, program):
+    """A copy of the root whose broker is this program."""
     machine.run(["cp", "--sparse=always", source, made])
-    commands = []
-    for number, (name, content) in enumerate(files.items()):
-        file = made.with_name(f"{made.name}.{number}")
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        commands += [f"rm {name}", f"write {file} {name}", f"sif {name} mode 0100755"]
+    files = {"program": program, "impatient": IMPATIENT}
+    for name, content in files.items():
+        made.with_name(f"{made.name}.{name}").write_text(content)
+    folder = "/usr/lib/systemd/system/fieldgate-health-gate.service.d"
     script = made.with_name(f"{made.name}.debugfs")
-    script.write_text("\n".join(commands) + "\n")
+    script.write_text(
+        "ln /usr/bin/fieldgate /usr/bin/fieldgate.whole\nunlink /usr/bin/fieldgate\n"
+        f"write {made}.program /usr/bin/fieldgate\nsif /usr/bin/fieldgate mode 0100755\n"
+        f"mkdir {folder}\nwrite {made}.impatient {folder}/90-test.conf\n"
+    )
     machine.run(["debugfs", "-w", "-f", script, made])
     return made
 

@@ -1,5 +1,6 @@
 """A gateway in an emulator: a copy of the disk that scripts/image made, its console, its network, and the plug to pull."""
 
+import http.client
 import os
 import pathlib
 import re
@@ -9,6 +10,8 @@ import signal
 import socket
 import subprocess
 import time
+
+import book
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "target/image"
@@ -188,37 +191,41 @@ class Machine:
     # The shell of images for tests.
 
     def shell(self, command, check=True, patience=PATIENCE_S):
-        """What a command prints in the machine; with its exit code when that is not to be checked."""
+        """What a command prints in the machine; with its exit code when that is not to be checked, which is none for a machine
+        that started again under it. It is run once."""
         assert self.debug, "only the image for tests has a shell"
-        code, output = await_that(f"the machine ran {command!r}", lambda: self.try_shell(command, patience), patience)
-        if not check:
-            return code, output
-        assert code == 0, f"{command} ended with {code}:\n{output}"
-        return output
-
-    def try_shell(self, command, patience):
-        """Nothing when there is no shell, or the machine has started again meanwhile."""
-        if self.process.poll() is not None:
-            raise AssertionError(f"the emulator ended:\n{(self.folder / 'emulator.log').read_text()}")
+        await_that("the shell answers", self.greet, patience)
         token = secrets.token_hex(8)
+        code, output = None, ""
+        try:
+            self.agent.sendall(f"( {command}\n) 2>&1 </dev/null; printf '\\n%s%s %d\\n' {token[:8]} {token[8:]} $?\n".encode())
+            output = self.read_until(token + " ", patience)
+            code = None if output is None else int(self.read_until("\n", 20))
+        except OSError:
+            self.agent = None
+        if not check:
+            return code, (output or "").strip("\r\n")
+        assert code == 0, f"{command} ended with {code}:\n{output}"
+        return output.strip("\r\n")
+
+    def until(self, condition, patience=PATIENCE_S):
+        """Waits until a command ends well, over as many starts as it takes."""
+        await_that(condition, lambda: self.shell(condition, check=False)[0] == 0, patience)
+
+    def greet(self):
+        """Whether the shell is there."""
+        assert self.process.poll() is None, f"the emulator ended:\n{(self.folder / 'emulator.log').read_text()}"
+        # The mark is put together in the machine, so that an echo of the line is not taken for it.
+        hello = secrets.token_hex(8)
         try:
             if self.agent is None:
                 self.agent = socket.socket(socket.AF_UNIX)
                 self.agent.connect(str(self.agent_path))
-            # The mark is put together in the machine, so that an echo of the line is not taken for it.
-            hello = secrets.token_hex(8)
             self.agent.sendall(f"stty -echo -onlcr; PS1=; PS2=; printf '%s%s\\n' {hello[:8]} {hello[8:]}\n".encode())
-            if self.read_until(hello, 20) is None:
-                return None
-            self.agent.sendall(f"( {command}\n) 2>&1 </dev/null; printf '\\n%s%s %d\\n' {token[:8]} {token[8:]} $?\n".encode())
-            text = self.read_until(token + " ", patience)
-            if text is None:
-                return None
-            code = self.read_line()
-            return int(code), text.strip("\r\n")
+            return self.read_until(hello, 20) is not None
         except OSError:
             self.agent = None
-            return None
+            return False
 
     def read_until(self, mark, patience):
         end, text = time.monotonic() + patience, b""
@@ -244,21 +251,23 @@ class Machine:
         before, self.seen_starts = getattr(self, "seen_starts", seen), seen
         return seen > before
 
-    def read_line(self):
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self.agent.recv(1)
-        return line.decode().strip()
-
     # What is seen from outside.
 
-    def answers(self, port):
-        """Whether somebody behind the forwarded port says something: the emulator itself takes every connection."""
+    def await_serving(self, patience=PATIENCE_S):
+        """Waits until it serves by TLS, and gives the root, fetched as a device fetches it."""
+        file = self.folder / "ca.crt"
+
+        def serves():
+            assert self.process.poll() is None, f"the emulator ended:\n{(self.folder / 'emulator.log').read_text()}"
+            try:
+                book.fetch_root(self, file)
+                book.round_trip(self, file)
+            except (OSError, TimeoutError, ValueError, http.client.HTTPException):
+                return False
+            return True
+
         try:
-            with socket.create_connection(("127.0.0.1", self.ports[port]), 10) as link:
-                link.settimeout(10)
-                # CONNECT of MQTT 3.1.1 with an empty client identifier.
-                link.sendall(bytes([0x10, 12, 0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 0]))
-                return link.recv(4)[:1] == b"\x20"
-        except OSError:
-            return False
+            await_that("it serves by TLS", serves, patience)
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}\n{self.console()[-6000:]}") from None
+        return file
