@@ -150,6 +150,7 @@ class Machine:
             command[at:at] = ["-drive", f"if=none,id=d1,format=raw,readonly=on,file={disk}", "-device", "virtio-blk-device,drive=d1"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=open(self.folder / "emulator.log", "a"), stderr=subprocess.STDOUT)
         self.agent = None
+        self.seen_starts = 0
 
     def cut(self):
         """Pulls the plug. What the emulator had written is written, as on a medium that does what it says."""
@@ -222,6 +223,7 @@ class Machine:
                 self.agent = socket.socket(socket.AF_UNIX)
                 self.agent.connect(str(self.agent_path))
             self.agent.sendall(f"stty -echo -onlcr; PS1=; PS2=; printf '%s%s\\n' {hello[:8]} {hello[8:]}\n".encode())
+            self.seen_starts = self.console().count("U-Boot ")
             return self.read_until(hello, 20) is not None
         except OSError:
             self.agent = None
@@ -246,10 +248,8 @@ class Machine:
         return None
 
     def restarted(self):
-        """Whether U-Boot has come by since the last look: who waits for an answer of the start before waits in vain."""
-        seen = self.console().count("U-Boot ")
-        before, self.seen_starts = getattr(self, "seen_starts", seen), seen
-        return seen > before
+        """Whether U-Boot has come by since the shell said hello: who waits for an answer of the start before waits in vain."""
+        return self.console().count("U-Boot ") > self.seen_starts
 
     # What is seen from outside.
 
