@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 6 | `cli` (in the binary) | one file per subcommand |
 //! | 5 | `gateway` | composition root: start order, readiness, reload, stop |
-//! | 4 | `net`, `admin`, `est` | bytes to packets to core; health, metrics, control; enrolment |
+//! | 4 | `net`, `admin`, `est`, `discovery` | bytes to packets to core; health, metrics, control; enrolment; mDNS |
 //! | 3 | `auth`, `ca`, `store`, `systemd`, `metrics`, `logging`, `clock`, `import`, `kubernetes` | authenticators, the certificate authority, what outlives the process, the process model, metric names, the log, the clocks, configurations of other brokers, resources of a cluster |
 //! | 2 | `config` | raw TOML to settings, report of all faults |
 //! | 1 | `broker`, `policy`, `limits` | the sans-IO core, its rules and its bounds |

@@ -3,11 +3,13 @@
 mod audit;
 mod authz;
 mod backup;
+mod boot;
 mod ca;
 mod check;
 mod clients;
 mod config;
 mod config_file;
+mod console;
 mod export;
 mod failure;
 mod folders;
@@ -47,6 +49,7 @@ Examples:
   fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate import boot /boot                 Take what was put on the boot partition
   fieldgate import aio listener.yaml          Translate resources of the cluster broker
   fieldgate k8s render --config gateway.toml  Print the resources of a cluster that runs a configuration
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
@@ -85,6 +88,7 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Status(status::Args),
+    Console(console::Args),
     Health(health::Args),
     Clients(clients::Args),
     Authz(authz::Args),
@@ -113,6 +117,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Console(args) => console::run(&args),
         Command::Health(args) => health::run(args),
         Command::Clients(args) => clients::run(&args),
         Command::Authz(args) => authz::run(&args),

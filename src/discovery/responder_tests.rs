@@ -312,7 +312,10 @@ fn name_of_somebody_else_is_left_to_it() {
     );
     assert_eq!(world.names(), ["gw-2", "Hall 3 (2)"]);
     let renamed = world.responder.poll_renaming().unwrap();
-    assert_eq!((renamed.from.as_str(), renamed.to.as_str()), ("Hall 3", "Hall 3 (2)"));
+    assert_eq!(
+        (renamed.from.as_str(), renamed.to.as_str()),
+        ("Hall 3", "Hall 3 (2)")
+    );
     world.pass(10_000);
     let place = &world.responder.records(Slot::Place(MQTT))[0];
     assert_eq!(

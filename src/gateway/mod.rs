@@ -6,6 +6,7 @@
 mod access;
 mod alarms;
 mod authority;
+mod boot;
 mod configuration;
 mod discovery;
 mod enrolment;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+pub use boot::{BootFault, BootImport, BootReport, Problem};
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
 pub use offline::{Offline, OfflineFault};

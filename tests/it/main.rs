@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod automatic;
 mod backends;
+mod boot;
 mod ca;
 mod check;
 mod cli;
