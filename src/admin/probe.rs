@@ -38,8 +38,8 @@ pub struct ProbePort {
     pub path: Option<PathBuf>,
     /// The network interface that it is bound to.
     pub interface: Option<String>,
-    /// Whether WebSockets are spoken.
-    pub websocket: bool,
+    /// The path to ask for, where WebSockets are spoken.
+    pub websocket_path: Option<String>,
     /// Whether TLS is spoken.
     pub tls: bool,
     /// Whether a PROXY header comes first.

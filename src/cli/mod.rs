@@ -11,6 +11,7 @@ mod config;
 mod config_file;
 mod console;
 mod export;
+mod factory_reset;
 mod failure;
 mod folders;
 mod generate;
@@ -24,6 +25,7 @@ mod setup;
 mod status;
 mod store;
 mod table;
+mod update;
 mod user;
 
 use std::ffi::OsString;
@@ -53,6 +55,8 @@ Examples:
   fieldgate import aio listener.yaml          Translate resources of the cluster broker
   fieldgate k8s render --config gateway.toml  Print the resources of a cluster that runs a configuration
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
+  fieldgate health --gate                     Send a message through everything that a client needs
+  fieldgate update install image.raucb        Install another image on an appliance
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -93,6 +97,8 @@ enum Command {
     Clients(clients::Args),
     Authz(authz::Args),
     Reload(reload::Args),
+    Update(update::Args),
+    FactoryReset(factory_reset::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
@@ -122,6 +128,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Clients(args) => clients::run(&args),
         Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Update(args) => update::run(args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),

@@ -237,7 +237,10 @@ fn probe_port(port: PortStatus) -> ProbePort {
         address: port.address.map(|address| address.to_string()),
         path: port.path,
         interface: port.interface.map(|interface| interface.to_string()),
-        websocket: port.protocol == Protocol::WebSockets,
+        websocket_path: (port.protocol == Protocol::WebSockets).then(|| {
+            let path = port.websocket_path.as_ref();
+            path.map_or("/mqtt", |path| path.as_str()).to_owned()
+        }),
         tls: port.tls,
         proxy_protocol: port.proxy_protocol,
         certificate_sha256: certificate

@@ -15,7 +15,7 @@ use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
-use crate::net::link;
+use crate::net::serve_probe;
 use crate::store::StoreError;
 
 impl Source for Gateway {
@@ -130,7 +130,7 @@ impl Source for Gateway {
 
     async fn serve_probe(&self, stream: UnixStream) {
         let hub = Arc::clone(self.serving.hub());
-        link::serve_probe(stream, self.serving.access(), hub).await;
+        serve_probe(stream, self.serving.access(), hub).await;
     }
 
     fn access(&self) -> &Arc<Access> {

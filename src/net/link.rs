@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
 use super::asking::{self, Asking};
@@ -22,10 +21,8 @@ use super::hub::{Held, Hub};
 use super::port::{Ended, PortContext, PortEnd};
 use super::stream::Stream;
 use super::{Peer, admit, journal};
-use crate::auth::Access;
 use crate::broker::{ConnectionId, Next, Outbox};
 use crate::clock;
-use crate::config::Settings;
 use crate::mqtt::{self, Auth, DecodeOptions, Packet, ReasonCode, Violation};
 
 /// Bytes that one read takes at most. One buffer per thread, so that an idle connection has none.
@@ -71,15 +68,6 @@ pub async fn serve(mut stream: Stream, port: Arc<PortContext>, peer: Peer, hub: 
         // A peer that broke the rules of TLS or WebSocket still listens, and is told by the alert or the close frame.
         End::Broken(error) if error.kind() != io::ErrorKind::InvalidData => {}
         _ => Box::pin(stream.close(LINGER)).await,
-    }
-}
-
-/// Serves a probe of the health gate that came by the control socket.
-pub async fn serve_probe(stream: UnixStream, access: &Arc<Access>, hub: Arc<Hub>) {
-    let settings = Settings::default();
-    if let Some(settings) = settings.ports().next() {
-        let port = Arc::new(PortContext::for_probes(settings, access));
-        serve(stream.into(), port, Peer::default(), hub).await;
     }
 }
 

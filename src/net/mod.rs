@@ -25,6 +25,7 @@ pub mod link;
 mod listener;
 pub mod port;
 pub mod ports;
+mod probe;
 pub mod proxy_protocol;
 mod refusal;
 mod scratch;
@@ -46,6 +47,7 @@ pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
 pub use ports::{OpenPort, PortStatus, Ports};
+pub use probe::serve_probe;
 pub use serving::{PortState, Serve};
 pub use stream::{Stream, Transport};
 

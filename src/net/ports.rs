@@ -23,6 +23,7 @@ use crate::broker::PortPolicy;
 use crate::clock;
 use crate::config::{
     Endpoint, InterfaceName, ListenerName, PortSettings, Protocol, Settings, TlsSettings,
+    WebSocketPath,
 };
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
@@ -63,6 +64,8 @@ pub struct PortStatus {
     pub path: Option<PathBuf>,
     /// The network interface that it is bound to.
     pub interface: Option<InterfaceName>,
+    /// Path that a WebSocket request must ask for, if there is one.
+    pub websocket_path: Option<WebSocketPath>,
     /// Whether every connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// The certificate that clients see.
@@ -338,6 +341,7 @@ impl Port {
                 Endpoint::Tcp { interface, .. } => interface.clone(),
                 Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
             },
+            websocket_path: settings.websocket_path.clone(),
             proxy_protocol: settings.proxy_protocol,
             certificate: shown.certificate.summary.clone(),
             certificate_fault: shown.certificate.fault.as_ref().map(ToString::to_string),

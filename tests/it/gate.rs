@@ -183,6 +183,20 @@ fn port_for_passwords_that_lets_nobody_in_passes() {
 }
 
 #[test]
+fn web_sockets_are_opened_and_the_message_goes_by_the_inner_way() {
+    let web = "port = 0\nprotocol = \"WebSockets\"\nwebsocket_path = \"/m\"";
+    let Some(gateway) = TestGateway::configured(&LOOPBACK.replace("port = 0", web)) else {
+        return;
+    };
+    let said = assert_passes(&gateway);
+    assert!(said.contains("accepts, WebSocket\n"), "{said}");
+    assert!(said.contains("by the inner way"), "{said}");
+    assert_clean(&gateway);
+    let log = gateway.log();
+    assert!(!log.contains("andshake"), "{log}");
+}
+
+#[test]
 fn port_that_cannot_open_is_named_with_a_hint() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let number = taken.local_addr().expect("its address").port();

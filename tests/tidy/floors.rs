@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("policy", 1),
     ("clock", 2),
     ("config", 2),
+    ("appliance", 3),
     ("auth", 3),
     ("ca", 3),
     ("import", 3),

@@ -243,8 +243,8 @@ impl Attempt<'_> {
             "accepts"
         };
         match reached {
-            Reached::Open(_) if port.websocket => {
-                self.say(format!("port {name}: {tls}, WebSocket not asked for"));
+            Reached::Open(_) if port.websocket_path.is_some() => {
+                self.say(format!("port {name}: {tls}, WebSocket"));
                 Ok(false)
             }
             Reached::Open(_) => {

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use fieldgate::admin::ProbePort;
 use fieldgate::net::tls::fingerprint;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -21,6 +21,9 @@ use rustls::{
 
 /// What a proxy says that connects on its own behalf.
 const PROXY_HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// Bytes of an answer to a WebSocket request.
+const HTTP_ANSWER_MAX: usize = 4096;
 
 /// A connection to a port, with or without TLS.
 pub(super) type Wire = Box<dyn Duplex>;
@@ -57,9 +60,37 @@ pub(super) fn reach(port: &ProbePort, time: Duration) -> io::Result<Reached> {
         socket.write_all(PROXY_HEADER)?;
     }
     if port.tls {
-        return shake(socket, port);
+        socket = shake(socket, port)?;
+    }
+    if let Some(path) = &port.websocket_path {
+        upgrade(&mut *socket, path)?;
     }
     Ok(Reached::Open(socket))
+}
+
+/// Asks for a WebSocket. What would follow in its frames goes by another port.
+fn upgrade(socket: &mut dyn Duplex, path: &str) -> io::Result<()> {
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n",
+        BASE64.encode(&[0; 16])
+    )?;
+    socket.flush()?;
+    let mut answer = Vec::new();
+    let mut bytes = [0; 512];
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        let count = socket.read(&mut bytes)?;
+        if count == 0 || answer.len() > HTTP_ANSWER_MAX {
+            break;
+        }
+        answer.extend_from_slice(bytes.get(..count).unwrap_or_default());
+    }
+    if answer.starts_with(b"HTTP/1.1 101 ") {
+        return Ok(());
+    }
+    let line = answer.split(|byte| *byte == b'\r').next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+    Err(io::Error::other(format!("no WebSocket: `{line}`")))
 }
 
 fn unix(socket: UnixStream, time: Duration) -> io::Result<Wire> {
@@ -98,7 +129,7 @@ fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
     }
 }
 
-fn shake(mut socket: Wire, port: &ProbePort) -> io::Result<Reached> {
+fn shake(mut socket: Wire, port: &ProbePort) -> io::Result<Wire> {
     let expected = port.certificate_sha256.as_deref().unwrap_or_default();
     let expected = HEXLOWER_PERMISSIVE
         .decode(expected.as_bytes())
@@ -119,9 +150,7 @@ fn shake(mut socket: Wire, port: &ProbePort) -> io::Result<Reached> {
     while connection.is_handshaking() {
         connection.complete_io(&mut socket)?;
     }
-    Ok(Reached::Open(Box::new(StreamOwned::new(
-        connection, socket,
-    ))))
+    Ok(Box::new(StreamOwned::new(connection, socket)))
 }
 
 /// Takes one certificate, that of the port: who says which one that is, is asked over a socket that is only root's. Names and

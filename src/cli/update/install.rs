@@ -1,0 +1,138 @@
+//! `fieldgate update install`: a bundle into the slot that does not run.
+
+use std::cmp::Ordering;
+use std::fs;
+use std::path::PathBuf;
+
+use fieldgate::appliance::Appliance;
+use fieldgate::appliance::rauc::{self, Bundle, Slots, compare_versions};
+use fieldgate::store;
+
+use super::failed;
+use crate::cli::backup;
+use crate::cli::failure::say;
+use crate::cli::table::{bytes, printable};
+use crate::cli::{Failure, Output};
+
+/// Room that is left for the gateway beside a copy of its database.
+const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Install a signed bundle into the slot that does not run
+///
+/// The database is copied before. The next start tries the new image; if it does not prove good in three starts, the machine
+/// goes back to the one that runs now.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The bundle, a file that ends in .raucb
+    #[arg(value_name = "BUNDLE", value_hint = clap::ValueHint::FilePath)]
+    bundle: PathBuf,
+
+    /// Take a bundle that is older than what runs
+    #[arg(long)]
+    allow_downgrade: bool,
+
+    /// Do not copy the database before
+    #[arg(long)]
+    no_copy: bool,
+}
+
+pub(super) fn run(args: &Args, appliance: &Appliance) -> Result<(), Failure> {
+    let bundle = Bundle::read(&args.bundle).map_err(failed)?;
+    let slots = Slots::read().map_err(failed)?;
+    check_compatible(&bundle, &slots)?;
+    check_slots(&slots, appliance)?;
+    check_version(&bundle, &slots, args.allow_downgrade)?;
+    if !args.no_copy {
+        copy_state(appliance)?;
+    }
+    rauc::install(&args.bundle, |line| say(&printable(line))).map_err(failed)?;
+    let version = bundle.version.as_deref().unwrap_or("without a number");
+    let mut output = Output::default();
+    output.line(format!(
+        "Version {} is installed; the next start tries it: systemctl reboot",
+        printable(version)
+    ));
+    output.finish()
+}
+
+fn refused(text: String) -> Failure {
+    Failure::runtime(anyhow::Error::msg(text))
+}
+
+fn check_compatible(bundle: &Bundle, slots: &Slots) -> Result<(), Failure> {
+    let of_bundle = bundle.compatible.as_deref().unwrap_or_default();
+    if of_bundle == slots.compatible {
+        return Ok(());
+    }
+    let (of_bundle, own) = (printable(of_bundle), printable(&slots.compatible));
+    Err(refused(format!(
+        "the bundle is for `{of_bundle}`, this machine is `{own}`"
+    ))
+    .hint("take the bundle for this machine"))
+}
+
+/// The slot that does not run is overwritten, so it must not be the one that is needed yet.
+fn check_slots(slots: &Slots, appliance: &Appliance) -> Result<(), Failure> {
+    if let Some(waiting) = slots.waiting() {
+        let name = printable(waiting.bootname.as_deref().unwrap_or_default());
+        let version = printable(waiting.version().unwrap_or("without a number"));
+        return Err(refused(format!(
+            "an update waits already: version {version} in slot {name}"
+        ))
+        .hint("try it first: systemctl reboot; or drop it: rauc status mark-active booted"));
+    }
+    if !appliance.is_proven(&slots.booted) {
+        let name = printable(&slots.booted);
+        return Err(refused(format!(
+            "slot {name}, which runs now, has not passed the health gate yet, and the other slot is the way back"
+        ))
+        .hint("wait for the gate, or try it now: fieldgate update mark-good"));
+    }
+    Ok(())
+}
+
+fn check_version(bundle: &Bundle, slots: &Slots, allow_downgrade: bool) -> Result<(), Failure> {
+    let running = slots.running().and_then(|slot| slot.version());
+    let (Some(new), Some(running)) = (bundle.version.as_deref(), running) else {
+        return Ok(());
+    };
+    let (shown, old) = (printable(new), printable(running));
+    match compare_versions(new, running) {
+        Some(Ordering::Equal) => say(&format!("warning: version {shown} is what runs now\n")),
+        Some(Ordering::Less) if allow_downgrade => {
+            say(&format!(
+                "warning: version {shown} is older than {old}, which runs now\n"
+            ));
+        }
+        Some(Ordering::Less) => {
+            return Err(refused(format!(
+                "version {shown} is older than {old}, which runs now"
+            ))
+            .hint("`--allow-downgrade` installs it; a database that it cannot read is replaced by the copy that was made before it was brought on"));
+        }
+        Some(Ordering::Greater) | None => {}
+    }
+    Ok(())
+}
+
+/// Copies the database to where the next copy takes its place.
+fn copy_state(appliance: &Appliance) -> Result<(), Failure> {
+    let state = appliance.home().join("state");
+    let database = state.join(store::DATABASE);
+    let Ok(size) = fs::metadata(&database).map(|file| file.len()) else {
+        return Ok(());
+    };
+    let folder = appliance.home().join("update");
+    fs::create_dir_all(&folder).map_err(Failure::runtime)?;
+    let free = store::free_bytes(&folder).map_err(backup::failed)?;
+    if free < size.saturating_add(RESERVE_BYTES) {
+        return Err(refused(format!(
+            "there is no room for a copy of the database: it has {}, and {} are free",
+            bytes(size),
+            bytes(free)
+        ))
+        .hint("make room on the data partition, or leave the copy out with `--no-copy`"));
+    }
+    store::backup(&state, &folder.join("before.db")).map_err(backup::failed)?;
+    Ok(())
+}
