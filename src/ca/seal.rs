@@ -117,6 +117,8 @@ impl Sealing {
 fn run(program: &Path, args: &[&str], input: &[u8]) -> std::io::Result<Output> {
     let mut child = Command::new(program)
         .args(args)
+        // Programs of systemd tell it of their own failures, and would do so in the name of the gateway.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

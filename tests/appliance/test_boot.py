@@ -128,14 +128,7 @@ class Appliance(unittest.TestCase):
         self.addCleanup(self.machine.remove)
         self.data = self.machine.folder / "data"
         self.data.mkdir()
-        units = self.machine.path("usr/lib/systemd/system")
-        for unit in [*APPLIANCE.glob("*.service"), *APPLIANCE.glob("*.mount")]:
-            shutil.copy(unit, units / unit.name)
-        shutil.copytree(APPLIANCE / "libexec", self.machine.path("usr/libexec/fieldgate"))
-        for drop_in in (APPLIANCE / "drop-ins").iterdir():
-            place = units if drop_in.name.endswith(".service.d") else self.machine.path("usr/lib/systemd")
-            shutil.copytree(drop_in, place / drop_in.name)
-        self.machine.path("data").mkdir()
+        machine.run([machine.ROOT / "systemd/install", "appliance", self.machine.root])
         wanted = [line.split()[1] for line in (APPLIANCE / "system-preset/81-fieldgate-appliance.preset").read_text().splitlines()]
         machine.run(["systemctl", f"--root={self.machine.root}", "enable", *wanted])
         self.machine.drop_in(
