@@ -221,3 +221,36 @@ def test_gate_that_does_not_listen_to_the_judge_is_noticed(broken, tmp_path):
     support.change(broken, f"{PROGRAMS}/health-gate", "if report=$(fieldgate health --gate", "if report=$(true || fieldgate health --gate")
     (tmp_path / "work").mkdir()
     assert Gate(tmp_path / "work", code=1).ask(broken)[0] == 0
+
+
+def console(tree, tmp_path, said):
+    """One round of what keeps the consoles up to date; what they show, and how often they were told."""
+    stubs = tmp_path / "stubs"
+    stub(stubs, "fieldgate", f"echo \"$@\" >>{tmp_path}/asked\ncat {tmp_path}/said")
+    stub(stubs, "agetty", f"echo told >>{tmp_path}/told")
+    (tmp_path / "said").write_text(said)
+    issue = tmp_path / "run/issue.d/50-fieldgate.issue"
+    code, output = run(tree, "console", {"ISSUE": issue, "CONSOLE": "/dev/null", "ROUNDS": 1}, stubs)
+    assert code == 0, output
+    told = tmp_path / "told"
+    return (issue.read_text() if issue.exists() else None), len(told.read_text().splitlines()) if told.exists() else 0
+
+
+def test_consoles_are_told_of_what_is_new_alone(tree, tmp_path):
+    assert console(tree, tmp_path, "on gw-1.local\n") == ("on gw-1.local\n\n", 1)
+    assert console(tree, tmp_path, "on gw-1.local\n") == ("on gw-1.local\n\n", 1)
+    assert console(tree, tmp_path, "on gw-2.local\n") == ("on gw-2.local\n\n", 2)
+    # A program that says nothing has failed; the last word stands.
+    assert console(tree, tmp_path, "") == ("on gw-2.local\n\n", 2)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "console --issue --size 80 24"
+
+
+def test_import_comes_before_the_gateway_and_after_the_reset(tree):
+    text = (tree / "systemd/appliance/fieldgate-boot-import.service").read_text()
+    assert "Before=fieldgate.service\n" in text
+    after = next(line for line in text.splitlines() if line.startswith("After="))
+    for unit in ("boot.mount", "fieldgate-firstboot.service", "fieldgate-factory-reset.service", "fieldgate-hostname.service"):
+        assert unit in after
+    # What is wrong on the card must not keep the gateway from starting.
+    assert "RequiredBy" not in text and "FailureAction" not in text

@@ -106,7 +106,7 @@ def verify(root):
         file.chmod(0o755)
     for name in ("systemd-growfs@.service", "systemd-fsck@.service"):
         (units / name).write_text("[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/mkdir -p /run/x\n")
-    own = [unit for unit in sorted(os.listdir(units)) if re.search(r"(fieldgate|data|rancher|var-|etc-).*\.(service|mount|socket)$", unit)]
+    own = [unit for unit in sorted(os.listdir(units)) if re.search(r"(fieldgate|boot|data|rancher|var-|etc-).*\.(service|mount|socket)$", unit)]
     code, output = support.run(["systemd-analyze", "verify", f"--root={root}", "--recursive-errors=no", "--man=no", *own])
     lines = [line for line in output.splitlines() if "Command 'man" not in line]
     return lines + ([f"systemd-analyze verify ended with {code}"] if code else [])
