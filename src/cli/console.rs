@@ -143,8 +143,8 @@ fn lines(known: &Known, addresses: &[(String, String)], errors: Option<&str>) ->
     }
     if known.users == Some(0) {
         lines.push(String::new());
-        lines.push("There is no user yet. Log in here and run `fieldgate setup`, or put the files `gateway.toml` and".to_owned());
-        lines.push("`users` into the folder `fieldgate` of the boot partition, on any computer, and start again.".to_owned());
+        lines.push("There is no user yet. Put the files `gateway.toml` and `users` into the folder `fieldgate` of the boot partition, on any".to_owned());
+        lines.push("computer, and start again. Where somebody can log in, `fieldgate setup` does the same.".to_owned());
     }
     add_errors(&mut lines, errors);
     lines

@@ -414,9 +414,7 @@ fn real_bundles_are_told_apart() {
     let machine = Machine::new();
     let folder = machine.path("bundles");
     fs::create_dir(&folder).expect("a folder");
-    if signed(&folder).is_none() {
-        return;
-    }
+    signed(&folder).expect("rauc and openssl, which scripts/test installs");
     // The real one looks at the bundle, the stand-in does the rest.
     let keyring = folder.join("own-ca.crt").display().to_string();
     let real = ["/usr/bin/rauc", "/usr/local/bin/rauc"]

@@ -82,6 +82,29 @@ def test_lost_data_is_made_again_and_said_so(tree, tmp_path):
     assert data.prepare(tree)[0] == 0
 
 
+def newer(work):
+    """A sound file system with a feature that this e2fsck does not know, as a newer image may have made it."""
+    data = Data(work)
+    code, output = support.run(["/sbin/debugfs", "-w", "-R", "set_super_value feature_incompat 0x400002c2", data.image])
+    assert code == 0, output
+    return data, data.image.read_bytes()
+
+
+def test_data_of_a_newer_image_is_not_formatted(tree, tmp_path):
+    data, before = newer(tmp_path)
+    code, output = data.prepare(tree)
+    assert code == 0 and data.marks() == [] and "left as it is" in output, output
+    assert data.image.read_bytes() == before
+
+
+def test_formatting_of_what_e2fsck_does_not_know_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/data-prepare", "= ext4 ]", "= nothing ]")
+    (tmp_path / "work").mkdir()
+    data, before = newer(tmp_path / "work")
+    data.prepare(broken)
+    assert data.image.read_bytes() != before
+
+
 def test_check_that_looks_away_is_noticed(broken, tmp_path):
     support.change(broken, f"{PROGRAMS}/data-prepare", "check || make_again", "check")
     (tmp_path / "work").mkdir()

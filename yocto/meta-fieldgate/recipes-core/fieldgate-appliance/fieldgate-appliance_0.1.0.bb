@@ -47,6 +47,7 @@ RDEPENDS:${PN} = " \
     e2fsprogs-mke2fs \
     fieldgate \
     libubootenv-bin \
+    util-linux-blkid \
     util-linux-fstrim \
     util-linux-partx \
     util-linux-sfdisk \
