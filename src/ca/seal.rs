@@ -43,6 +43,15 @@ impl Sealing {
         }
     }
 
+    /// New keys are kept as they are: it is another user than this one who opens them.
+    #[must_use]
+    pub fn for_another(self) -> Self {
+        Self {
+            is_own: false,
+            ..self
+        }
+    }
+
     /// Nothing is sealed.
     #[must_use]
     pub fn none() -> Self {

@@ -1,3 +1,6 @@
+use std::net::IpAddr;
+
+use super::super::message::Name;
 use super::*;
 
 const GW: &str = "192.0.2.7";

@@ -97,7 +97,7 @@ impl Offline {
     }
 }
 
-fn give_away(state_dir: &Path) {
+pub(super) fn give_away(state_dir: &Path) {
     if nix::unistd::geteuid().is_root()
         && let Err(error) = give_to_owner(state_dir)
     {

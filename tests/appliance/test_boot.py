@@ -128,6 +128,8 @@ class Appliance(unittest.TestCase):
         self.addCleanup(self.machine.remove)
         self.data = self.machine.folder / "data"
         self.data.mkdir()
+        self.card = self.machine.folder / "card"
+        self.card.mkdir()
         machine.run([machine.ROOT / "systemd/install", "appliance", self.machine.root])
         wanted = [line.split()[1] for line in (APPLIANCE / "system-preset/81-fieldgate-appliance.preset").read_text().splitlines()]
         machine.run(["systemctl", f"--root={self.machine.root}", "enable", *wanted])
@@ -137,12 +139,13 @@ class Appliance(unittest.TestCase):
         )
         # The name of the kernel cannot be written in a container.
         self.machine.drop_in("fieldgate-hostname.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
+        self.machine.drop_in("fieldgate-boot-import.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
         # A container reads the words of its kernel from its first process, which has them apart by zeros.
         gate = self.machine.path("usr/libexec/fieldgate/health-gate")
         gate.write_text(gate.read_text().replace("tr ' ' '\\n'", "tr ' \\000' '\\n\\n'"))
 
     def boot(self):
-        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data"])
+        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data", f"--bind={self.card}:/boot"])
 
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()
@@ -157,6 +160,33 @@ class Appliance(unittest.TestCase):
         self.boot()
         self.assertEqual((home / ".provisioned").stat().st_mtime_ns, marked, "laid out twice")
         self.assertEqual(self.machine.enter("cat", "/run/host-name")[1].strip(), name)
+
+    def test_files_of_the_boot_partition_count_from_the_first_start(self):
+        files = self.card / "fieldgate"
+        files.mkdir()
+        (files / "hostname").write_text("press-hall\r\n")
+        (files / "users").write_text("press-1:correct horse\r\n")
+        (files / "gateway.toml").write_text(
+            '[[listener]]\nname = "hall"\n[[listener.port]]\nport = 1884\nbind = "127.0.0.1"\n'
+            'authentication = "people"\nauthorization = "none"\n[authentication.people]\nmethods = ["password"]\n'
+        )
+        self.boot()
+        said = ("-h", "127.0.0.1", "-p", "1884", "-t", "a", "-m", "b", "-q", "1", "-u", "press-1", "-P")
+        self.machine.enter("mosquitto_pub", *said, "correct horse")
+        self.assertEqual(self.machine.enter("cat", "/run/host-name")[1].strip(), "press-hall")
+        self.assertFalse((files / "users").exists())
+        self.assertTrue((files / "imported.txt").exists())
+        machine.await_that("the console says where the gateway is",
+                           lambda: self.machine.enter("cat", "/run/issue.d/50-fieldgate.issue", check=False)[1].count("127.0.0.1:1884"))
+
+    def test_fault_on_the_boot_partition_is_told_and_stops_nothing(self):
+        files = self.card / "fieldgate"
+        files.mkdir()
+        (files / "gateway.toml").write_text("[[listener]]\nname = 7\n")
+        self.boot()
+        self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "a", "-m", "b", "-q", "1")
+        self.assertIn("gateway.toml:2", (files / "errors.txt").read_text())
+        self.assertEqual(self.machine.property("fieldgate-boot-import.service", "Result"), "exit-code")
 
     def test_gateway_that_serves_completes_the_boot(self):
         self.boot()

@@ -1,7 +1,9 @@
 //! The real binary takes a configuration from a boot partition, and serves with it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::command::{Said, fieldgate};
 use crate::support::{Connect, TestGateway, V5};
@@ -32,7 +34,10 @@ fn card(gateway: &TestGateway, name: &str, content: &str) {
 /// Imports into the folders of a gateway that is not running.
 fn import(gateway: &TestGateway) -> Said {
     let etc = gateway.path("gateway.toml");
-    fieldgate()
+    // As the service has it; what the gateway is to read is readable none the less.
+    Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(fieldgate().get_program())
         .args(["import", "boot"])
         .arg(gateway.path("boot"))
         .arg("--etc-dir")
@@ -51,13 +56,23 @@ fn user_of_the_card_logs_in_with_the_configuration_of_the_card() {
     };
     card(&gateway, "gateway.toml", &CONFIG.replace('\n', "\r\n"));
     card(&gateway, "users", "press-1:correct horse\r\n");
+    fs::create_dir_all(gateway.path("boot/fieldgate/tls")).expect("a folder on the card");
+    card(&gateway, "tls/clients.pem", "none yet\n");
     let said = import(&gateway);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
     assert_eq!(
         said.stdout,
-        "Taken from the boot partition: gateway.toml, users\n"
+        "Taken from the boot partition: gateway.toml, tls/clients.pem, users\n"
     );
     assert!(!gateway.path("boot/fieldgate/users").exists());
+    for (name, mode) in [
+        ("tls", 0o755),
+        ("tls/clients.pem", 0o644),
+        ("gateway.toml", 0o644),
+    ] {
+        let found = fs::metadata(gateway.path(name)).expect("it is installed");
+        assert_eq!(found.permissions().mode() & 0o777, mode, "{name}");
+    }
     let again = import(&gateway);
     assert_eq!(again.stdout, "There is nothing new on the boot partition\n");
     gateway.run();

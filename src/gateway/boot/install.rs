@@ -210,7 +210,7 @@ impl<'a> Workplace<'a> {
             step()?;
             let (chain, key) = (read(CHAIN)?, read(CHAIN_KEY)?);
             let records = offline.take_certificates();
-            let sealing = Sealing::of_machine(state_dir, None);
+            let sealing = Sealing::of_machine(state_dir, None).for_another();
             let jobs = offline.jobs();
             let authority = CertificateAuthority::new(state_dir, sealing, records, jobs);
             if !authority.issues_by(chain.as_bytes()) {
@@ -249,10 +249,7 @@ impl<'a> Workplace<'a> {
     fn replace(&self, to: &Path, content: &[u8], mode: u32, group: Option<Gid>) -> io::Result<()> {
         let folder = to.parent().unwrap_or(Path::new("/"));
         self.import.step()?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)?;
+        make_folders(folder)?;
         let mut name = to.as_os_str().to_owned();
         name.push(".import");
         let new = PathBuf::from(name);
@@ -285,6 +282,16 @@ impl<'a> Workplace<'a> {
         self.import.step()?;
         Ok(file)
     }
+}
+
+/// Folders that everybody may enter, whatever the mask of this process is.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|one| !one.exists()).collect();
+    for one in missing.into_iter().rev() {
+        fs::create_dir(one)?;
+        fs::set_permissions(one, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }
 
 /// What a folder lists is on the disk, too.

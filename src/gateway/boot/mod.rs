@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group};
 
 use super::lock::StateLock;
-use super::offline::OfflineFault;
+use super::offline::{self, OfflineFault};
 use crate::auth::users::UserFault;
 use crate::auth::users::rfc3339;
 use crate::ca::CaError;
@@ -194,6 +194,7 @@ impl BootImport {
     ) -> Result<Vec<String>, BootFault> {
         // Found out before anything is decided.
         drop(StateLock::acquire(&self.state_dir).map_err(OfflineFault::from)?);
+        offline::give_away(&self.state_dir);
         let record = place.record()?;
         let digests: Vec<String> = files.iter().map(|file| record.digest(file)).collect();
         let new: Vec<(&CardFile, &String)> = files

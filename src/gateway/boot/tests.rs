@@ -108,6 +108,8 @@ fn everything_is_taken_once_and_secrets_leave_the_card() {
     assert_eq!(world.users(), ["pump-1", "pump-2"]);
     let key = fs::metadata(world.path("etc/tls/server.key")).unwrap();
     assert_eq!(key.permissions().mode() & 0o777, 0o640);
+    let folder = fs::metadata(world.path("etc/tls")).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o755);
     assert_eq!(world.on_card("users.txt"), None);
     assert_eq!(world.on_card("tls/server.key"), None);
     let note = world.on_card("imported.txt").unwrap();
