@@ -13,10 +13,10 @@ from conftest import LONG
 MEDIUM = "/run/medium"
 # What is wrong with each, and with which words it is refused.
 REFUSED = {
-    "unsigned": "signature|Signature",
-    "foreign": "signature|Verif|verif",
-    "tampered": "corrupt|verity|Failed|error",
-    "other": "compatible|Compatible",
+    "unsigned": "no bundle that this machine takes",
+    "foreign": "sign|takes",
+    "tampered": "Input/output error|Failed|failed",
+    "other": "is for `fieldgate-image-armhf`",
 }
 
 
