@@ -4,6 +4,7 @@
 
 mod conf;
 mod gpio;
+mod known;
 mod proven;
 pub mod rauc;
 pub mod reset;
@@ -11,6 +12,7 @@ pub mod reset;
 use std::path::{Path, PathBuf};
 
 pub use conf::{Conf, ConfFault, ResetLine};
+pub use known::KnownFaults;
 
 /// Where things are on an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use fieldgate::gateway::StateLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::TestGateway;
 use crate::support::command::{Said, fieldgate};
 
 const COMPATIBLE: &str = "fieldgate-test";
@@ -120,6 +121,37 @@ impl Machine {
     }
 }
 
+#[test]
+fn what_was_wrong_before_is_written_down_for_the_trial() {
+    let config = "[[listener]]\nname = \"site\"\n[[listener.port]]\nport = 0\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\ntls = { mode = \"Manual\", cert = \"{dir}/no.crt\", key = \"{dir}/no.key\" }\n";
+    let Some(gateway) = TestGateway::configured(config) else {
+        return;
+    };
+    let machine = Machine::new();
+    let state = gateway.path("state").display().to_string();
+    let said = machine.install(&["--runtime-dir", &state]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let text = "warning: port 127.0.0.1:0 is not open: awaiting certificate";
+    assert!(said.stderr.contains(text), "{}", said.stderr);
+    let known = || fs::read_to_string(machine.path("data/fieldgate/update/known")).expect("a file");
+    assert_eq!(known(), r#"{"ports":["127.0.0.1:0"],"store_full":false}"#);
+    // The next update asks anew.
+    let nowhere = machine.path("nowhere").display().to_string();
+    let said = machine.install(&["--runtime-dir", &nowhere]);
+    assert!(said.stderr.contains("does not answer"), "{}", said.stderr);
+    assert_eq!(known(), r#"{"ports":[],"store_full":false}"#);
+}
+
+#[test]
+fn device_whose_first_image_never_passed_takes_updates() {
+    let machine = Machine::new();
+    machine.write("data/rauc/central.raucs", "");
+    fs::remove_file(machine.path("data/fieldgate/proven/A")).expect("remove the mark");
+    let said = machine.install(&[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("as delivered"), "{}", said.stderr);
+}
+
 fn bundle(compatible: &str, version: &str) -> String {
     format!(
         r#"echo '{{"compatible":"{compatible}","version":"{version}","description":null,"build":null,"hooks":[],"images":[]}}'"#
@@ -161,7 +193,8 @@ fn bundle_is_installed_after_the_state_was_copied() {
     // One copy, which the next one replaces.
     assert_eq!(machine.install(&[]).code, 0);
     let copies = fs::read_dir(machine.path("data/fieldgate/update")).expect("the folder");
-    assert_eq!(copies.count(), 1);
+    let names = copies.map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(names.filter(|name| name != "known").count(), 1);
 }
 
 #[test]

@@ -204,6 +204,23 @@ def test_gateway_that_does_not_serve_is_not_good(tree, tmp_path, machine, said):
         assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
 
 
+@pytest.mark.parametrize("status", ["", STATUS.split("\n\n")[1]])
+def test_image_that_came_with_the_device_is_not_started_for_ever(tree, tmp_path, status):
+    gate = Gate(tmp_path, code=1, answer="not passed: port 192.168.1.5:8883 is not open")
+    (tmp_path / "data/rauc/central.raucs").write_text(status)
+    code, output = gate.ask(tree)
+    assert code == 0 and "nothing to go back to" in output, output
+    assert not (tmp_path / "data/fieldgate/proven").exists(), "it is asked again at the next start"
+    assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
+
+
+def test_judge_is_told_what_was_wrong_before_the_update(tree, tmp_path):
+    gate = Gate(tmp_path)
+    stub(tmp_path / "bin", "fieldgate", f'echo "$@" >>{tmp_path}/asked')
+    assert gate.ask(tree)[0] == 0
+    assert f"--known {tmp_path}/data/fieldgate/update/known" in (tmp_path / "asked").read_text()
+
+
 def test_image_that_was_good_is_not_put_to_the_test_again(tree, tmp_path):
     assert Gate(tmp_path).ask(tree)[0] == 0
     code, output = Gate(tmp_path, code=1).ask(tree)

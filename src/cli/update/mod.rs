@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 fn mark_good(args: MarkGoodArgs, appliance: &Appliance) -> Result<(), Failure> {
     let slots = Slots::read().map_err(failed)?;
     if !args.force {
-        health::gate(args.running, GATE_TIME)?;
+        health::gate(args.running, GATE_TIME, Some(&appliance.known_faults()))?;
     }
     rauc::mark_good().map_err(failed)?;
     let name = slots.booted;
