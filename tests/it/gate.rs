@@ -371,6 +371,30 @@ fn store_that_was_full_before_an_update_does_not_undo_it() {
     drop((gateway, volume));
 }
 
+#[test]
+fn full_gateway_is_no_fault_where_tls_keeps_it_from_saying_so() {
+    let config = format!("[limits]\nconnections_max = 1\n{LOOPBACK}{TLS}");
+    let Some(gateway) = TestGateway::configured(&config) else {
+        return;
+    };
+    let client = gateway.v5("the only one");
+    let said = gate(&gateway, "state");
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    let text = "port 127.0.0.2:0: listens; it takes no connection more";
+    assert!(said.stdout.contains(text), "{}", said.stdout);
+    client.disconnect();
+}
+
+#[test]
+fn port_for_small_packets_is_no_fault() {
+    let config = format!("{LOOPBACK}limits = {{ max_packet_size = \"64 B\" }}\n");
+    let Some(gateway) = TestGateway::configured(&config) else {
+        return;
+    };
+    let said = assert_passes(&gateway);
+    assert!(said.contains("by the inner way"), "{said}");
+}
+
 fn fill(folder: &Path) {
     let mut file = fs::File::create(folder.join("filler")).expect("a file");
     while file.write_all(&[0; 4096]).is_ok() {}

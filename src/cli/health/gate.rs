@@ -12,7 +12,7 @@ use fieldgate::appliance::KnownFaults;
 use fieldgate::clock;
 
 use super::round_trip::{Trip, TripFault, round_trip};
-use super::wire::{Reached, reach};
+use super::wire::{Reached, is_on_loopback, reach};
 use crate::cli::folders::RunningArgs;
 use crate::cli::table::{duration, printable};
 use crate::cli::{Exit, Failure, Output};
@@ -164,7 +164,7 @@ impl Attempt<'_> {
         let mut ways = Vec::new();
         self.check_open(&ports)?;
         for port in ports.iter().filter(|port| is_open(port)) {
-            if self.reach(port)? {
+            if self.reach(&mut client, &before, port)? {
                 ways.push(port);
             }
         }
@@ -244,13 +244,15 @@ impl Attempt<'_> {
     }
 
     /// Connects to a port. Says whether a message may go by it.
-    fn reach(&self, port: &ProbePort) -> Result<bool, Fault> {
+    fn reach(
+        &self,
+        client: &mut ControlClient,
+        before: &Status,
+        port: &ProbePort,
+    ) -> Result<bool, Fault> {
         let name = &port.endpoint;
-        let reached = reach(port, STEP_TIMEOUT).map_err(|error| {
-            Fault::new(format!("port {name}: {error}")).hint(
-                "`fieldgate status` shows the port, the journal what became of the connection",
-            )
-        })?;
+        let reached =
+            reach(port, STEP_TIMEOUT).map_err(|error| port_fault(name, &error.to_string()))?;
         if let Some(fault) = &port.certificate_fault {
             self.say(format!(
                 "port {name}: the former certificate is in use: {fault}"
@@ -268,7 +270,16 @@ impl Attempt<'_> {
             }
             Reached::Open(_) => {
                 self.say(format!("port {name}: {tls}"));
-                Ok(!port.proxy_protocol)
+                // A ticket that comes from elsewhere is a failed login, and may get this machine banned.
+                Ok(!port.proxy_protocol && is_on_loopback(port))
+            }
+            Reached::Cut => {
+                // With TLS, a connection over a bound is closed without a word.
+                if refused(&client.status()?, name) == refused(before, name) {
+                    return Err(port_fault(name, "it closes connections at once"));
+                }
+                self.say(format!("port {name}: listens; it takes no connection more"));
+                Ok(false)
             }
             Reached::Elsewhere(why) => {
                 self.say(format!("port {name}: listens; {why}"));
@@ -341,6 +352,17 @@ impl Attempt<'_> {
 
 fn is_open(port: &ProbePort) -> bool {
     port.state == "listening"
+}
+
+/// Connections to a port that were not taken because of a bound.
+fn refused(status: &Status, name: &str) -> u64 {
+    let ports = status.ports.iter().filter(|port| port.endpoint == name);
+    ports.flat_map(|port| port.refused.values()).sum()
+}
+
+fn port_fault(name: &str, why: &str) -> Fault {
+    Fault::new(format!("port {name}: {why}"))
+        .hint("`fieldgate status` shows the port, the journal what became of the connection")
 }
 
 fn whole() -> &'static str {
