@@ -64,6 +64,12 @@ impl Machine {
         fs::set_permissions(self.path(&name), mode).expect("make it a program");
     }
 
+    /// Slot A has what came with the device, and has not passed the gate.
+    fn delivered(&self) {
+        self.write("data/rauc/central.raucs", "");
+        fs::remove_file(self.path("data/fieldgate/proven/A")).expect("remove the mark");
+    }
+
     /// `primary` is the slot that the next start takes, `info` what is done for `rauc info`.
     fn rauc(&self, primary: &str, info: &str, install: &str) {
         let status = format!(
@@ -145,8 +151,7 @@ fn what_was_wrong_before_is_written_down_for_the_trial() {
 #[test]
 fn device_whose_first_image_never_passed_takes_updates() {
     let machine = Machine::new();
-    machine.write("data/rauc/central.raucs", "");
-    fs::remove_file(machine.path("data/fieldgate/proven/A")).expect("remove the mark");
+    machine.delivered();
     let said = machine.install(&[]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(said.stderr.contains("as delivered"), "{}", said.stderr);
@@ -277,6 +282,32 @@ fn older_bundle_needs_a_word() {
     let said = machine.install(&[]);
     assert_eq!(said.code, 0);
     assert!(said.stderr.contains("what runs now"), "{}", said.stderr);
+}
+
+#[test]
+fn older_bundle_needs_a_word_on_a_device_as_delivered() {
+    let machine = Machine::new();
+    machine.delivered();
+    machine.write("usr/lib/os-release", "ID=debian\nIMAGE_VERSION=1.2\n");
+    machine.rauc("rootfs.0", &bundle(COMPATIBLE, "1.1"), "exit 0");
+    let running = |machine: &Machine| {
+        let rauc = fs::read_to_string(machine.path("bin/rauc")).expect("the stand-in");
+        machine.program("rauc", &rauc.replace("\"1.2\"", "null"));
+    };
+    running(&machine);
+    machine.assert_refused(
+        &machine.install(&[]),
+        "1.1 is older than 1.2",
+        "--allow-downgrade",
+    );
+    fs::remove_file(machine.path("usr/lib/os-release")).expect("remove it");
+    machine.rauc("rootfs.0", &bundle(COMPATIBLE, "0.0.1"), "exit 0");
+    running(&machine);
+    machine.assert_refused(
+        &machine.install(&[]),
+        &format!("0.0.1 is older than {}", env!("CARGO_PKG_VERSION")),
+        "--allow-downgrade",
+    );
 }
 
 #[test]

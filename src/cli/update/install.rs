@@ -50,12 +50,16 @@ pub(super) fn run(args: &Args, appliance: &Appliance) -> Result<(), Failure> {
     let slots = Slots::read().map_err(failed)?;
     check_compatible(&bundle, &slots)?;
     check_slots(&slots, appliance)?;
-    check_version(&bundle, &slots, args.allow_downgrade)?;
+    check_version(
+        &bundle,
+        &running_version(&slots, appliance),
+        args.allow_downgrade,
+    )?;
     if !args.no_copy {
         copy_state(appliance)?;
     }
     note_faults(&args.running, appliance)?;
-    rauc::install(&args.bundle, |line| say(&printable(line))).map_err(failed)?;
+    rauc::install(&args.bundle, |line| say(&format!("{}\n", printable(line)))).map_err(failed)?;
     let version = bundle.version.as_deref().unwrap_or("without a number");
     let mut output = Output::default();
     output.line(format!(
@@ -108,9 +112,17 @@ fn check_slots(slots: &Slots, appliance: &Appliance) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_version(bundle: &Bundle, slots: &Slots, allow_downgrade: bool) -> Result<(), Failure> {
-    let running = slots.running().and_then(|slot| slot.version());
-    let (Some(new), Some(running)) = (bundle.version.as_deref(), running) else {
+/// RAUC knows the version of what it has installed. An image that came with the device says itself which one it is.
+fn running_version(slots: &Slots, appliance: &Appliance) -> String {
+    let installed = slots.running().and_then(|slot| slot.version());
+    installed
+        .map(ToOwned::to_owned)
+        .or_else(|| appliance.version())
+        .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}
+
+fn check_version(bundle: &Bundle, running: &str, allow_downgrade: bool) -> Result<(), Failure> {
+    let Some(new) = bundle.version.as_deref() else {
         return Ok(());
     };
     let (shown, old) = (printable(new), printable(running));
