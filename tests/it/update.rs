@@ -203,6 +203,19 @@ fn bundle_is_installed_after_the_state_was_copied() {
 }
 
 #[test]
+fn room_for_one_copy_only_is_not_enough() {
+    let machine = Machine::new();
+    machine.write("data/fieldgate/state/gateway.db", "");
+    let path = machine.path("data/fieldgate/state/gateway.db");
+    let free = fieldgate::store::free_bytes(machine.dir.path()).expect("the volume");
+    let file = fs::File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(free / 10 * 6))
+        .expect("a file with a hole");
+    let said = machine.install(&[]);
+    machine.assert_refused(&said, "no room for two copies", "--no-copy");
+}
+
+#[test]
 fn machine_that_is_no_appliance_is_told_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = fieldgate()
@@ -394,7 +407,18 @@ fn slot_is_called_good_after_the_gate_or_by_force() {
         said.stderr
     );
     assert!(!machine.told().contains("mark-good"));
+    let copy = machine.path("data/fieldgate/state/gateway.db.v1.bak");
+    machine.write("data/fieldgate/state/gateway.db.v1.bak", "a copy");
+    machine.write("data/fieldgate/update/known", "{}");
+    let said = machine.run(&["settle"]);
+    assert!(
+        said.stderr.contains("has not proved good"),
+        "{}",
+        said.stderr
+    );
+    assert!(copy.exists());
     let said = machine.run(&["mark-good", "--force"]);
+    assert!(!copy.exists() && !machine.path("data/fieldgate/update/known").exists());
     assert_eq!(
         (said.code, said.stdout.as_str()),
         (0, "Slot A is good\n"),

@@ -10,7 +10,7 @@ use fieldgate::appliance::rauc::{self, Bundle, Slots, compare_versions};
 use fieldgate::appliance::{Appliance, KnownFaults};
 use fieldgate::store;
 
-use super::failed;
+use super::{failed, not_written};
 use crate::cli::backup;
 use crate::cli::failure::say;
 use crate::cli::folders::RunningArgs;
@@ -155,9 +155,7 @@ fn note_faults(running: &RunningArgs, appliance: &Appliance) -> Result<(), Failu
             KnownFaults::default()
         }
     };
-    appliance.set_known_faults(&known).map_err(|error| {
-        Failure::runtime(error).hint("run as root; the data partition has to be there")
-    })
+    appliance.set_known_faults(&known).map_err(not_written)
 }
 
 fn status(running: &RunningArgs) -> Option<Status> {
@@ -197,13 +195,14 @@ fn copy_state(appliance: &Appliance) -> Result<(), Failure> {
     let folder = appliance.home().join("update");
     fs::create_dir_all(&folder).map_err(Failure::runtime)?;
     let free = store::free_bytes(&folder).map_err(backup::failed)?;
-    if free < size.saturating_add(RESERVE_BYTES) {
+    // The new version makes a copy of its own before it changes the database.
+    if free < size.saturating_mul(2).saturating_add(RESERVE_BYTES) {
         return Err(refused(format!(
-            "there is no room for a copy of the database: it has {}, and {} are free",
+            "there is no room for two copies of the database: it has {}, and {} are free",
             bytes(size),
             bytes(free)
         ))
-        .hint("make room on the data partition, or leave the copy out with `--no-copy`"));
+        .hint("make room on the data partition, or leave the first copy out with `--no-copy`"));
     }
     store::backup(&state, &folder.join("before.db")).map_err(backup::failed)?;
     Ok(())
