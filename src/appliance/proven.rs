@@ -8,6 +8,9 @@ use std::process::Command;
 use super::Appliance;
 use super::reset::write_durably;
 
+/// What is said of a slot whose image came with the device.
+const DELIVERED: &str = "as delivered";
+
 /// What RAUC keeps about the slots.
 const STATUS: &str = "rauc/central.raucs";
 
@@ -27,6 +30,12 @@ impl Appliance {
         let mark = self.mark(bootname);
         fs::create_dir_all(self.home().join("proven"))?;
         write_durably(&mark, &self.installed(bootname))
+    }
+
+    /// Whether the image in a slot came with the device, so that no update has to be judged.
+    #[must_use]
+    pub fn is_delivered(&self, bootname: &str) -> bool {
+        self.installed(bootname).trim_end().ends_with(DELIVERED)
     }
 
     /// What the gate said last.
@@ -74,7 +83,7 @@ impl Appliance {
             }
         }
         let found = match found.is_empty() {
-            true => "as delivered".to_owned(),
+            true => DELIVERED.to_owned(),
             false => found.join("\n"),
         };
         format!("slot {bootname}: {found}\n")
@@ -94,12 +103,14 @@ mod tests {
         assert!(appliance.is_proven("A") && !appliance.is_proven("B"));
         let mark = fs::read_to_string(dir.path().join("data/fieldgate/proven/A")).unwrap();
         assert_eq!(mark, "slot A: as delivered\n");
+        assert!(appliance.is_delivered("A"));
 
         let status = dir.path().join("data").join(STATUS);
         fs::create_dir_all(status.parent().unwrap()).unwrap();
         let text = "[slot.rootfs.0]\nstatus=ok\nsha256=ab\ninstalled.timestamp=2026\n\n[slot.rootfs.1]\nsha256=other\n";
         fs::write(&status, text).unwrap();
         assert!(!appliance.is_proven("A"), "another image is in the slot");
+        assert!(!appliance.is_delivered("A"));
         appliance.set_proven("A").unwrap();
         let mark = fs::read_to_string(dir.path().join("data/fieldgate/proven/A")).unwrap();
         assert_eq!(mark, "slot A: sha256=ab\ninstalled.timestamp=2026\n");

@@ -290,17 +290,24 @@ pub fn compare_versions(a: &str, b: &str) -> Option<Ordering> {
     Some(numbers(a)?.cmp(&numbers(b)?))
 }
 
-/// Passes lines on and keeps what went wrong.
+/// Passes lines on and keeps what went wrong. Read to the end whatever it says: nobody to read would end it.
 fn follow(stdout: impl Read, mut progress: impl FnMut(&str)) -> Option<String> {
+    let mut stdout = BufReader::new(stdout);
     let mut last_error = None;
-    for line in BufReader::new(stdout).lines() {
-        let Ok(line) = line else { break };
-        match line.strip_prefix("LastError: ") {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut stdout).take(SAID_MAX).read_until(b'\n', &mut line);
+        if !read.is_ok_and(|count| count > 0) {
+            return last_error;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        match text.strip_prefix("LastError: ") {
             Some(error) => last_error = Some(error.to_owned()),
-            None => progress(&line),
+            None => progress(text),
         }
     }
-    last_error
 }
 
 fn json<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, RaucFault> {
@@ -392,6 +399,15 @@ mod tests {
         assert!(
             matches!(of("rauc-Message: x\nsomething else\n\n"), RaucFault::Other(said) if said == "something else")
         );
+    }
+
+    #[test]
+    fn line_that_is_not_utf8_does_not_cut_off_what_follows() {
+        let said = b"one\n\xff two\r\nLastError: no\xfe room\nthree";
+        let mut lines = Vec::new();
+        let error = follow(&said[..], |line| lines.push(line.to_owned()));
+        assert_eq!(lines, ["one", "\u{fffd} two", "three"]);
+        assert_eq!(error.as_deref(), Some("no\u{fffd} room"));
     }
 
     #[test]

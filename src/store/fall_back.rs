@@ -1,7 +1,8 @@
 //! A program that finds a database which a newer one has changed: the copy that was made before the change takes its place.
 //!
 //! That happens where an update proved bad and the machine went back to the slot before. The newer database is kept in a folder
-//! of its own, one at a time; as long as it is there the gateway says that it goes by an older state.
+//! of its own, one at a time; as long as it is there the gateway says that it goes by an older state. When an update has proved
+//! good, [`drop_copies`] takes the copies away: a state of long ago is no way back.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -9,9 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::fault::{About, StoreError};
-use super::files::{self, PARTIAL};
-use super::schema::{self, beside};
-use super::{backup, inspect};
+use super::{files, inspect, schema};
 
 /// What folders with a newer database begin with.
 const NEWER: &str = "newer";
@@ -22,51 +21,89 @@ const FORMAT_PLACE: u64 = 60;
 /// A database that was put aside because this version cannot read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FellBack {
-    /// The format that it has.
-    pub format: i64,
+    /// The format that it has, if that can be read.
+    pub format: Option<i64>,
     /// The folder that it was moved to.
     pub moved_to: PathBuf,
 }
 
 impl fmt::Display for FellBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = match self.format {
+            Some(format) => format!("format {format}"),
+            None => "another format".to_owned(),
+        };
         write!(
             f,
-            "a newer version had brought the database to format {}, which this one cannot read: the state of before that is at work, and what came since is in `{}`; remove that folder when nobody needs it",
-            self.format,
+            "a newer version had brought the database to {format}, which this one cannot read: the state of before that is at work, and what came since is in `{}`; remove that folder when nobody needs it",
             self.moved_to.display()
         )
     }
 }
 
-/// Puts the newest copy that this version can read in the place of the database. `false` if there is none. Cut at any moment,
-/// it is done again at the next start, or is complete.
+/// Puts the newest copy that this version can read in the place of the database, without room for another one. `false` if
+/// there is none. Cut at any moment, it is done again at the next start, or [`finish_interrupted`] ends it.
 pub(super) fn restore(path: &Path, wall: u64) -> Result<bool, StoreError> {
-    let copies = (1..=schema::VERSION)
-        .rev()
-        .map(|format| schema::copy_of(path, format));
-    let Some(copy) = copies.into_iter().find(|copy| is_sound(copy)) else {
+    let Some(copy) = sound_copy(path) else {
         return Ok(false);
     };
-    // One at a time, and room for what comes.
-    for folder in folders(path).about(path, "look beside")? {
+    let former = folders(path).about(path, "look beside")?;
+    files::move_away(path, NEWER, wall)?;
+    files::put_in_place(&copy, path)?;
+    // One at a time, and the one before until there is another one.
+    for folder in former {
         fs::remove_dir_all(&folder).about(&folder, "remove")?;
     }
-    let partial = beside(path, PARTIAL);
-    let source = inspect::open(&copy)?;
-    backup::copy(&source, &partial)?;
-    files::replace(path, NEWER, wall)?;
     Ok(true)
+}
+
+/// Ends what a power cut has interrupted: the newer database is moved away and nothing is in its place.
+pub(super) fn finish_interrupted(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default();
+    let folders = folders(path).about(path, "look beside")?;
+    if !folders.iter().any(|folder| folder.join(name).exists()) {
+        return Ok(());
+    }
+    match sound_copy(path) {
+        Some(copy) => files::put_in_place(&copy, path),
+        None => Ok(()),
+    }
+}
+
+/// Removes the copies that were made before this version has changed the format of the database: it has proved good.
+pub fn drop_copies(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(schema::FILE_NAME);
+    for copy in (1..schema::VERSION).map(|format| schema::copy_of(&path, format)) {
+        files::remove_database(&copy).about(&copy, "remove")?;
+    }
+    Ok(())
 }
 
 /// A newer database that was put aside by this version or an older one.
 pub(super) fn found(path: &Path) -> Option<FellBack> {
     let name = path.file_name()?;
-    let mut folders = folders(path).ok()?.into_iter();
+    let mut folders = folders(path).ok()?.into_iter().rev();
     folders.find_map(|moved_to| {
-        let format = format_of(&moved_to.join(name)).ok()?;
-        (format > schema::VERSION).then_some(FellBack { format, moved_to })
+        let format = match format_of(&moved_to.join(name)) {
+            Ok(format) => Some(format),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // What only root can read is there all the same.
+            Err(_) => None,
+        };
+        let is_newer = format.is_none_or(|format| format > schema::VERSION);
+        is_newer.then_some(FellBack { format, moved_to })
     })
+}
+
+/// The newest copy of a format that this version knows in which nothing is wrong.
+fn sound_copy(path: &Path) -> Option<PathBuf> {
+    let formats = (1..=schema::VERSION).rev();
+    formats
+        .map(|format| schema::copy_of(path, format))
+        .find(|copy| is_sound(copy))
 }
 
 fn is_sound(copy: &Path) -> bool {

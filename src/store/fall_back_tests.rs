@@ -1,8 +1,12 @@
 //! A version to come, as far as this one sees it: its format, and what it has changed.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::*;
+use crate::store::files::PARTIAL;
+use crate::store::schema::beside;
 use crate::store::tests::Rig;
-use crate::store::{Condition, Opened, UserRecord, put, users};
+use crate::store::{Condition, Opened, UserRecord, backup, put, users};
 
 /// What the version to come does to the database that this one has left.
 fn bring_on(rig: &Rig, readable_since: i64) {
@@ -56,7 +60,7 @@ fn assert_fell_back(store: &Opened, rig: &Rig) {
     let Condition::FellBack(fell_back) = &store.condition else {
         panic!("{:?}", store.condition);
     };
-    assert_eq!(fell_back.format, schema::VERSION + 1);
+    assert_eq!(fell_back.format, Some(schema::VERSION + 1));
     assert_eq!(kept(rig), std::slice::from_ref(&fell_back.moved_to));
     assert_eq!(usernames(store), ["before"]);
 }
@@ -119,6 +123,69 @@ fn one_newer_database_is_kept() {
 }
 
 #[test]
+fn copy_takes_the_place_without_room_for_another_one() {
+    let rig = newer(schema::VERSION + 1);
+    let path = rig.path().join(schema::FILE_NAME);
+    let copy = schema::copy_of(&path, schema::VERSION);
+    let file = fs::metadata(&copy).unwrap().ino();
+    assert_fell_back(&rig.try_open().unwrap(), &rig);
+    assert_eq!(fs::metadata(&path).unwrap().ino(), file, "moved");
+    assert!(!copy.exists());
+}
+
+#[test]
+fn former_kept_database_outlives_a_fall_back_that_fails() {
+    let rig = newer(schema::VERSION + 1);
+    let path = rig.path().join(schema::FILE_NAME);
+    let former = rig.path().join("newer-20250101T000000Z");
+    fs::create_dir(&former).unwrap();
+    fs::write(former.join(schema::FILE_NAME), "kept").unwrap();
+    // Every name for the folder is taken.
+    let taken = format!("newer-{}", crate::store::time::stamp(0));
+    fs::create_dir(rig.path().join(&taken)).unwrap();
+    for count in 2..=1000 {
+        fs::write(rig.path().join(format!("{taken}-{count}")), "").unwrap();
+    }
+    restore(&path, 0).unwrap_err();
+    assert!(former.join(schema::FILE_NAME).exists());
+    assert!(path.exists() && schema::copy_of(&path, schema::VERSION).exists());
+}
+
+#[test]
+fn kept_database_that_cannot_be_read_is_told_all_the_same() {
+    let rig = Rig::new();
+    drop(rig.open());
+    let folder = rig.path().join("newer-20260101T000000Z");
+    // Not even root reads a folder as a file.
+    fs::create_dir_all(folder.join(schema::FILE_NAME)).unwrap();
+    let store = rig.try_open().unwrap();
+    let Condition::FellBack(fell_back) = &store.condition else {
+        panic!("{:?}", store.condition);
+    };
+    assert_eq!((fell_back.format, &fell_back.moved_to), (None, &folder));
+    let text = store.condition.complaint().unwrap();
+    assert!(text.contains("another format"), "{text}");
+}
+
+#[test]
+fn copy_of_before_a_proven_update_does_not_come_back() {
+    let rig = Rig::new();
+    add_user(&mut rig.open(), "since");
+    let path = rig.path().join(schema::FILE_NAME);
+    let connection = schema::open_writing(&path).unwrap();
+    for format in [1, schema::VERSION - 1, schema::VERSION] {
+        backup::copy(&connection, &schema::copy_of(&path, format)).unwrap();
+    }
+    drop(connection);
+    drop_copies(rig.path()).unwrap();
+    let left = |format| schema::copy_of(&path, format).exists();
+    assert!(!left(1) && !left(schema::VERSION - 1));
+    assert!(left(schema::VERSION), "it is of a trial to come");
+    drop_copies(rig.path()).unwrap();
+    drop_copies(&rig.path().join("nowhere")).unwrap();
+}
+
+#[test]
 fn without_a_sound_copy_nothing_is_touched() {
     for spoil in [true, false] {
         let rig = newer(schema::VERSION + 1);
@@ -143,23 +210,20 @@ fn cut_at_any_step_the_next_start_has_the_copy() {
         fs::copy(copy, beside(path, suffix)).unwrap();
     }
     let cut: [fn(&Path); 5] = [
-        // While the copy is copied.
+        // While an older version copies the copy.
         |path| fs::write(beside(path, PARTIAL), "half of it").unwrap(),
         // When that is complete and not named so.
         |path| place_copy(path, PARTIAL),
         // Before the newer one is moved away.
         |path| place_copy(path, ".new"),
         // With a folder for it.
-        |path| {
-            fs::create_dir(files::folder_of(path).join("newer-20260101T000000Z")).unwrap();
-            place_copy(path, ".new");
-        },
-        // When it is moved away and nothing is in its place.
+        |path| fs::create_dir(files::folder_of(path).join("newer-20260101T000000Z")).unwrap(),
+        // When it is moved away, its log is not, and nothing is in its place.
         |path| {
             let folder = files::folder_of(path).join("newer-20260101T000000Z");
             fs::create_dir(&folder).unwrap();
-            place_copy(path, ".new");
             fs::rename(path, folder.join(schema::FILE_NAME)).unwrap();
+            fs::write(beside(path, "-wal"), "a log of another database").unwrap();
         },
     ];
     for (step, cut) in cut.iter().enumerate() {

@@ -52,7 +52,7 @@ use time::Clock;
 pub use audit::{AuditFilter, AuditRecord, read_audit};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 pub use certificates::{CertificateRecord, TokenRecord};
-pub use fall_back::FellBack;
+pub use fall_back::{FellBack, drop_copies};
 pub use fault::StoreError;
 pub use inspect::{CheckReport, Stats, check, stats};
 pub use jobs::{Job, JobQueue, Jobs};
@@ -131,6 +131,7 @@ impl Store {
         let path = folder.join(schema::FILE_NAME);
         let clock = Clock(clock);
         files::finish_interrupted(&path)?;
+        fall_back::finish_interrupted(&path)?;
         match open_or_rescue(&path, settings, &clock) {
             // The log that the last run has left behind takes room before it gives any.
             Err(StoreError::Full { .. }) if space::release_reserve(folder)? => {

@@ -79,8 +79,18 @@ fn gate(gateway: &TestGateway, folder: &str) -> Said {
 
 #[track_caller]
 fn gate_within(gateway: &TestGateway, folder: &str, time: &str) -> Said {
+    gate_that_knows(gateway, folder, time, "{}")
+}
+
+/// `known` is what was wrong before an update.
+#[track_caller]
+fn gate_that_knows(gateway: &TestGateway, folder: &str, time: &str, known: &str) -> Said {
+    let file = gateway.path("known");
+    fs::write(&file, known).expect("write a file");
     let output = fieldgate()
-        .args(["health", "--gate", "--timeout", time, "--runtime-dir"])
+        .args(["health", "--gate", "--timeout", time, "--known"])
+        .arg(file)
+        .arg("--runtime-dir")
         .arg(gateway.path(folder))
         .output();
     output.expect("run the binary").into()
@@ -213,8 +223,34 @@ fn port_that_cannot_open_is_named_with_a_hint() {
         "{}",
         said.stderr
     );
+    let other = r#"{"ports":["127.0.0.1:1"],"store_full":true}"#;
+    assert_fails(
+        &gate_that_knows(&gateway, "state", SHORT, other),
+        "is not open",
+    );
     drop(taken);
     assert_passes(&gateway);
+}
+
+#[test]
+fn port_that_was_not_open_before_an_update_does_not_undo_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let number = taken.local_addr().expect("its address").port();
+    let config = format!(
+        "{LOOPBACK}[[listener.port]]\nport = {number}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n"
+    );
+    let Some(gateway) = TestGateway::configured(&config) else {
+        return;
+    };
+    let known = format!(r#"{{"ports":["127.0.0.1:{number}"]}}"#);
+    let said = gate_that_knows(&gateway, "state", "30s", &known);
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    let text = format!("as before the update, port 127.0.0.1:{number} is not open");
+    assert!(said.stdout.contains(&text), "{}", said.stdout);
+    // What the file says is not believed where it says nothing.
+    let said = gate_that_knows(&gateway, "state", SHORT, "nonsense");
+    assert_fails(&said, "is not open");
+    assert!(said.stderr.contains("cannot be read"), "{}", said.stderr);
 }
 
 #[test]
@@ -310,6 +346,53 @@ fn store_on_a_full_volume_fails() {
     gateway.run();
     assert_fails(&gate_within(&gateway, "run", SHORT), "the store: ");
     drop((gateway, volume));
+}
+
+#[test]
+fn store_that_was_full_before_an_update_does_not_undo_it() {
+    let Some((mut gateway, volume)) = on_volume() else {
+        return;
+    };
+    gateway.run();
+    fill(&volume.0);
+    gateway.signal(Signal::SIGTERM);
+    gateway.await_end();
+    gateway.run();
+    let said = gate_within(&gateway, "run", SHORT);
+    assert_fails(&said, "the store: the volume of the store is nearly full");
+    let known = r#"{"store_full":true}"#;
+    let said = gate_that_knows(&gateway, "run", "30s", known);
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    assert!(
+        said.stdout.contains("store: as before the update, "),
+        "{}",
+        said.stdout
+    );
+    drop((gateway, volume));
+}
+
+#[test]
+fn full_gateway_is_no_fault_where_tls_keeps_it_from_saying_so() {
+    let config = format!("[limits]\nconnections_max = 1\n{LOOPBACK}{TLS}");
+    let Some(gateway) = TestGateway::configured(&config) else {
+        return;
+    };
+    let client = gateway.v5("the only one");
+    let said = gate(&gateway, "state");
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    let text = "port 127.0.0.2:0: listens; it takes no connection more";
+    assert!(said.stdout.contains(text), "{}", said.stdout);
+    client.disconnect();
+}
+
+#[test]
+fn port_for_small_packets_is_no_fault() {
+    let config = format!("{LOOPBACK}limits = {{ max_packet_size = \"64 B\" }}\n");
+    let Some(gateway) = TestGateway::configured(&config) else {
+        return;
+    };
+    let said = assert_passes(&gateway);
+    assert!(said.contains("by the inner way"), "{said}");
 }
 
 fn fill(folder: &Path) {

@@ -9,6 +9,7 @@ use fieldgate::gateway::StateLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::TestGateway;
 use crate::support::command::{Said, fieldgate};
 
 const COMPATIBLE: &str = "fieldgate-test";
@@ -61,6 +62,12 @@ impl Machine {
         self.write(&name, &format!("#!/bin/sh\n{script}\n"));
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(self.path(&name), mode).expect("make it a program");
+    }
+
+    /// Slot A has what came with the device, and has not passed the gate.
+    fn delivered(&self) {
+        self.write("data/rauc/central.raucs", "");
+        fs::remove_file(self.path("data/fieldgate/proven/A")).expect("remove the mark");
     }
 
     /// `primary` is the slot that the next start takes, `info` what is done for `rauc info`.
@@ -120,6 +127,36 @@ impl Machine {
     }
 }
 
+#[test]
+fn what_was_wrong_before_is_written_down_for_the_trial() {
+    let config = "[[listener]]\nname = \"site\"\n[[listener.port]]\nport = 0\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\ntls = { mode = \"Manual\", cert = \"{dir}/no.crt\", key = \"{dir}/no.key\" }\n";
+    let Some(gateway) = TestGateway::configured(config) else {
+        return;
+    };
+    let machine = Machine::new();
+    let state = gateway.path("state").display().to_string();
+    let said = machine.install(&["--runtime-dir", &state]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let text = "warning: port 127.0.0.1:0 is not open: awaiting certificate";
+    assert!(said.stderr.contains(text), "{}", said.stderr);
+    let known = || fs::read_to_string(machine.path("data/fieldgate/update/known")).expect("a file");
+    assert_eq!(known(), r#"{"ports":["127.0.0.1:0"],"store_full":false}"#);
+    // The next update asks anew.
+    let nowhere = machine.path("nowhere").display().to_string();
+    let said = machine.install(&["--runtime-dir", &nowhere]);
+    assert!(said.stderr.contains("does not answer"), "{}", said.stderr);
+    assert_eq!(known(), r#"{"ports":[],"store_full":false}"#);
+}
+
+#[test]
+fn device_whose_first_image_never_passed_takes_updates() {
+    let machine = Machine::new();
+    machine.delivered();
+    let said = machine.install(&[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("as delivered"), "{}", said.stderr);
+}
+
 fn bundle(compatible: &str, version: &str) -> String {
     format!(
         r#"echo '{{"compatible":"{compatible}","version":"{version}","description":null,"build":null,"hooks":[],"images":[]}}'"#
@@ -161,7 +198,21 @@ fn bundle_is_installed_after_the_state_was_copied() {
     // One copy, which the next one replaces.
     assert_eq!(machine.install(&[]).code, 0);
     let copies = fs::read_dir(machine.path("data/fieldgate/update")).expect("the folder");
-    assert_eq!(copies.count(), 1);
+    let names = copies.map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(names.filter(|name| name != "known").count(), 1);
+}
+
+#[test]
+fn room_for_one_copy_only_is_not_enough() {
+    let machine = Machine::new();
+    machine.write("data/fieldgate/state/gateway.db", "");
+    let path = machine.path("data/fieldgate/state/gateway.db");
+    let free = fieldgate::store::free_bytes(machine.dir.path()).expect("the volume");
+    let file = fs::File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(free / 10 * 6))
+        .expect("a file with a hole");
+    let said = machine.install(&[]);
+    machine.assert_refused(&said, "no room for two copies", "--no-copy");
 }
 
 #[test]
@@ -244,6 +295,32 @@ fn older_bundle_needs_a_word() {
     let said = machine.install(&[]);
     assert_eq!(said.code, 0);
     assert!(said.stderr.contains("what runs now"), "{}", said.stderr);
+}
+
+#[test]
+fn older_bundle_needs_a_word_on_a_device_as_delivered() {
+    let machine = Machine::new();
+    machine.delivered();
+    machine.write("usr/lib/os-release", "ID=debian\nIMAGE_VERSION=1.2\n");
+    machine.rauc("rootfs.0", &bundle(COMPATIBLE, "1.1"), "exit 0");
+    let running = |machine: &Machine| {
+        let rauc = fs::read_to_string(machine.path("bin/rauc")).expect("the stand-in");
+        machine.program("rauc", &rauc.replace("\"1.2\"", "null"));
+    };
+    running(&machine);
+    machine.assert_refused(
+        &machine.install(&[]),
+        "1.1 is older than 1.2",
+        "--allow-downgrade",
+    );
+    fs::remove_file(machine.path("usr/lib/os-release")).expect("remove it");
+    machine.rauc("rootfs.0", &bundle(COMPATIBLE, "0.0.1"), "exit 0");
+    running(&machine);
+    machine.assert_refused(
+        &machine.install(&[]),
+        &format!("0.0.1 is older than {}", env!("CARGO_PKG_VERSION")),
+        "--allow-downgrade",
+    );
 }
 
 #[test]
@@ -330,7 +407,18 @@ fn slot_is_called_good_after_the_gate_or_by_force() {
         said.stderr
     );
     assert!(!machine.told().contains("mark-good"));
+    let copy = machine.path("data/fieldgate/state/gateway.db.v1.bak");
+    machine.write("data/fieldgate/state/gateway.db.v1.bak", "a copy");
+    machine.write("data/fieldgate/update/known", "{}");
+    let said = machine.run(&["settle"]);
+    assert!(
+        said.stderr.contains("has not proved good"),
+        "{}",
+        said.stderr
+    );
+    assert!(copy.exists());
     let said = machine.run(&["mark-good", "--force"]);
+    assert!(!copy.exists() && !machine.path("data/fieldgate/update/known").exists());
     assert_eq!(
         (said.code, said.stdout.as_str()),
         (0, "Slot A is good\n"),

@@ -198,7 +198,7 @@ class Gate:
         for folder in ("data/rauc", "bin"):
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "data/rauc/central.raucs").write_text(STATUS.format("first"))
-        stub(work / "bin", "fieldgate", f'[ "$1 $2 $3" = "health --gate --timeout" ] || exit 64\necho "{answer}"\nexit {code}')
+        stub(work / "bin", "fieldgate", f'[ "$1 $2" != "update settle" ] || exec touch {work}/settled\n[ "$1 $2 $3" = "health --gate --timeout" ] || exit 64\necho "{answer}"\nexit {code}')
 
     def ask(self, tree):
         (self.work / "cmdline").write_text(f"console=ttyAMA0 root=/dev/vda2 rauc.slot={self.slot} ro\n" if self.slot else "quiet\n")
@@ -210,6 +210,7 @@ def test_gateway_that_serves_is_good(tree, tmp_path):
     code, output = Gate(tmp_path).ask(tree)
     assert code == 0 and "slot A is good" in output, output
     assert (tmp_path / "data/fieldgate/update/gate").read_text() == "slot A passed\npassed\n"
+    assert (tmp_path / "settled").exists(), "the copy of before the update is a way back for ever"
 
 
 @pytest.mark.parametrize(
@@ -222,15 +223,34 @@ def test_gateway_that_serves_is_good(tree, tmp_path):
 def test_gateway_that_does_not_serve_is_not_good(tree, tmp_path, machine, said):
     code, output = Gate(tmp_path, **machine).ask(tree)
     assert code == 1 and said in output, output
-    assert not (tmp_path / "data/fieldgate/proven").exists()
+    assert not (tmp_path / "data/fieldgate/proven").exists() and not (tmp_path / "settled").exists()
     if machine.get("code"):
         assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
 
 
+@pytest.mark.parametrize("status", ["", STATUS.split("\n\n")[1]])
+def test_image_that_came_with_the_device_is_not_started_for_ever(tree, tmp_path, status):
+    gate = Gate(tmp_path, code=1, answer="not passed: port 192.168.1.5:8883 is not open")
+    (tmp_path / "data/rauc/central.raucs").write_text(status)
+    code, output = gate.ask(tree)
+    assert code == 0 and "nothing to go back to" in output, output
+    assert not (tmp_path / "data/fieldgate/proven").exists(), "it is asked again at the next start"
+    assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
+
+
+def test_judge_is_told_what_was_wrong_before_the_update(tree, tmp_path):
+    gate = Gate(tmp_path)
+    stub(tmp_path / "bin", "fieldgate", f'echo "$@" >>{tmp_path}/asked')
+    assert gate.ask(tree)[0] == 0
+    assert f"--known {tmp_path}/data/fieldgate/update/known" in (tmp_path / "asked").read_text()
+
+
 def test_image_that_was_good_is_not_put_to_the_test_again(tree, tmp_path):
     assert Gate(tmp_path).ask(tree)[0] == 0
+    (tmp_path / "settled").unlink()
     code, output = Gate(tmp_path, code=1).ask(tree)
     assert code == 0 and "was good before" in output, output
+    assert (tmp_path / "settled").exists(), "a start that was cut after the proof leaves the copy for ever"
 
 
 def test_other_image_in_the_same_slot_is_put_to_the_test(tree, tmp_path):

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use fieldgate::admin::client::{ClientFault, ControlClient};
 use fieldgate::admin::{ProbePort, Status, StoreState};
+use fieldgate::appliance::KnownFaults;
 use fieldgate::clock;
 
 use super::round_trip::{Trip, TripFault, round_trip};
-use super::wire::{Reached, reach};
+use super::wire::{Reached, is_on_loopback, reach};
 use crate::cli::folders::RunningArgs;
 use crate::cli::table::{duration, printable};
 use crate::cli::{Exit, Failure, Output};
@@ -68,12 +69,12 @@ impl From<ClientFault> for Fault {
 }
 
 /// Tries until the gateway passes or the time is over, and prints what the last attempt found.
-pub(super) fn run(running: RunningArgs, time: Duration) -> Result<(), Failure> {
+pub(super) fn run(running: RunningArgs, known: KnownFaults, time: Duration) -> Result<(), Failure> {
     let deadline = clock::now() + time;
     let (sender, said) = mpsc::channel();
     // A gateway that hangs would hold back the answer, so somebody else waits for it.
     thread::Builder::new()
-        .spawn(move || attempt_until(&running, deadline, &sender))
+        .spawn(move || attempt_until(&running, &known, deadline, &sender))
         .map_err(Failure::runtime)?;
     let (steps, fault) = listen(&said, deadline);
     let mut output = Output::default();
@@ -114,9 +115,18 @@ fn listen(said: &Receiver<Said>, deadline: Instant) -> (Vec<String>, Option<Faul
     (steps, Some(fault))
 }
 
-fn attempt_until(running: &RunningArgs, deadline: Instant, said: &Sender<Said>) {
+fn attempt_until(
+    running: &RunningArgs,
+    known: &KnownFaults,
+    deadline: Instant,
+    said: &Sender<Said>,
+) {
     while clock::now() < deadline {
-        let mut attempt = Attempt { running, said };
+        let mut attempt = Attempt {
+            running,
+            known,
+            said,
+        };
         // Nobody listens any more when the time is over.
         let _ = said.send(Said::Begin);
         match attempt.run() {
@@ -134,6 +144,8 @@ fn attempt_until(running: &RunningArgs, deadline: Instant, said: &Sender<Said>) 
 
 struct Attempt<'a> {
     running: &'a RunningArgs,
+    /// What is no fault of this image.
+    known: &'a KnownFaults,
     said: &'a Sender<Said>,
 }
 
@@ -151,8 +163,8 @@ impl Attempt<'_> {
         let ports = client.probe()?.ports.clone();
         let mut ways = Vec::new();
         self.check_open(&ports)?;
-        for port in &ports {
-            if self.reach(port)? {
+        for port in ports.iter().filter(|port| is_open(port)) {
+            if self.reach(&mut client, &before, port)? {
                 ways.push(port);
             }
         }
@@ -194,6 +206,9 @@ impl Attempt<'_> {
             StoreState::Ready => self.say("store: ready"),
             // What was lost is lost; another image would not bring it back.
             StoreState::Degraded => self.say(format!("store: takes everything, but {complaint}")),
+            StoreState::Full if self.known.store_full => {
+                self.say(format!("store: as before the update, {complaint}"));
+            }
             StoreState::Full | StoreState::Failing | StoreState::Missing => {
                 return Err(Fault::new(format!("the store: {complaint}"))
                     .hint("`fieldgate status` shows the volume and how much of it is free"));
@@ -202,13 +217,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Every port that does not serve is named; the first one is the fault.
+    /// Every port that does not serve is named; the first one is the fault, unless it did not serve before the update either.
     fn check_open(&self, ports: &[ProbePort]) -> Result<(), Fault> {
         let mut first = None;
-        for port in ports.iter().filter(|port| port.state != "listening") {
+        for port in ports.iter().filter(|port| !is_open(port)) {
             let state = port.state.replace('-', " ");
             let detail = port.detail.as_deref().unwrap_or("no reason is known");
             let text = format!("port {} is not open: {state}: {detail}", port.endpoint);
+            if self.known.ports.contains(&port.endpoint) {
+                self.say(format!("as before the update, {text}"));
+                continue;
+            }
             self.say(&*text);
             let hint = match &*port.state {
                 "awaiting-certificate" => {
@@ -225,13 +244,15 @@ impl Attempt<'_> {
     }
 
     /// Connects to a port. Says whether a message may go by it.
-    fn reach(&self, port: &ProbePort) -> Result<bool, Fault> {
+    fn reach(
+        &self,
+        client: &mut ControlClient,
+        before: &Status,
+        port: &ProbePort,
+    ) -> Result<bool, Fault> {
         let name = &port.endpoint;
-        let reached = reach(port, STEP_TIMEOUT).map_err(|error| {
-            Fault::new(format!("port {name}: {error}")).hint(
-                "`fieldgate status` shows the port, the journal what became of the connection",
-            )
-        })?;
+        let reached =
+            reach(port, STEP_TIMEOUT).map_err(|error| port_fault(name, &error.to_string()))?;
         if let Some(fault) = &port.certificate_fault {
             self.say(format!(
                 "port {name}: the former certificate is in use: {fault}"
@@ -249,7 +270,16 @@ impl Attempt<'_> {
             }
             Reached::Open(_) => {
                 self.say(format!("port {name}: {tls}"));
-                Ok(!port.proxy_protocol)
+                // A ticket that comes from elsewhere is a failed login, and may get this machine banned.
+                Ok(!port.proxy_protocol && is_on_loopback(port))
+            }
+            Reached::Cut => {
+                // With TLS, a connection over a bound is closed without a word.
+                if refused(&client.status()?, name) == refused(before, name) {
+                    return Err(port_fault(name, "it closes connections at once"));
+                }
+                self.say(format!("port {name}: listens; it takes no connection more"));
+                Ok(false)
             }
             Reached::Elsewhere(why) => {
                 self.say(format!("port {name}: listens; {why}"));
@@ -318,6 +348,21 @@ impl Attempt<'_> {
             thread::park_timeout(PAUSE);
         }
     }
+}
+
+fn is_open(port: &ProbePort) -> bool {
+    port.state == "listening"
+}
+
+/// Connections to a port that were not taken because of a bound.
+fn refused(status: &Status, name: &str) -> u64 {
+    let ports = status.ports.iter().filter(|port| port.endpoint == name);
+    ports.flat_map(|port| port.refused.values()).sum()
+}
+
+fn port_fault(name: &str, why: &str) -> Fault {
+    Fault::new(format!("port {name}: {why}"))
+        .hint("`fieldgate status` shows the port, the journal what became of the connection")
 }
 
 fn whole() -> &'static str {

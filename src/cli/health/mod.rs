@@ -1,5 +1,6 @@
 //! `fieldgate health`: a probe for whoever runs the gateway, such as a cluster.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -8,9 +9,12 @@ mod gate;
 mod round_trip;
 mod wire;
 
+use fieldgate::appliance::KnownFaults;
 use fieldgate::config;
 
+use super::failure::say;
 use super::folders::RunningArgs;
+use super::table::printable;
 use super::{Exit, Failure, Output};
 
 /// Time after which a gateway that does not answer counts as one that is not there.
@@ -43,11 +47,15 @@ pub(crate) struct Args {
     /// How long to try, with --gate
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "30s", requires = "gate")]
     timeout: Duration,
+
+    /// Pass over what FILE names: faults of before an update, as `fieldgate update install` writes them down
+    #[arg(long, value_name = "FILE", requires = "gate", value_hint = clap::ValueHint::FilePath)]
+    known: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.gate {
-        return gate(args.running, args.timeout);
+        return gate(args.running, args.timeout, args.known.as_deref());
     }
     let (sender, receiver) = mpsc::channel();
     // A gateway that hangs would hold back the answer, so somebody else waits for it.
@@ -90,8 +98,21 @@ fn ask(args: &Args) -> Result<String, Failure> {
 }
 
 /// Puts a gateway to the test, as `health --gate` does.
-pub(super) fn gate(running: RunningArgs, time: Duration) -> Result<(), Failure> {
-    gate::run(running, time)
+pub(super) fn gate(
+    running: RunningArgs,
+    time: Duration,
+    known: Option<&Path>,
+) -> Result<(), Failure> {
+    // A file that cannot be read must not make the judgement milder, nor keep it from being made.
+    let known = known.map_or_else(|| Ok(KnownFaults::default()), KnownFaults::read);
+    let known = known.unwrap_or_else(|error| {
+        let error = printable(&error.to_string());
+        say(&format!(
+            "warning: what was wrong before the update cannot be read: {error}\n"
+        ));
+        KnownFaults::default()
+    });
+    gate::run(running, known, time)
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -99,5 +120,5 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn unwell(text: &str) -> Failure {
-    Failure::rendered(Exit::Runtime, super::table::printable(text))
+    Failure::rendered(Exit::Runtime, printable(text))
 }

@@ -115,7 +115,11 @@ impl<W: Read + Write + ?Sized> Talk<'_, W> {
             ReasonCode::QuotaExceeded | ReasonCode::ServerBusy => {
                 Some(Trip::Full(said.unwrap_or_else(|| reason.to_string())))
             }
-            ReasonCode::NotAuthorized | ReasonCode::Banned | ReasonCode::ConnectionRateExceeded => {
+            ReasonCode::NotAuthorized
+            | ReasonCode::Banned
+            | ReasonCode::ConnectionRateExceeded
+            // It takes packets that are smaller still.
+            | ReasonCode::PacketTooLarge => {
                 Some(Trip::NotHere(format!("it answers {reason}")))
             }
             reason => return Err(self.refused(reason, said)),

@@ -38,6 +38,8 @@ impl<T: Read + Write + fmt::Debug> Duplex for T {}
 pub(super) enum Reached {
     /// MQTT or WebSocket may follow.
     Open(Wire),
+    /// It accepts and closes before anything was said.
+    Cut,
     /// It listens where nobody on this machine can connect.
     Elsewhere(String),
 }
@@ -48,7 +50,7 @@ pub(super) fn reach(port: &ProbePort, time: Duration) -> io::Result<Reached> {
         let why = format!("it is bound to {interface}, where only others can connect");
         return Ok(Reached::Elsewhere(why));
     }
-    let mut socket = match (&port.path, &port.address) {
+    let socket = match (&port.path, &port.address) {
         (Some(path), _) => unix(UnixStream::connect(path)?, time)?,
         (None, Some(address)) => tcp(address, time)?,
         (None, None) => {
@@ -56,6 +58,31 @@ pub(super) fn reach(port: &ProbePort, time: Duration) -> io::Result<Reached> {
             return Ok(Reached::Elsewhere(why));
         }
     };
+    match open(socket, port) {
+        Err(error) if is_cut(&error) => Ok(Reached::Cut),
+        opened => opened.map(Reached::Open),
+    }
+}
+
+/// Whether a ticket that goes by a port comes from loopback or a Unix socket, as it has to.
+pub(super) fn is_on_loopback(port: &ProbePort) -> bool {
+    let address = port.address.as_deref().unwrap_or_default();
+    let is_loopback = |address: SocketAddr| {
+        let mut addresses = local_addresses(address).into_iter();
+        addresses.all(|address| address.ip().to_canonical().is_loopback())
+    };
+    port.path.is_some() || address.parse().is_ok_and(is_loopback)
+}
+
+fn is_cut(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Everything that comes before MQTT.
+fn open(mut socket: Wire, port: &ProbePort) -> io::Result<Wire> {
     if port.proxy_protocol {
         socket.write_all(PROXY_HEADER)?;
     }
@@ -65,7 +92,7 @@ pub(super) fn reach(port: &ProbePort, time: Duration) -> io::Result<Reached> {
     if let Some(path) = &port.websocket_path {
         upgrade(&mut *socket, path)?;
     }
-    Ok(Reached::Open(socket))
+    Ok(socket)
 }
 
 /// Asks for a WebSocket. What would follow in its frames goes by another port.
@@ -84,6 +111,9 @@ fn upgrade(socket: &mut dyn Duplex, path: &str) -> io::Result<()> {
             break;
         }
         answer.extend_from_slice(bytes.get(..count).unwrap_or_default());
+    }
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if answer.starts_with(b"HTTP/1.1 101 ") {
         return Ok(());
@@ -216,5 +246,41 @@ mod tests {
         assert_eq!(of("0.0.0.0:8883"), ["127.0.0.1:8883"]);
         assert_eq!(of("[::]:8883"), ["[::1]:8883", "127.0.0.1:8883"]);
         assert_eq!(of("192.0.2.7:1883"), ["192.0.2.7:1883"]);
+    }
+
+    #[test]
+    fn ticket_is_shown_only_where_it_comes_from_loopback() {
+        let at = |address: &str| ProbePort {
+            address: Some(address.to_owned()),
+            ..ProbePort::default()
+        };
+        for address in ["0.0.0.0:1883", "[::]:1883", "127.0.0.2:1883", "[::1]:1883"] {
+            assert!(is_on_loopback(&at(address)), "{address}");
+        }
+        for address in ["192.0.2.7:1883", "[fe80::1]:1883", ""] {
+            assert!(!is_on_loopback(&at(address)), "{address}");
+        }
+        let path = Some("/run/x.sock".into());
+        assert!(is_on_loopback(&ProbePort {
+            path,
+            ..ProbePort::default()
+        }));
+    }
+
+    #[test]
+    fn port_that_closes_before_tls_or_a_web_socket_is_told_apart() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Some(listener.local_addr().unwrap().to_string());
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+        for (tls, websocket_path) in [(true, None), (false, Some("/m".to_owned()))] {
+            let port = ProbePort {
+                address: address.clone(),
+                tls,
+                websocket_path,
+                ..ProbePort::default()
+            };
+            let reached = reach(&port, Duration::from_secs(5)).unwrap();
+            assert!(matches!(reached, Reached::Cut), "{reached:?}");
+        }
     }
 }

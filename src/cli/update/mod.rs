@@ -3,14 +3,17 @@
 mod install;
 mod status;
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fieldgate::appliance::Appliance;
 use fieldgate::appliance::rauc::{self, RaucFault, Slots};
+use fieldgate::store;
 
 use super::folders::RunningArgs;
-use super::{Failure, Output, health};
+use super::table::printable;
+use super::{Failure, Output, backup, health};
 
 /// Install images on an appliance, and see what is installed
 #[derive(Debug, clap::Args)]
@@ -34,6 +37,9 @@ enum Command {
     Install(install::Args),
     Status(status::Args),
     MarkGood(MarkGoodArgs),
+    /// Remove what was kept for the way back, once the image that runs has proved good
+    #[command(hide = true)]
+    Settle,
 }
 
 /// Say that the image that runs now is good, after it has been tried
@@ -64,22 +70,38 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Install(args) => install::run(&args, &appliance),
         Command::Status(args) => status::run(&args, &appliance),
         Command::MarkGood(args) => mark_good(args, &appliance),
+        Command::Settle => settle(&Slots::read().map_err(failed)?.booted, &appliance),
     }
 }
 
 fn mark_good(args: MarkGoodArgs, appliance: &Appliance) -> Result<(), Failure> {
     let slots = Slots::read().map_err(failed)?;
     if !args.force {
-        health::gate(args.running, GATE_TIME)?;
+        health::gate(args.running, GATE_TIME, Some(&appliance.known_faults()))?;
     }
     rauc::mark_good().map_err(failed)?;
     let name = slots.booted;
-    appliance.set_proven(&name).map_err(|error| {
-        Failure::runtime(error).hint("run as root; the data partition has to be there")
-    })?;
+    appliance.set_proven(&name).map_err(not_written)?;
+    settle(&name, appliance)?;
     let mut output = Output::default();
     output.line(format!("Slot {name} is good"));
     output.finish()
+}
+
+/// An update that has proved good needs no way back: a later fall back to a state of long ago would bring users and passwords
+/// back that are gone.
+fn settle(booted: &str, appliance: &Appliance) -> Result<(), Failure> {
+    if !appliance.is_proven(booted) {
+        let message = format!("slot {} has not proved good", printable(booted));
+        return Err(Failure::runtime(anyhow::Error::msg(message))
+            .hint("try it: fieldgate update mark-good"));
+    }
+    store::drop_copies(&appliance.home().join("state")).map_err(backup::failed)?;
+    appliance.drop_known_faults().map_err(not_written)
+}
+
+fn not_written(error: io::Error) -> Failure {
+    Failure::runtime(error).hint("run as root; the data partition has to be there")
 }
 
 fn failed(fault: RaucFault) -> Failure {
