@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::responder::{Destination, PORT, Responder};
+use super::responder::{Destination, PORT, Renaming, Responder};
 use super::{LinkReport, Shown, Terms};
 use crate::clock;
 
@@ -26,6 +26,9 @@ const PACKET_BYTES_MAX: usize = 9_000;
 /// Pause between two attempts to open sockets, and after one that cannot be read.
 const OPEN_PAUSE: Duration = Duration::from_secs(30);
 const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause between two looks at names that are worth a line in the log.
+const TELL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Nothing that is older counts where a message comes back unanswered.
 const HOPS: u32 = 255;
@@ -50,6 +53,7 @@ pub(super) async fn run(
             ..LinkReport::default()
         },
         said: None,
+        told_at: None,
     };
     let mut buffer = vec![0; PACKET_BYTES_MAX];
     let mut next_opening = clock::now();
@@ -59,7 +63,7 @@ pub(super) async fn run(
             next_opening = clock::now() + OPEN_PAUSE;
         }
         link.send().await;
-        link.tell(shown);
+        let more_to_tell = link.tell(shown);
         let deadline = link.responder.poll_timeout();
         tokio::select! {
             changed = wanted.changed() => {
@@ -76,6 +80,7 @@ pub(super) async fn run(
                 link.responder.handle_packet(from, packet, clock::now());
             }
             () = until(deadline) => link.responder.handle_timeout(clock::now()),
+            () = until(more_to_tell) => {}
             () = until(Some(next_opening)), if link.report.fault.is_some() => {}
         }
     }
@@ -93,6 +98,8 @@ struct Link<'a> {
     report: LinkReport,
     /// The names that were last written to the log.
     said: Option<Vec<String>>,
+    /// When anything of names was written to it.
+    told_at: Option<Instant>,
 }
 
 impl Link<'_> {
@@ -141,28 +148,42 @@ impl Link<'_> {
         }
     }
 
-    /// Writes down what names are in use, when that changes.
-    fn tell(&mut self, shown: &Shown) {
-        while let Some(renaming) = self.responder.poll_renaming() {
-            let (interface, from, to) = (self.interface, &renaming.from, &renaming.to);
-            warn!(
-                interface,
-                "another machine has the name {from:?}; this one is announced as {to:?}"
-            );
-        }
+    /// Writes down what names are in use, when that changes. Returns when there is more to be written.
+    fn tell(&mut self, shown: &Shown) -> Option<Instant> {
         let settled = self.responder.settled();
-        if self.said != settled {
-            if let Some(names) = &settled {
-                let names = names.join(", ");
-                info!(interface = self.interface, "announced by mDNS: {names}");
+        let is_new = settled.is_some() && self.said != settled;
+        let now = clock::now();
+        let mut more_at = None;
+        if is_new || self.responder.has_renaming() {
+            // Whoever takes every name away is not to fill the log.
+            more_at = self.told_at.map(|at| at + TELL_PAUSE);
+            more_at = more_at.filter(|at| *at > now);
+            if more_at.is_none() {
+                self.told_at = Some(now);
+                self.say(settled.as_ref());
             }
-            self.said.clone_from(&settled);
         }
         let host = settled.and_then(|names| names.into_iter().next());
         self.report.host = host;
         let mut shown = shown.lock();
         if shown.get(&self.index) != Some(&self.report) {
             shown.insert(self.index, self.report.clone());
+        }
+        more_at
+    }
+
+    fn say(&mut self, settled: Option<&Vec<String>>) {
+        let interface = self.interface;
+        while let Some(Renaming { from, to }) = self.responder.poll_renaming() {
+            warn!(
+                interface,
+                "another machine has the name {from:?}; this one is announced as {to:?}"
+            );
+        }
+        if let Some(names) = settled.filter(|names| self.said.as_ref() != Some(names)) {
+            self.said = Some(names.clone());
+            let names = names.join(", ");
+            info!(interface, "announced by mDNS: {names}");
         }
     }
 }

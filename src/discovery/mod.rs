@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::config::Network;
 use changes::Changes;
 use interfaces::Interface;
 
@@ -102,6 +103,8 @@ struct Terms {
     addresses: Vec<IpAddr>,
     /// Those of all links.
     machine: Vec<IpAddr>,
+    /// Where those are who can be answered alone.
+    networks: Vec<Network>,
     services: Vec<Service>,
 }
 
@@ -313,6 +316,7 @@ fn terms(announcement: &Announcement, interface: &Interface, machine: &[IpAddr])
         instance: announcement.instance.clone(),
         addresses: told(&interface.addresses),
         machine: machine.to_vec(),
+        networks: interface.networks.clone(),
         services,
     })
 }
@@ -347,6 +351,7 @@ mod tests {
             index: 2,
             is_usual: name != "lo",
             addresses: addresses.iter().map(|text| ip(text)).collect(),
+            networks: Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Data, Message, Question, Record, Section, Writer, parse, rrtype};
 use super::{Service, ServiceKind, Terms};
-use records::in_order;
+use records::{asked, in_order};
 
 /// The port that all of them speak from and to.
 pub(super) const PORT: u16 = 5353;
@@ -203,6 +203,11 @@ impl Responder {
         is_ready.then(|| self.names.iter().map(label).collect())
     }
 
+    pub(super) fn has_renaming(&self) -> bool {
+        !self.renamings.is_empty()
+    }
+
+    /// Names that were given up; several of one after the other are one.
     pub(super) fn poll_renaming(&mut self) -> Option<Renaming> {
         self.renamings.pop_front()
     }
@@ -322,7 +327,10 @@ impl Responder {
             };
             let is_foreign =
                 |record: &&&Record| record.name == name && self.is_foreign(owned, &record.data);
-            if records.iter().any(|record| is_foreign(&record)) {
+            // Whoever has a name answers the first question for it. Until that is asked nothing is in conflict with it, and a
+            // flood of answers does not make the next names pass faster.
+            let is_asked = !matches!(owned.phase, Phase::Probing { sent: 0, .. });
+            if is_asked && records.iter().any(|record| is_foreign(&record)) {
                 self.yield_name(index, now);
             }
         }
@@ -359,13 +367,14 @@ impl Responder {
             },
             false => start,
         };
-        let renaming = Renaming {
-            from,
-            to: label(owned),
-        };
-        let is_host = owned.what == What::Host;
-        if self.renamings.len() < OUT_MAX {
-            self.renamings.push_back(renaming);
+        let (to, is_host) = (label(owned), owned.what == What::Host);
+        let has_room = self.renamings.len() < OUT_MAX;
+        match self.renamings.iter_mut().find(|known| known.to == from) {
+            Some(known) => known.to = to,
+            None if has_room => {
+                self.renamings.push_back(Renaming { from, to });
+            }
+            None => {}
         }
         if is_host {
             self.announce_places(now);
@@ -407,16 +416,22 @@ impl Responder {
     fn answer(&mut self, from: SocketAddr, message: &Message, now: Instant) {
         let is_legacy = from.port() != PORT;
         let is_probe = !message.authorities.is_empty();
-        let (mut to_all, mut to_one) = (Vec::new(), Vec::new());
-        for question in &message.questions {
+        // An answer to one alone leaves the link where its address is elsewhere, and that address is easily forged.
+        let is_near = self.is_near(from.ip());
+        if is_legacy && !is_near {
+            return;
+        }
+        let (mut to_all, mut to_one, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        for question in asked(message) {
+            let is_alone = is_legacy || question.is_unicast && is_near;
             for slot in self.slots(question) {
-                if self.is_known(slot, &message.answers) {
+                let list = if is_alone { &mut to_one } else { &mut to_all };
+                if list.contains(&slot) || known.contains(&slot) {
                     continue;
                 }
-                let is_alone = is_legacy || question.is_unicast;
-                let list = if is_alone { &mut to_one } else { &mut to_all };
-                if !list.contains(&slot) {
-                    list.push(slot);
+                match self.is_known(slot, &message.answers) {
+                    true => known.push(slot),
+                    false => list.push(slot),
                 }
             }
         }

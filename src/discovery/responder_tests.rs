@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use super::super::message::Name;
 use super::*;
+use crate::config::Network;
 
 const GW: &str = "192.0.2.7";
 const MQTT: Service = Service {
@@ -27,6 +28,10 @@ fn terms(services: &[Service]) -> Terms {
         instance: "Hall 3".to_owned(),
         addresses: vec![ip(GW), ip("fe80::7")],
         machine: vec![ip(GW), ip("fe80::7"), ip("198.51.100.7")],
+        networks: vec![Network {
+            address: ip("192.0.2.0"),
+            prefix: 24,
+        }],
         services: services.to_vec(),
     }
 }
@@ -301,6 +306,7 @@ fn new_address_is_announced_at_once_and_others_are_flushed() {
 #[test]
 fn name_of_somebody_else_is_left_to_it() {
     let mut world = World::new(&[MQTT]);
+    world.pass(250);
     let instance = name(&["Hall 3", "_mqtt", "_tcp", "local"]);
     let target = name(&["other", "local"]);
     let theirs = Data::Service { port: 1883, target };
@@ -334,33 +340,78 @@ fn name_of_somebody_else_is_left_to_it() {
     world.hear(peer(), claim(Section::Answer, &instance, theirs.clone()));
     assert_eq!(world.names(), ["gw-2", "Hall 3 (2)"]);
     assert_eq!(world.responder.settled(), None);
+    world.pass(250);
     world.hear(peer(), claim(Section::Answer, &instance, theirs));
     assert_eq!(world.names(), ["gw-2", "Hall 3 (3)"]);
 }
 
 #[test]
-fn conflicts_without_end_are_met_slowly() {
+fn flood_of_conflicts_does_not_make_names_pass() {
     let mut world = World::new(&[MQTT]);
-    for _ in 0..40 {
+    for _ in 0..600 {
         let host = world
             .responder
             .name(&world.responder.names[0].clone())
             .unwrap();
-        world.hear(
-            peer(),
-            claim(Section::Answer, &host, Data::Address(ip("192.0.2.66"))),
-        );
+        for _ in 0..20 {
+            let theirs = Data::Address(ip("192.0.2.66"));
+            world.hear(peer(), claim(Section::Answer, &host, theirs));
+        }
+        world.pass(100);
     }
-    assert_eq!(world.names()[0], "gw-41");
-    let Phase::Probing { next, .. } = world.responder.names[0].phase else {
-        panic!("the name is not asked for")
+    let number = world.responder.names[0].number;
+    // Some at once, and then one in five seconds of this minute.
+    assert!((15..=30).contains(&number), "{number}");
+    let renaming = world.responder.poll_renaming().unwrap();
+    assert_eq!(renaming.from, "gw");
+    assert_eq!(renaming.to, format!("gw-{number}"));
+    assert_eq!(
+        world.responder.poll_renaming(),
+        None,
+        "one line for all of them"
+    );
+}
+
+#[test]
+fn question_is_looked_at_once_however_often_it_is_asked() {
+    let message = |names: &[String]| {
+        let mut writer = Writer::new(0, false, 9_000);
+        for host in names {
+            writer.question(&Question {
+                name: name(&[host.as_str(), "local"]),
+                rrtype: rrtype::PTR,
+                is_unicast: false,
+            });
+        }
+        parse(&writer.finish()).unwrap()
     };
-    assert_eq!(next, world.now + CONFLICT_PAUSE);
+    let same = message(&vec!["a".to_owned(); 128]);
+    assert_eq!((same.questions.len(), asked(&same).len()), (128, 1));
+    let names: Vec<String> = (0..128).map(|count| format!("a{count}")).collect();
+    let different = message(&names);
+    assert_eq!(different.questions.len(), 128);
+    assert_eq!(asked(&different).len(), 32);
+}
+
+#[test]
+fn nobody_beyond_the_link_is_answered_alone() {
+    let mut world = World::settled(&[MQTT]);
+    world.ask("203.0.113.9:4711", &["gw", "local"], rrtype::A, false);
+    assert!(world.pass(1_000).is_empty());
+    // Another network on the same wire is told with everybody else.
+    world.ask("203.0.113.9:5353", &["gw", "local"], rrtype::A, true);
+    let sent = world.pass(1_000);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, Destination::Group);
+    world.ask("169.254.3.4:5353", &["gw", "local"], rrtype::A, true);
+    world.ask("[fe80::9]:5353", &["gw", "local"], rrtype::A, true);
+    assert_eq!(world.sent().len(), 2);
 }
 
 #[test]
 fn other_programs_of_this_machine_and_goodbyes_are_no_conflict() {
     let mut world = World::new(&[MQTT]);
+    world.pass(250);
     let host = name(&["gw", "local"]);
     world.hear(
         peer(),

@@ -297,3 +297,10 @@ def test_import_comes_before_the_gateway_and_after_the_reset(tree):
         assert unit in after
     # What is wrong on the card must not keep the gateway from starting.
     assert "RequiredBy" not in text and "FailureAction" not in text
+
+
+@pytest.mark.parametrize("unit", ["etc-fieldgate.mount", "var-lib-fieldgate.mount"])
+def test_gateway_does_not_run_on_what_a_reset_has_left(tree, unit):
+    lines = (tree / "systemd/appliance" / unit).read_text().splitlines()
+    for key in ("Requires=", "After="):
+        assert any(line.startswith(key) and "fieldgate-factory-reset.service" in line.split("=")[1].split() for line in lines)

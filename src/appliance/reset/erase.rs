@@ -1,11 +1,18 @@
 //! Files that go for good, as far as the medium lets them, and files that must be there after a power cut.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 /// Bytes that are written at one time.
 static BLOCK: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -14,85 +21,150 @@ static BLOCK: [u8; 64 * 1024] = [0; 64 * 1024];
 pub(super) fn is_secret(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let below = |folder: &str| path.iter().any(|part| part == folder);
-    let ends = [".key", ".pem", ".p12", ".pfx", ".token", ".bak", ".db"];
+    let ends = [
+        ".key",
+        ".pem",
+        ".p12",
+        ".pfx",
+        "token",
+        ".bak",
+        ".kubeconfig",
+    ];
     ends.iter().any(|end| name.ends_with(end))
-        || name.contains("gateway.db")
-        || name.contains("password")
+        || name.contains(".db")
+        || name.contains("passw")
         || name == "users"
         // What sealed keys are sealed with.
         || name == "credential.secret"
-        || below("ca")
-        || below("update")
+        // Of k3s, for its administrators.
+        || name == "k3s.yaml"
+        // Names of files in there say nothing any more.
+        || ["ca", "update", "cred", "lost+found"].into_iter().any(below)
 }
 
-/// Every file below a folder that is one itself; links are not followed. No folder has none.
-pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for path in entries(&folder)? {
-            let kind = fs::symlink_metadata(&path)?.file_type();
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() {
-                found.push(path);
-            }
+/// Whether people have put a secret on the boot partition under this name: users, and keys of ports and authorities.
+pub(super) fn is_secret_of_card(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or_default();
+    let ends = [".p12", ".pfx"];
+    stem == "users" || name.contains("key") || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// A folder that is open: whoever may write around it cannot put another one in its place. Its path only names it.
+pub(super) struct Folder {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// `None` where there is none.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Self::opened(open(path, flags, Mode::empty()), || path.to_owned())
+    }
+
+    /// A folder in this one; links are none.
+    pub(super) fn child(&self, name: &OsStr) -> io::Result<Option<Self>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = openat(&self.handle, name, flags, Mode::empty());
+        Self::opened(opened, || self.path.join(name))
+    }
+
+    fn opened(
+        opened: nix::Result<OwnedFd>,
+        path: impl FnOnce() -> PathBuf,
+    ) -> io::Result<Option<Self>> {
+        match opened {
+            Ok(handle) => Ok(Some(Self {
+                handle,
+                path: path(),
+            })),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            Err(errno) => Err(errno.into()),
         }
     }
-    found.sort();
-    Ok(found)
-}
 
-/// What is in a folder, in order; nothing if there is none.
-pub(super) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        found.push(entry?.path());
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
-    found.sort();
-    Ok(found)
-}
 
-pub(super) fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|file| file.is_dir())
-}
-
-/// Writes zeros over a file and removes it. One that has other names is only written over where it is.
-pub(super) fn overwrite(path: &Path) -> io::Result<()> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if is_gone(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut left = file.metadata()?.size();
-    while left > 0 {
-        let count = BLOCK.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        file.write_all(BLOCK.get(..count).unwrap_or(&BLOCK))?;
-        left = left.saturating_sub(count as u64);
+    /// What is in it, in order.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut listed = Dir::openat(&self.handle, ".", flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in listed.iter() {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
-    file.sync_all()?;
-    unlink(path)
+
+    /// Writes zeros over a file. Links and what else is no file have nothing to be written over.
+    pub(super) fn overwrite(&self, name: &OsStr) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut file = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(handle) => File::from(handle),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        };
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Ok(());
+        }
+        let mut left = found.size();
+        while left > 0 {
+            let count = BLOCK.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all(BLOCK.get(..count).unwrap_or(&BLOCK))?;
+            left = left.saturating_sub(count as u64);
+        }
+        file.sync_all()
+    }
+
+    /// Removes a file or an empty folder; it may be gone already.
+    pub(super) fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        let removed = match unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR) => unlinkat(&self.handle, name, UnlinkatFlags::RemoveDir),
+            removed => removed,
+        };
+        match removed {
+            Err(Errno::ENOENT) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
+    /// A folder in this one, made where there is none.
+    pub(super) fn make(&self, name: &OsStr) -> io::Result<Self> {
+        match mkdirat(&self.handle, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let made = self.child(name)?;
+        made.ok_or_else(|| io::ErrorKind::NotADirectory.into())
+    }
+
+    /// Moves an entry to another folder for good, under its name.
+    pub(super) fn move_to(&self, name: &OsStr, to: &Self) -> io::Result<()> {
+        renameat(&self.handle, name, &to.handle, name)?;
+        to.sync()?;
+        self.sync()
+    }
+
+    /// What it lists is so after a power cut as well.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.handle)?)
+    }
 }
 
-/// Removes a file or an empty folder for good; it may be gone already.
+/// Removes a file for good; it may be gone already.
 pub(super) fn unlink(path: &Path) -> io::Result<()> {
-    let removed = if is_folder(path) {
-        fs::remove_dir(path)
-    } else {
-        fs::remove_file(path)
-    };
-    match removed {
+    match fs::remove_file(path) {
         Ok(()) => sync_folder(path),
-        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -119,11 +191,4 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
 }

@@ -5,9 +5,11 @@
 
 mod cause;
 mod erase;
+mod removal;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ pub(super) use erase::write as write_durably;
 
 use super::{Appliance, gpio};
 use cause::Causes;
+use erase::Folder;
+use removal::Removal;
 
 /// Says that a reset was begun and is not complete. On the data partition, outside of what is removed.
 const MARKER: &str = "factory-reset";
@@ -27,8 +31,20 @@ const MARKER: &str = "factory-reset";
 /// Causes that a reset was made for and that have not gone since.
 const DONE: &str = "factory-reset.done";
 
-/// The file on the boot partition that asks for a reset.
-const BOOT_FILE: &str = "factory-reset";
+/// Files on the boot partition that ask for a reset. Windows shows no ends of names that it knows, so people get the second.
+const BOOT_FILES: [&str; 2] = ["factory-reset", "factory-reset.txt"];
+
+/// Folder on the boot partition for what was there before a reset. Nothing is imported from it.
+pub(crate) const BEFORE_RESET: &str = "before-reset";
+
+/// Everything of ours on the data partition.
+const HOME: &str = "fieldgate";
+
+/// What the slots need on the data partition.
+const RAUC: &str = "rauc";
+
+/// The folder of the file system itself, for what a check finds.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// Why a reset is not complete. It goes on at the next start.
 #[derive(Debug, thiserror::Error)]
@@ -68,19 +84,40 @@ pub fn ask(appliance: &Appliance) -> Result<(), ResetFault> {
     erase::write(&marker, Cause::Command.word()).map_err(ResetFault::at("write", &marker))
 }
 
+/// Whether a file of this name on the boot partition asks for a reset.
+pub(crate) fn is_asked_by(name: &OsStr) -> bool {
+    BOOT_FILES
+        .iter()
+        .any(|file| name.eq_ignore_ascii_case(file))
+}
+
 /// Makes the reset that somebody has asked for, by whichever way. For the start, before anything uses the data partition.
 pub fn run(appliance: &Appliance) -> Result<Outcome, ResetFault> {
     run_with(appliance, &mut |_| Ok(()))
 }
 
-/// Destroys the state of a gateway that is no appliance and does not run. What `keep` names in the folder stays.
+/// Destroys the state of a gateway that is no appliance and does not run. What `keep` names in the folder stays. Where
+/// something cannot be destroyed, everything else is.
 pub fn wipe(folder: &Path, keep: &[&str]) -> Result<(), ResetFault> {
-    wipe_with(folder, keep, &mut |_| Ok(()))
+    let mut seam = |_: &Path| Ok(());
+    let mut removal = Removal::new(&mut seam);
+    if let Some(folder) = removal.open(folder) {
+        removal.secrets(&folder, erase::is_secret)?;
+        removal.contents(&folder, keep)?;
+    }
+    removal.end().map_or(Ok(()), Err)
 }
 
-/// Destroys a folder or a file, keys first. It may be gone already.
+/// Removes a folder or a file. It may be gone already.
 pub fn destroy(path: &Path) -> Result<(), ResetFault> {
-    remove(path, &mut |_| Ok(()))
+    let mut seam = |_: &Path| Ok(());
+    let mut removal = Removal::new(&mut seam);
+    if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+        && let Some(folder) = removal.open(folder)
+    {
+        removal.entry(&folder, name)?;
+    }
+    removal.end().map_or(Ok(()), Err)
 }
 
 fn run_with(appliance: &Appliance, seam: Seam<'_>) -> Result<Outcome, ResetFault> {
@@ -108,34 +145,83 @@ impl Reset<'_, '_> {
         info!("factory reset, because of {}", cause.in_words());
         let marker = self.marker();
         self.reach(&marker)?;
-        erase::write(&marker, cause.word()).map_err(ResetFault::at("write", &marker))?;
+        if let Err(error) = erase::write(&marker, cause.word()) {
+            // On a partition that is full there is room for it only afterwards. The cause is still there if this is cut.
+            warn!(%error, "`{}` cannot be written", marker.display());
+        }
         self.erase()?;
         self.forget_machine_id();
+        self.put_card_aside()?;
         self.end(&causes)?;
         Ok(Outcome::Done(cause))
     }
 
-    /// Everything of the owner, the worst first.
+    /// Everything of the owner. Where it does not succeed, it is tried once more: a file that cannot be written over has been
+    /// removed all the same, and that is the most that can be done about it.
     fn erase(&mut self) -> Result<(), ResetFault> {
-        let home = self.appliance.home();
-        destroy_secrets(&home, self.seam)?;
-        for name in ["state", "etc", "update", "journal", "systemd"] {
-            remove(&home.join(name), self.seam)?;
+        let Some(fault) = self.erase_once()? else {
+            return Ok(());
+        };
+        warn!(error = %fault.source, "{fault}");
+        self.erase_once()?.map_or(Ok(()), Err)
+    }
+
+    /// The worst first. Gives back what could not be done.
+    fn erase_once(&mut self) -> Result<Option<ResetFault>, ResetFault> {
+        let mut removal = Removal::new(self.seam);
+        if let Some(data) = removal.open(&self.appliance.data()) {
+            let mut owned = removal.names(&data);
+            owned.retain(|name| ![RAUC, MARKER, DONE].iter().any(|kept| name == kept));
+            for name in &owned {
+                removal.secrets_of(&data, name, erase::is_secret)?;
+            }
+            if let Some(home) = removal.child(&data, HOME) {
+                for name in ["state", "etc", "update", "journal", "systemd"] {
+                    removal.entry(&home, name.as_ref())?;
+                }
+            }
+            // Name, proven slots, that there was a first start, and whatever else is there, of other services as well.
+            for name in owned.iter().filter(|name| *name != LOST_AND_FOUND) {
+                removal.entry(&data, name)?;
+            }
+            if let Some(lost) = removal.child(&data, LOST_AND_FOUND) {
+                removal.contents(&lost, &[])?;
+            }
         }
-        // Name, proven slots, that there was a first start, and whatever else there is.
-        remove(&home, self.seam)
+        Ok(removal.end())
+    }
+
+    /// Puts aside what is on the boot partition: what was taken once is forgotten, and the next start would take it for new.
+    fn put_card_aside(&mut self) -> Result<(), ResetFault> {
+        let mut removal = Removal::new(self.seam);
+        let Some(boot) = removal.open(&self.appliance.boot()) else {
+            return Ok(());
+        };
+        removal.secrets(&boot, erase::is_secret_of_card)?;
+        for name in removal.names(&boot) {
+            if !name.eq_ignore_ascii_case(BEFORE_RESET) && !is_asked_by(&name) {
+                removal.put_aside(&boot, &name, BEFORE_RESET.as_ref())?;
+            }
+        }
+        if let Some(fault) = removal.end() {
+            // A card can be write-protected. The reset of everything else holds none the less.
+            warn!(error = %fault.source, "{fault}; what is on the boot partition is taken again");
+        }
+        Ok(())
     }
 
     /// What asked for it goes before the marker: a reset is made once for each cause.
     fn end(&mut self, causes: &Causes) -> Result<(), ResetFault> {
         self.trim();
-        let file = self.appliance.boot().join(BOOT_FILE);
-        self.reach(&file)?;
         let mut stays = causes.clone();
-        match erase::unlink(&file) {
-            Ok(()) => stays.remove(Cause::BootFile),
-            // Others may write there, and a card can be write-protected.
-            Err(error) => warn!(%error, "`{}` cannot be removed", file.display()),
+        stays.remove(Cause::BootFile);
+        for file in self.asking_files() {
+            self.reach(&file)?;
+            if let Err(error) = erase::unlink(&file) {
+                // Others may write there, and a card can be write-protected.
+                warn!(%error, "`{}` cannot be removed", file.display());
+                stays.add(Cause::BootFile);
+            }
         }
         self.remember(&stays)?;
         let marker = self.marker();
@@ -146,7 +232,7 @@ impl Reset<'_, '_> {
     /// Which causes there are now.
     fn look(&self) -> Causes {
         let mut causes = Causes::default();
-        if self.appliance.boot().join(BOOT_FILE).exists() {
+        if !self.asking_files().is_empty() {
             causes.add(Cause::BootFile);
         }
         let line = fs::read_to_string(self.appliance.command_line()).unwrap_or_default();
@@ -162,6 +248,15 @@ impl Reset<'_, '_> {
             Err(fault) => warn!("{fault}"),
         }
         causes
+    }
+
+    fn asking_files(&self) -> Vec<PathBuf> {
+        let boot = Folder::open(&self.appliance.boot()).ok().flatten();
+        let names = boot.and_then(|boot| boot.names().ok()).unwrap_or_default();
+        let asking = names.iter().filter(|name| is_asked_by(name));
+        asking
+            .map(|name| self.appliance.boot().join(name))
+            .collect()
     }
 
     /// The cause of a reset that was asked for by command or is not complete.
@@ -217,40 +312,4 @@ fn best_effort(command: &mut Command) {
         }
         Err(error) => warn!(%error, "{name} cannot be run"),
     }
-}
-
-fn wipe_with(folder: &Path, keep: &[&str], seam: Seam<'_>) -> Result<(), ResetFault> {
-    destroy_secrets(folder, seam)?;
-    let entries = erase::entries(folder).map_err(ResetFault::at("read", folder))?;
-    for path in entries {
-        let is_kept = keep
-            .iter()
-            .any(|name| path.file_name() == Some(name.as_ref()));
-        if !is_kept {
-            remove(&path, seam)?;
-        }
-    }
-    Ok(())
-}
-
-/// Overwrites and removes every file with a secret: one that is interrupted after this has nothing left that is worth stealing.
-fn destroy_secrets(folder: &Path, seam: Seam<'_>) -> Result<(), ResetFault> {
-    let files = erase::files(folder).map_err(ResetFault::at("read", folder))?;
-    for path in files.iter().filter(|path| erase::is_secret(path)) {
-        seam(path).map_err(ResetFault::at("overwrite", path))?;
-        erase::overwrite(path).map_err(ResetFault::at("overwrite", path))?;
-    }
-    Ok(())
-}
-
-/// Removes what is there, the deepest first, so that a step is one entry.
-fn remove(path: &Path, seam: Seam<'_>) -> Result<(), ResetFault> {
-    if erase::is_folder(path) {
-        let entries = erase::entries(path).map_err(ResetFault::at("read", path))?;
-        for entry in entries {
-            remove(&entry, seam)?;
-        }
-    }
-    seam(path).map_err(ResetFault::at("remove", path))?;
-    erase::unlink(path).map_err(ResetFault::at("remove", path))
 }

@@ -44,9 +44,7 @@ impl Machine {
             ("data/fieldgate/systemd/credential.secret", "a secret\n"),
             ("data/fieldgate/update/before.db", "a copy\n"),
         ] {
-            let path = self.path(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            self.write(path, text);
         }
     }
 
@@ -77,19 +75,32 @@ impl Machine {
         place
     }
 
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     fn left(&self) -> Vec<String> {
-        let files = erase::files(self.dir.path()).unwrap();
-        let names = files.iter().map(|path| {
-            let name = path.strip_prefix(self.dir.path()).unwrap();
-            name.to_str().unwrap().to_owned()
-        });
-        names.collect()
+        let (mut left, mut folders) = (Vec::new(), vec![self.dir.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(self.dir.path()).unwrap();
+                match path.is_dir() && !path.is_symlink() {
+                    true => folders.push(path),
+                    false => left.push(name.to_str().unwrap().to_owned()),
+                }
+            }
+        }
+        left.sort();
+        left
     }
 
     #[track_caller]
     fn assert_as_delivered(&self, more: &[&str]) {
         let mut expected = vec![
-            "boot/fieldgate/gateway.toml",
+            "boot/fieldgate/before-reset/gateway.toml",
             "data/rauc/central.raucs",
             "proc/cmdline",
             Appliance::FILE,
@@ -181,6 +192,7 @@ fn cut_again_and_again_it_completes() {
 #[test]
 fn keys_go_first() {
     let machine = Machine::new();
+    machine.write("boot/fieldgate/factory-reset", "");
     ask(&machine.appliance()).unwrap();
     let mut places = Vec::new();
     run_with(&machine.appliance(), &mut |path| {
@@ -211,16 +223,130 @@ fn keys_go_first() {
 }
 
 #[test]
+fn card_of_the_former_owner_is_not_imported_again() {
+    let machine = Machine::new();
+    for name in ["ca/clients.pem", "hostname", "Users.txt", "tls/server.key"] {
+        machine.write(&format!("boot/fieldgate/{name}"), "of the former owner\n");
+    }
+    machine.write("boot/fieldgate/before-reset/gateway.toml", "# older\n");
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    machine.assert_as_delivered(&[
+        "boot/fieldgate/before-reset/ca/clients.pem",
+        "boot/fieldgate/before-reset/hostname",
+    ]);
+    let kept = machine.path("boot/fieldgate/before-reset/gateway.toml");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "# dropped\n");
+}
+
+#[test]
+fn other_services_of_the_data_partition_are_reset_as_well() {
+    let machine = Machine::new();
+    machine.write("data/k3s/lib/server/token", "a token\n");
+    machine.write("data/k3s/etc/k3s/k3s.yaml", "a key\n");
+    machine.write("data/lost+found/#12", "a database that a check has found\n");
+    machine.write("data/notes", "of the owner\n");
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    machine.assert_as_delivered(&[]);
+    assert!(
+        machine.path("data/lost+found").is_dir(),
+        "the next check needs it"
+    );
+}
+
+#[test]
+fn file_that_windows_names_asks_as_well() {
+    for name in ["factory-reset.txt", "FACTORY-RESET.TXT"] {
+        let machine = Machine::new();
+        machine.write(&format!("boot/fieldgate/{name}"), "");
+        assert_eq!(machine.run(), Outcome::Done(Cause::BootFile), "{name}");
+        machine.assert_as_delivered(&[]);
+        assert_eq!(machine.run(), Outcome::NotAsked, "{name}");
+    }
+}
+
+#[test]
+fn marker_that_cannot_be_written_keeps_nothing() {
+    let machine = Machine::new();
+    machine.write("boot/fieldgate/factory-reset", "");
+    machine.write("data/factory-reset.new/in-the-way", "");
+    assert_eq!(machine.run(), Outcome::Done(Cause::BootFile));
+    machine.assert_as_delivered(&[]);
+}
+
+/// A program that runs cannot be written over, whoever tries.
+fn put_running(path: &Path) -> std::process::Child {
+    fs::copy("/bin/sleep", path).unwrap();
+    Command::new(path).arg("60").spawn().unwrap()
+}
+
+#[test]
+fn file_that_cannot_be_written_over_goes_with_all_others() {
+    // Not in memory, where nothing may be run.
+    let machine = Machine {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    machine.fill();
+    let mut program = put_running(&machine.path("data/fieldgate/state/ca/a.key"));
+    ask(&machine.appliance()).unwrap();
+    let outcome = run(&machine.appliance());
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_eq!(outcome.unwrap(), Outcome::Done(Cause::Command));
+    machine.assert_as_delivered(&[]);
+}
+
+#[test]
+fn operator_is_told_what_could_not_be_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("gateway.db"), "users").unwrap();
+    let key = dir.path().join("a.key");
+    let mut program = put_running(&key);
+    let wiped = wipe(dir.path(), &[]);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let fault = wiped.unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        format!("cannot overwrite `{}`", key.display())
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn secret_is_written_over() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("a.key"), dir.path().join("other"));
     fs::write(&path, "x".repeat(100_000)).unwrap();
     // Another name shows what became of the bytes.
     fs::hard_link(&path, &other).unwrap();
-    erase::overwrite(&path).unwrap();
+    wipe(dir.path(), &["other"]).unwrap();
     assert!(!path.exists());
     assert!(fs::read(&other).unwrap() == vec![0; 100_000]);
-    erase::overwrite(&path).unwrap();
+}
+
+#[test]
+fn folder_that_becomes_a_link_is_not_followed() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let precious = outside.path().join("precious.key");
+    fs::write(&precious, "x").unwrap();
+    let folder = dir.path().join("z");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("precious.key"), "y").unwrap();
+    // Whoever the gateway runs as puts a link there while root is at work.
+    let mut seam = |path: &Path| {
+        if path == folder.join("precious.key") {
+            fs::rename(&folder, dir.path().join("moved"))?;
+            std::os::unix::fs::symlink(outside.path(), &folder)?;
+        }
+        Ok(())
+    };
+    let mut removal = Removal::new(&mut seam);
+    let top = removal.open(dir.path()).unwrap();
+    removal.contents(&top, &[]).unwrap();
+    assert_eq!(fs::read(&precious).unwrap(), b"x");
+    assert!(!dir.path().join("moved/precious.key").exists());
 }
 
 #[test]
@@ -243,11 +369,13 @@ fn state_of_a_service_is_wiped_but_its_lock() {
     let machine = Machine::new();
     let state = machine.path("data/fieldgate/state");
     fs::write(state.join("fieldgate.lock"), "").unwrap();
-    wipe(&state, &["fieldgate.lock"]).unwrap();
-    assert_eq!(
-        erase::entries(&state).unwrap(),
-        [state.join("fieldgate.lock")]
-    );
-    wipe(&state, &["fieldgate.lock"]).unwrap();
+    for _ in 0..2 {
+        wipe(&state, &["fieldgate.lock"]).unwrap();
+        let left: Vec<_> = fs::read_dir(&state)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["fieldgate.lock"]);
+    }
     wipe(&machine.path("nowhere"), &[]).unwrap();
 }

@@ -9,6 +9,9 @@ use super::{
     is_probing, label,
 };
 
+/// Different questions of one message that are looked at.
+const QUESTIONS_MAX: usize = 32;
+
 impl Responder {
     /// What there is for a question, of what is certain to be ours.
     pub(super) fn slots(&self, question: &Question) -> Vec<Slot> {
@@ -62,6 +65,16 @@ impl Responder {
             .collect();
         services.sort();
         services.into_iter()
+    }
+
+    /// Whether somebody is on this link, by the address.
+    pub(super) fn is_near(&self, ip: IpAddr) -> bool {
+        let is_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        let networks = &self.terms.networks;
+        is_local || networks.iter().any(|network| network.contains(ip))
     }
 
     /// Whether whoever asks knows it already, and for long enough.
@@ -234,6 +247,20 @@ impl Responder {
         }
         self.send(Destination::Group, writer);
     }
+}
+
+/// The questions of a message that are looked at, each once.
+pub(super) fn asked(message: &Message) -> Vec<&Question> {
+    let mut asked: Vec<&Question> = Vec::new();
+    for question in &message.questions {
+        if asked.len() == QUESTIONS_MAX {
+            break;
+        }
+        if !asked.contains(&question) {
+            asked.push(question);
+        }
+    }
+    asked
 }
 
 fn address_type(ip: &IpAddr) -> u16 {

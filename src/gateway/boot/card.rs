@@ -11,13 +11,14 @@ use zeroize::Zeroizing;
 
 use super::Problem;
 use super::notes::{ERRORS, IMPORTED};
+use crate::appliance::reset;
 
 /// Files that are read, and the bytes of one and of all.
 const FILES_MAX: usize = 64;
 const FILE_BYTES_MAX: usize = 8 << 20;
 const ALL_BYTES_MAX: usize = 32 << 20;
 
-/// Entries of a folder that are looked at.
+/// Entries that are looked at, in all folders together.
 const ENTRIES_MAX: usize = 1_000;
 
 /// Folders in folders.
@@ -52,23 +53,14 @@ pub(super) struct CardFile {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) content: Zeroizing<Vec<u8>>,
+    is_secret: bool,
     path: PathBuf,
 }
 
 impl CardFile {
     /// Whether it must not stay on a card that everybody can read.
     pub(super) fn is_secret(&self) -> bool {
-        let ends = [".key", ".p12", ".pfx"];
-        let lower = self.name.to_ascii_lowercase();
-        let holds_key = || {
-            let marks: &[u8] = b"PRIVATE KEY-----";
-            self.content.windows(marks.len()).any(|part| part == marks)
-        };
-        match self.kind {
-            Kind::Users | Kind::ChainKey => true,
-            Kind::Other => ends.iter().any(|end| lower.ends_with(end)) || holds_key(),
-            Kind::Configuration | Kind::Chain | Kind::HostName => false,
-        }
+        self.is_secret
     }
 
     /// The file as text of this system, or why it is none.
@@ -118,12 +110,24 @@ struct Card {
     files: Vec<CardFile>,
     problems: Vec<Problem>,
     bytes: usize,
+    entries: usize,
 }
 
 impl Card {
     fn list(&mut self, folder: &Path, below: &str, depth: usize) -> io::Result<()> {
-        for entry in fs::read_dir(folder)?.take(ENTRIES_MAX) {
+        for entry in fs::read_dir(folder)? {
             let entry = entry?;
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                // What stands here is left in the middle of several folders; one of them says so.
+                if self.entries == ENTRIES_MAX + 1 {
+                    let text = format!("there are more than {ENTRIES_MAX} files and folders");
+                    let problem = Problem::of(super::FOLDER, text);
+                    self.problems
+                        .push(problem.hint("take away what is not for the gateway"));
+                }
+                return Ok(());
+            }
             let kind = entry.file_type()?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
@@ -160,7 +164,10 @@ impl Card {
     fn add(&mut self, name: String, path: PathBuf) -> io::Result<()> {
         if self.files.len() == FILES_MAX {
             let text = format!("there are more than {FILES_MAX} files");
-            self.problems.push(Problem::of(&name, text));
+            let problem = Problem::of(super::FOLDER, text);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
             return Ok(());
         }
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
@@ -187,6 +194,7 @@ impl Card {
         }
         let kind = kind_of(&name);
         self.files.push(CardFile {
+            is_secret: is_secret(&name, kind, &content),
             name,
             kind,
             content,
@@ -226,6 +234,26 @@ fn kind_of(name: &str) -> Kind {
     }
 }
 
+/// Whether it must not stay on the card: by its purpose, its name, or because a private key is in it.
+fn is_secret(name: &str, kind: Kind, content: &[u8]) -> bool {
+    let ends = [".key", ".p12", ".pfx"];
+    let lower = name.to_ascii_lowercase();
+    match kind {
+        Kind::Users | Kind::ChainKey => true,
+        Kind::Other if ends.iter().any(|end| lower.ends_with(end)) => true,
+        Kind::Other | Kind::Configuration | Kind::Chain => holds_key(content),
+        Kind::HostName => false,
+    }
+}
+
+fn holds_key(content: &[u8]) -> bool {
+    let marks: &[u8] = b"PRIVATE KEY-----";
+    // In UTF-16, with a mark and without one, each of these letters has a zero beside it.
+    let mut letters: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(content.len()));
+    letters.extend(content.iter().filter(|byte| **byte != 0));
+    letters.windows(marks.len()).any(|part| part == marks)
+}
+
 /// What systems and editors leave behind.
 fn is_noise(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
@@ -240,8 +268,8 @@ fn is_noise(name: &str) -> bool {
 
 /// What is for others than the import.
 fn is_ours(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    [ERRORS, IMPORTED].contains(&lower.as_str()) || lower.starts_with("factory-reset")
+    let ours = [ERRORS, IMPORTED, reset::BEFORE_RESET];
+    ours.iter().any(|own| name.eq_ignore_ascii_case(own)) || reset::is_asked_by(name.as_ref())
 }
 
 fn name_fault(name: &str) -> Option<&'static str> {
@@ -252,6 +280,9 @@ fn name_fault(name: &str) -> Option<&'static str> {
     let first = name.split('/').next().unwrap_or_default();
     if first.eq_ignore_ascii_case("conf.d") {
         return Some("files of `conf.d` are not taken from here; write it all into gateway.toml");
+    }
+    if first.to_ascii_lowercase().starts_with("factory-reset") {
+        return Some("a reset is asked for by a file `factory-reset` or `factory-reset.txt`");
     }
     None
 }
@@ -354,6 +385,8 @@ mod tests {
             ".fseventsd/x",
             "errors.txt",
             "factory-reset.txt",
+            "before-reset/users",
+            "factory-reset-please",
         ] {
             put(name);
         }
@@ -370,12 +403,58 @@ mod tests {
                 "a/b/c",
                 "bad name.pem",
                 "conf.d",
+                "factory-reset-please",
                 "gateway.toml.txt",
                 "users"
             ]
         );
         assert_eq!(files.len(), 2);
         assert!(read(&folder.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn private_key_is_a_secret_in_every_encoding_and_place() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4\n-----END PRIVATE KEY-----\n";
+        let le: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let be: Vec<u8> = pem.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let names = ["tls/server.pem", "ca/chain.pem", "gateway.toml"];
+        for name in names {
+            for bytes in [
+                pem.as_bytes(),
+                &le,
+                &[b"\xff\xfe", le.as_slice()].concat(),
+                &[b"\xfe\xff", be.as_slice()].concat(),
+            ] {
+                assert!(is_secret(name, kind_of(name), bytes), "{name} {bytes:?}");
+            }
+            let public = b"-----BEGIN PUBLIC KEY-----";
+            assert!(!is_secret(name, kind_of(name), public), "{name}");
+        }
+        for name in ["users", "ca/key.pem", "a.P12"] {
+            assert!(is_secret(name, kind_of(name), b""), "{name}");
+        }
+    }
+
+    #[test]
+    fn full_card_is_one_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            let inner = folder.path().join(name);
+            fs::create_dir(&inner).unwrap();
+            for count in 0..ENTRIES_MAX / 2 {
+                fs::write(inner.join(format!(".{count}")), "").unwrap();
+            }
+        }
+        let (files, problems) = read(folder.path()).unwrap().unwrap();
+        let texts: Vec<_> = problems.iter().map(|problem| &problem.text).collect();
+        assert_eq!(texts, ["there are more than 1000 files and folders"]);
+        assert!(files.is_empty());
+        let folder = tempfile::tempdir().unwrap();
+        for count in 0..=FILES_MAX + 2 {
+            fs::write(folder.path().join(format!("{count}.pem")), "x").unwrap();
+        }
+        let (files, problems) = read(folder.path()).unwrap().unwrap();
+        assert_eq!((files.len(), problems.len()), (FILES_MAX, 1));
     }
 
     #[test]

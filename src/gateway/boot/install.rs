@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::record::Record;
 use super::{BootFault, BootImport};
 use crate::auth::users::import::{self, Format};
-use crate::auth::users::{Actor, UserRequest, Users};
+use crate::auth::users::{Actor, NewUser, UserRequest, Users};
 use crate::ca::{Asker, CaRequest, CertificateAuthority, Sealing, SecretText, TrustedClock};
 use crate::clock;
 use crate::config;
@@ -80,7 +80,8 @@ impl<'a> Workplace<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
             Ok(found) if found.len() > LIST_BYTES_MAX => {
-                return Err(io::Error::other("the list of an import is too long"));
+                let text = "the list of an import is too long";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
             Ok(_) => {}
         }
@@ -108,7 +109,24 @@ impl<'a> Workplace<'a> {
         }
     }
 
-    /// Prepares everything.
+    /// Forgets what was decided: it can never be carried out.
+    pub(super) fn give_up(&self) -> io::Result<()> {
+        self.import.step()?;
+        fs::remove_file(self.folder.join(LIST))?;
+        sync_folder(&self.folder)?;
+        self.clear()
+    }
+
+    /// Whether the database takes the users, as it does later.
+    pub(super) fn try_users(&self, users: &[NewUser]) -> Result<(), BootFault> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let mut offline = Offline::open(&self.import.state_dir)?;
+        put_users(&mut offline, users.to_vec(), true)
+    }
+
+    /// Prepares everything but users.
     pub(super) fn stage(&self, plan: &Plan) -> io::Result<()> {
         self.clear()?;
         let folder = self.folder.join(STAGED);
@@ -116,14 +134,21 @@ impl<'a> Workplace<'a> {
         for (index, file) in plan.files.iter().enumerate() {
             self.write(&self.staged(index), &file.content, 0o600)?;
         }
-        if !plan.users.is_empty() {
-            let text = Zeroizing::new(import::to_json(&plan.users)?);
-            self.write(&folder.join(USERS), text.as_bytes(), 0o600)?;
-        }
         if let Some((chain, key)) = &plan.authority {
             self.write(&folder.join(CHAIN), chain.as_bytes(), 0o600)?;
             self.write(&folder.join(CHAIN_KEY), key.as_bytes(), 0o600)?;
         }
+        sync_folder(&folder)
+    }
+
+    /// Prepares the users.
+    pub(super) fn stage_users(&self, users: &[NewUser]) -> io::Result<()> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let folder = self.folder.join(STAGED);
+        let text = Zeroizing::new(import::to_json(users)?);
+        self.write(&folder.join(USERS), text.as_bytes(), 0o600)?;
         sync_folder(&folder)
     }
 
@@ -194,17 +219,7 @@ impl<'a> Workplace<'a> {
         if list.has_users {
             step()?;
             let parsed = Format::Exported.parse(&read(USERS)?, list.at);
-            let users = Users::new(offline.take_users(), offline.jobs());
-            let actor = Actor {
-                name: ACTOR.into(),
-                peer: "start".into(),
-            };
-            let request = UserRequest::Import {
-                users: parsed.users,
-                replace: true,
-                dry_run: false,
-            };
-            users.apply(&request, &actor)?;
+            put_users(&mut offline, parsed.users, false)?;
         }
         if list.has_authority {
             step()?;
@@ -250,9 +265,7 @@ impl<'a> Workplace<'a> {
         let folder = to.parent().unwrap_or(Path::new("/"));
         self.import.step()?;
         make_folders(folder)?;
-        let mut name = to.as_os_str().to_owned();
-        name.push(".import");
-        let new = PathBuf::from(name);
+        let new = beside(to);
         let file = self.write(&new, content, mode)?;
         if geteuid().is_root() {
             fchown(&file, Some(Uid::from_raw(0)), group)?;
@@ -282,6 +295,27 @@ impl<'a> Workplace<'a> {
         self.import.step()?;
         Ok(file)
     }
+}
+
+fn put_users(offline: &mut Offline, users: Vec<NewUser>, dry_run: bool) -> Result<(), BootFault> {
+    let actor = Actor {
+        name: ACTOR.into(),
+        peer: "start".into(),
+    };
+    let request = UserRequest::Import {
+        users,
+        replace: true,
+        dry_run,
+    };
+    Users::new(offline.take_users(), offline.jobs()).apply(&request, &actor)?;
+    Ok(())
+}
+
+/// Where a file is written until it takes its place.
+pub(super) fn beside(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(".import");
+    PathBuf::from(name)
 }
 
 /// Folders that everybody may enter, whatever the mask of this process is.

@@ -102,6 +102,24 @@ impl BootFault {
             source,
         }
     }
+
+    /// Whether it would be the same at every start.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Users(fault) => !matches!(fault, UserFault::Store(_)),
+            Self::Authority(fault) => !matches!(fault, CaError::Io { .. } | CaError::Store(_)),
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::IsADirectory
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::UnexpectedEof
+            ),
+            Self::Offline(_) => false,
+        }
+    }
 }
 
 impl Problem {
@@ -159,30 +177,51 @@ impl BootImport {
 
     /// Finishes what was begun, and takes what is new. The gateway must not run meanwhile.
     pub fn run(&self) -> Result<BootReport, BootFault> {
-        let place = Workplace::open(self).map_err(|error| BootFault::io(&self.etc, error))?;
         let mut report = BootReport::default();
+        match self.take_all(&mut report) {
+            Ok(()) => Ok(report),
+            Err(fault) => {
+                self.tell_errors(&fault, &report.warnings);
+                Err(fault)
+            }
+        }
+    }
+
+    fn take_all(&self, report: &mut BootReport) -> Result<(), BootFault> {
+        let place = Workplace::open(self).map_err(|error| BootFault::io(&self.etc, error))?;
         let at_work = |error| BootFault::io(&self.work_folder(), error);
-        if let Some(list) = place.unfinished().map_err(at_work)? {
-            place.carry_out(&list)?;
-            report.taken = list.taken.into_iter().map(|(name, _)| name).collect();
+        match self.finish(&place) {
+            Ok(taken) => report.taken = taken,
+            // The card may be another one by now, and must not wait for what never succeeds.
+            Err(fault) if fault.is_lasting() => {
+                report.warnings.push(format!(
+                    "an import that was begun cannot be finished and is given up; some of it may be in place: {}",
+                    chain(&fault)
+                ));
+                place.give_up().map_err(at_work)?;
+            }
+            Err(fault) => return Err(fault),
         }
         place.clear().map_err(at_work)?;
         let read = card::read(&self.card).map_err(|error| BootFault::io(&self.card, error))?;
         let Some((files, problems)) = read else {
             self.forget_errors();
-            return Ok(report);
+            return Ok(());
         };
-        match self.take_new(&place, &files, problems) {
-            Ok(taken) => {
-                report.taken.extend(taken);
-                self.tidy_card(&files, &mut report);
-                Ok(report)
-            }
-            Err(fault) => {
-                self.tell_errors(&fault);
-                Err(fault)
-            }
-        }
+        let taken = self.take_new(&place, &files, problems)?;
+        report.taken.extend(taken);
+        self.tidy_card(&files, report);
+        Ok(())
+    }
+
+    /// Finishes what was decided before.
+    fn finish(&self, place: &Workplace<'_>) -> Result<Vec<String>, BootFault> {
+        let list = place.unfinished();
+        let Some(list) = list.map_err(|error| BootFault::io(&self.work_folder(), error))? else {
+            return Ok(Vec::new());
+        };
+        place.carry_out(&list)?;
+        Ok(list.taken.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Takes all files that are not known, if all of them are right.
@@ -206,7 +245,7 @@ impl BootImport {
             return Ok(Vec::new());
         }
         let only: Vec<&CardFile> = new.iter().map(|(file, _)| *file).collect();
-        let plan = plan::plan(self, &only, files, &mut problems);
+        let mut plan = plan::plan(self, &only, files, &mut problems);
         if !problems.is_empty() {
             return Err(BootFault::Refused(problems));
         }
@@ -216,10 +255,22 @@ impl BootImport {
             let staged = |index| place.staged(index);
             plan::check_certificates(self, &settings, &plan, &staged, &mut problems);
         }
+        if problems.is_empty() {
+            problems.extend(plan.hash_passwords().err());
+        }
+        if problems.is_empty() {
+            match place.try_users(&plan.users) {
+                Err(fault @ BootFault::Users(_)) if fault.is_lasting() => {
+                    problems.push(Problem::of("users", fault.to_string()));
+                }
+                tried => tried?,
+            }
+        }
         if !problems.is_empty() {
             place.clear().map_err(at_work)?;
             return Err(BootFault::Refused(problems));
         }
+        place.stage_users(&plan.users).map_err(at_work)?;
         let taken = new
             .iter()
             .map(|(file, digest)| (file.name.clone(), (*digest).clone()));
@@ -231,7 +282,10 @@ impl BootImport {
     /// What the gateway is going to run on.
     fn settings_with(&self, plan: &plan::Plan) -> Option<config::Settings> {
         let main = self.main();
-        let new = plan.files.iter().find(|file| file.to == "gateway.toml");
+        let new = plan
+            .files
+            .iter()
+            .find(|file| file.to == plan::CONFIGURATION);
         let loaded = match new {
             Some(file) => {
                 let text = std::str::from_utf8(&file.content).ok()?;
@@ -277,14 +331,17 @@ impl BootImport {
     }
 
     /// Says on the card and on the console what is wrong.
-    fn tell_errors(&self, fault: &BootFault) {
-        let text = match fault {
+    fn tell_errors(&self, fault: &BootFault, warnings: &[String]) {
+        let mut text = match fault {
             BootFault::Refused(problems) => notes::render(problems),
             other => format!(
                 "The files could not be taken, and are tried again at the next start.\n\nerror: {}\n",
                 chain(other)
             ),
         };
+        for warning in warnings {
+            text.push_str(&format!("\nwarning: {warning}\n"));
+        }
         // Where it cannot be written the service manager has it none the less.
         let _ = notes::write(&self.card, ERRORS, &text);
         let _ = fs::write(self.work_folder().join(ERRORS), &text);
@@ -296,7 +353,7 @@ impl BootImport {
     }
 
     fn main(&self) -> PathBuf {
-        self.etc.join("gateway.toml")
+        self.etc.join(plan::CONFIGURATION)
     }
 
     fn work_folder(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::card::{CardFile, Kind};
-use super::{BootImport, Problem};
+use super::{BootImport, Problem, install};
 use crate::auth::users::import::{Format, Place, Remark};
 use crate::auth::users::{NewUser, PASSWORD_LEN_MIN, PasswordHash, Secret, check_username};
 use crate::ca;
@@ -17,6 +17,11 @@ use crate::net::tls;
 /// Passwords that are hashed here, a quarter of a second each.
 const PASSWORDS_MAX: usize = 200;
 
+/// The place of the configuration.
+pub(super) const CONFIGURATION: &str = "gateway.toml";
+
+const OTHER_NAME: &str = "give the file another name, or take away what is in its place";
+
 /// Longest label of a name.
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -26,6 +31,8 @@ pub(super) struct Plan {
     /// Files with their places below the folder of the configuration.
     pub(super) files: Vec<PlannedFile>,
     pub(super) users: Vec<NewUser>,
+    /// Users with passwords as people have written them.
+    passwords: Vec<(String, Secret)>,
     /// Chain and key.
     pub(super) authority: Option<(Zeroizing<String>, Zeroizing<String>)>,
     pub(super) host_name: Option<String>,
@@ -39,6 +46,16 @@ pub(super) struct PlannedFile {
 }
 
 impl Plan {
+    /// Hashes the passwords. Each takes its time: nothing of a card that is refused is worth it.
+    pub(super) fn hash_passwords(&mut self) -> Result<(), Problem> {
+        for (name, password) in std::mem::take(&mut self.passwords) {
+            let hash = PasswordHash::new(password.expose());
+            let hash = hash.map_err(|wrong| Problem::of("users", wrong.to_string()))?;
+            self.users.push(NewUser::new(&name, &hash));
+        }
+        Ok(())
+    }
+
     /// Where a file is going to be that is not there yet.
     pub(super) fn position(&self, etc: &Path, path: &Path) -> Option<usize> {
         let below = path.strip_prefix(etc).ok()?;
@@ -57,6 +74,7 @@ pub(super) fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     for file in new {
+        problems.extend(place_fault(import, file));
         let done = match file.kind {
             Kind::Configuration => configuration(import, file, &mut plan, problems),
             Kind::Users => users(file, &mut plan, problems),
@@ -82,7 +100,36 @@ pub(super) fn plan(
             problems.push(problem);
         }
     }
+    let places: Vec<&Path> = plan.files.iter().map(|file| Path::new(&file.to)).collect();
+    for place in &places {
+        let is_above = |other: &&&Path| *other != place && other.starts_with(place);
+        if let Some(other) = places.iter().find(is_above) {
+            let text = format!("`{}` needs a folder of this name", other.display());
+            problems.push(Problem::of(&place.display().to_string(), text).hint(OTHER_NAME));
+        }
+    }
     plan
+}
+
+/// Why a file cannot be brought to its place.
+fn place_fault(import: &BootImport, file: &CardFile) -> Option<Problem> {
+    let to = match file.kind {
+        Kind::Configuration => CONFIGURATION,
+        Kind::Other => &file.name,
+        Kind::Users | Kind::Chain | Kind::ChainKey | Kind::HostName => return None,
+    };
+    let place = import.etc.join(to);
+    let above = Path::new(to).ancestors().skip(1);
+    let mut above = above.map(|folder| import.etc.join(folder));
+    let text = match above.find(|folder| folder.exists() && !folder.is_dir()) {
+        Some(blocked) => format!("`{}` is a file and no folder", blocked.display()),
+        None if place.is_dir() => format!("`{}` is a folder", place.display()),
+        None if install::beside(&place).is_dir() => {
+            format!("`{}` is a folder", install::beside(&place).display())
+        }
+        None => return None,
+    };
+    Some(Problem::of(&file.name, text).hint(OTHER_NAME))
 }
 
 /// As `fieldgate check` judges it, in its place and with what is laid over it there.
@@ -105,8 +152,8 @@ fn configuration(
         });
     }
     plan.files.push(PlannedFile {
-        to: "gateway.toml".to_owned(),
-        is_secret: false,
+        to: CONFIGURATION.to_owned(),
+        is_secret: file.is_secret(),
         content: Zeroizing::new(text.as_bytes().to_vec()),
     });
     Ok(())
@@ -133,32 +180,30 @@ fn users(file: &CardFile, plan: &mut Plan, problems: &mut Vec<Problem>) -> Resul
             "hash them with mosquitto_passwd, or import the users with `fieldgate user import`",
         ));
     }
-    let is_right = parsed.faults.is_empty();
-    for (line, name, password) in &plain {
+    for (line, name, password) in plain {
         let fault = |text: String| Remark {
-            place: Place::Line(*line),
+            place: Place::Line(line),
             text,
         };
-        if let Err(wrong) = check_username(name) {
+        let is_there = parsed.users.iter().any(|user| *user.username == *name)
+            || plan.passwords.iter().any(|(other, _)| *other == name);
+        if let Err(wrong) = check_username(&name) {
             parsed.faults.push(fault(wrong.to_string()));
         } else if let Err(wrong) = password.check(false) {
             let text = format!("{wrong}; {PASSWORD_LEN_MIN} are the least");
             parsed.faults.push(fault(text));
-        } else if parsed.users.iter().any(|user| *user.username == **name) {
+        } else if is_there {
             parsed
                 .faults
                 .push(fault("the user is there twice".to_owned()));
-        } else if is_right {
-            match PasswordHash::new(password.expose()) {
-                Ok(hash) => parsed.users.push(NewUser::new(name, &hash)),
-                Err(wrong) => parsed.faults.push(fault(wrong.to_string())),
-            }
+        } else {
+            plan.passwords.push((name, password));
         }
     }
     for fault in &parsed.faults {
         problems.push(Problem::of(&file.name, fault.to_string()));
     }
-    if parsed.users.is_empty() && parsed.faults.is_empty() {
+    if parsed.users.is_empty() && plan.passwords.is_empty() && parsed.faults.is_empty() {
         return Err(Problem::of(&file.name, "there is no user in it")
             .hint("write `name:password` in each line"));
     }

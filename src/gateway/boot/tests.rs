@@ -232,6 +232,127 @@ fn table_and_nameless_passwords_are_explained() {
 }
 
 #[test]
+fn place_that_is_taken_is_refused_before_anything_is_decided() {
+    for (there, is_folder, on_card, expected) in [
+        (
+            "tls",
+            false,
+            "tls/server.crt",
+            "etc/tls` is a file and no folder",
+        ),
+        (
+            "tls/server.crt",
+            true,
+            "tls/server.crt",
+            "server.crt` is a folder",
+        ),
+        ("a.pem.import", true, "a.pem", "a.pem.import` is a folder"),
+        (
+            "gateway.toml",
+            true,
+            "Gateway.toml.txt",
+            "gateway.toml` is a folder",
+        ),
+        ("x", false, "gateway.toml/x", "needs a folder of this name"),
+    ] {
+        let world = World::new();
+        let path = world.path("etc").join(there);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match is_folder {
+            true => fs::create_dir(path).unwrap(),
+            false => fs::write(path, "").unwrap(),
+        }
+        world.card(on_card, OPEN);
+        if on_card == "gateway.toml/x" {
+            world.card("Gateway.toml.txt", OPEN);
+        }
+        let problems = world.refuses().join("\n");
+        assert!(problems.contains(expected), "{on_card}: {problems}");
+        assert!(!world.path("etc/.import/list.json").exists(), "{on_card}");
+    }
+}
+
+#[test]
+fn import_that_can_never_be_finished_does_not_keep_the_next_from_being_taken() {
+    let world = World::new();
+    world.card("tls/server.crt", "x");
+    let list = world.path("etc/.import/list.json");
+    for steps in 0.. {
+        let import = world.import();
+        import.power.set(Some(steps));
+        let cut = import.run();
+        if list.exists() {
+            break;
+        }
+        assert!(cut.is_err(), "it is decided before it is done");
+    }
+    fs::create_dir_all(world.path("etc/tls/server.crt")).unwrap();
+    let problems = world.refuses().join("\n");
+    assert!(problems.contains("server.crt` is a folder"), "{problems}");
+    let errors = world.on_card("errors.txt").unwrap();
+    assert!(
+        errors.contains("cannot be finished and is given up"),
+        "{errors}"
+    );
+    fs::remove_dir_all(world.path("boot/fieldgate/tls")).unwrap();
+    world.card("gateway.toml", OPEN);
+    assert_eq!(world.takes(), ["gateway.toml"]);
+
+    fs::write(&list, "{").unwrap();
+    world.card("hostname", "press-hall");
+    let report = world.import().run().unwrap();
+    assert_eq!(report.taken, ["hostname"]);
+    assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+}
+
+#[test]
+fn more_users_than_there_may_be_are_refused_before_anything_is_decided() {
+    let world = World::new();
+    world.card("users", HASHED);
+    assert_eq!(world.takes(), ["users"]);
+    let hash = HASHED.split_once(':').unwrap().1;
+    let many = (0..crate::auth::users::USERS_MAX).map(|count| format!("more-{count}:{hash}"));
+    world.card("users", many.collect::<String>());
+    let problems = world.refuses();
+    assert_eq!(
+        problems,
+        ["error: users: there would be more than 20000 users"]
+    );
+    assert!(!world.path("etc/.import/list.json").exists());
+    world.card("users", HASHED.replace("press-1", "press-2"));
+    assert_eq!(world.takes(), ["users"]);
+}
+
+#[test]
+fn passwords_are_not_hashed_before_everything_else_is_right() {
+    let world = World::new();
+    world.card("users", "pump-1:correct horse\npump-1:correct horse\n");
+    let read = || card::read(&world.path("boot/fieldgate")).unwrap().unwrap();
+    let (files, mut problems) = read();
+    let new: Vec<&CardFile> = files.iter().collect();
+    let plan = plan::plan(&world.import(), &new, &files, &mut problems);
+    assert_eq!((problems.len(), plan.users.len()), (1, 0));
+    world.card("users", "pump-1:correct horse\n");
+    let (files, mut problems) = read();
+    let new: Vec<&CardFile> = files.iter().collect();
+    let mut plan = plan::plan(&world.import(), &new, &files, &mut problems);
+    assert_eq!((problems.len(), plan.users.len()), (0, 0));
+    plan.hash_passwords().unwrap();
+    assert_eq!(plan.users.len(), 1);
+}
+
+#[test]
+fn fault_that_is_in_no_file_of_the_card_is_told_on_it() {
+    let world = World::new();
+    world.card("gateway.toml", OPEN);
+    fs::remove_dir(world.path("etc")).unwrap();
+    fs::write(world.path("etc"), "").unwrap();
+    assert!(matches!(world.import().run(), Err(BootFault::Io { .. })));
+    let errors = world.on_card("errors.txt").unwrap();
+    assert!(errors.contains("cannot use"), "{errors}");
+}
+
+#[test]
 fn machine_without_files_is_left_alone() {
     let world = World::new();
     fs::remove_dir_all(world.path("boot")).unwrap();
