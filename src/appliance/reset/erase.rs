@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,9 +13,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
-
-/// Bytes that are written at one time.
-static BLOCK: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Whether a file holds what opens something: private keys, hashes of passwords, tokens, and the database that has them.
 pub(super) fn is_secret(path: &Path) -> bool {
@@ -116,12 +113,7 @@ impl Folder {
         if !found.is_file() {
             return Ok(());
         }
-        let mut left = found.size();
-        while left > 0 {
-            let count = BLOCK.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            file.write_all(BLOCK.get(..count).unwrap_or(&BLOCK))?;
-            left = left.saturating_sub(count as u64);
-        }
+        io::copy(&mut io::repeat(0).take(found.size()), &mut file)?;
         file.sync_all()
     }
 
