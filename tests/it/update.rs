@@ -303,11 +303,11 @@ fn older_bundle_needs_a_word_on_a_device_as_delivered() {
     machine.delivered();
     machine.write("usr/lib/os-release", "ID=debian\nIMAGE_VERSION=1.2\n");
     machine.rauc("rootfs.0", &bundle(COMPATIBLE, "1.1"), "exit 0");
-    let running = |machine: &Machine| {
+    let forget_version = |machine: &Machine| {
         let rauc = fs::read_to_string(machine.path("bin/rauc")).expect("the stand-in");
         machine.program("rauc", &rauc.replace("\"1.2\"", "null"));
     };
-    running(&machine);
+    forget_version(&machine);
     machine.assert_refused(
         &machine.install(&[]),
         "1.1 is older than 1.2",
@@ -315,7 +315,7 @@ fn older_bundle_needs_a_word_on_a_device_as_delivered() {
     );
     fs::remove_file(machine.path("usr/lib/os-release")).expect("remove it");
     machine.rauc("rootfs.0", &bundle(COMPATIBLE, "0.0.1"), "exit 0");
-    running(&machine);
+    forget_version(&machine);
     machine.assert_refused(
         &machine.install(&[]),
         &format!("0.0.1 is older than {}", env!("CARGO_PKG_VERSION")),
