@@ -93,6 +93,7 @@ fn command_is_carried_out_by_the_next_start() {
 fn every_other_way_is_carried_out() {
     for (name, text, cause) in [
         ("boot/fieldgate/factory-reset", "", "the boot partition"),
+        ("boot/fieldgate/factory-reset.txt", "", "the boot partition"),
         (
             "proc/cmdline",
             "rauc.slot=A fieldgate.factory-reset\n",
@@ -108,6 +109,37 @@ fn every_other_way_is_carried_out() {
         assert_eq!(machine.start().stdout, "", "it is made once");
         assert!(machine.path("data/fieldgate/state/gateway.db").exists());
     }
+}
+
+#[test]
+fn former_configuration_does_not_come_back_from_the_boot_partition() {
+    let machine = Machine::new();
+    let config = "[[listener]]\nname = \"former\"\n[[listener.port]]\nport = 0\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    machine.write("boot/fieldgate/gateway.toml", config);
+    let import = || -> Said {
+        let output = fieldgate()
+            .args(["import", "boot"])
+            .arg(machine.path("boot"))
+            .arg("--etc-dir")
+            .arg(machine.path("data/fieldgate/etc"))
+            .arg("--state-dir")
+            .arg(machine.path("data/fieldgate/state"))
+            .output();
+        output.expect("run the binary").into()
+    };
+    fs::remove_file(machine.path("data/fieldgate/state/gateway.db")).expect("no database yet");
+    let said = import();
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("Taken from the boot partition: gateway.toml\n", "")
+    );
+    assert_eq!(machine.run(&["--yes", "--no-reboot"]).code, 0);
+    machine.start();
+    machine.assert_as_delivered();
+    assert_eq!(
+        import().stdout,
+        "There is nothing new on the boot partition\n"
+    );
 }
 
 #[test]

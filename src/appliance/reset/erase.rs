@@ -45,7 +45,8 @@ pub(super) fn is_secret_of_card(path: &Path) -> bool {
     let name = name.to_ascii_lowercase();
     let stem = name.split('.').next().unwrap_or_default();
     let ends = [".p12", ".pfx"];
-    stem == "users" || name.contains("key") || ends.iter().any(|end| name.ends_with(end))
+    let is_key = stem.ends_with("key") || name.contains(".key");
+    stem == "users" || is_key || ends.iter().any(|end| name.ends_with(end))
 }
 
 /// A folder that is open: whoever may write around it cannot put another one in its place. Its path only names it.

@@ -225,7 +225,13 @@ fn keys_go_first() {
 #[test]
 fn card_of_the_former_owner_is_not_imported_again() {
     let machine = Machine::new();
-    for name in ["ca/clients.pem", "hostname", "Users.txt", "tls/server.key"] {
+    for name in [
+        "ca/clients.pem",
+        "ca/key.pem",
+        "hostname",
+        "Users.txt",
+        "tls/server.key",
+    ] {
         machine.write(&format!("boot/fieldgate/{name}"), "of the former owner\n");
     }
     machine.write("boot/fieldgate/before-reset/gateway.toml", "# older\n");
