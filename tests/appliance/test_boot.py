@@ -196,6 +196,9 @@ class Appliance(unittest.TestCase):
         self.assertEqual((self.data / "fieldgate/proven/A").read_text(), "slot A: as delivered\n")
 
     def test_gateway_that_does_not_serve_starts_the_machine_again(self):
+        # An image that was installed: one that the device came with has no other to fall back to.
+        (self.data / "rauc").mkdir()
+        (self.data / "rauc/central.raucs").write_text("[slot.rootfs.0]\nsha256=0123\n")
         self.machine.drop_in(UNIT, "[Service]\nExecStart=\nExecStart=/bin/false\n")
         self.boot()
         self.machine.enter("systemctl", "--no-block", "start", "boot-complete.target")
