@@ -23,9 +23,9 @@ test *ARGS:
 tidy:
     cargo test --test tidy
 
-# Licences, duplicates, bans and advisories of what the program is made of
-deny:
-    cargo deny check
+# Licences, duplicates, bans and sources of what the program is made of; `just deny advisories` needs a network
+deny *CHECKS:
+    scripts/deny {{CHECKS}}
 
 # Write again whatever is generated and committed; the same tests compare it
 generate:

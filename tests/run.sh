@@ -2,6 +2,8 @@
 # Does what a new user does with scripts/run: start, paste the printed lines, see the message, start again, stop.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# What is built is tried here, not how fast it is: without what takes minutes.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 
 folder=$(mktemp -d)
 started=

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::address::SocketPath;
 use super::audit::UnbanInput;
+use super::commands::PROBE_LINK;
 use super::protocol::{ClientsInput, CommandFault, Request, Response};
 use super::{
-    AuditQuery, AuditRow, BanReport, ClientReport, ExplainInput, ExplainReport, ReloadReport,
-    Status,
+    AuditQuery, AuditRow, BanReport, ClientReport, ExplainInput, ExplainReport, ProbeReport,
+    ReloadReport, Status,
 };
 use crate::auth::users::{UserReply, UserRequest};
 use crate::ca::{CaReply, CaRequest};
@@ -149,6 +150,26 @@ impl ControlClient {
             .set_read_timeout(Some(KEYS_TIMEOUT))
             .map_err(ClientFault::Broken)?;
         self.ask("ca", input)
+    }
+
+    /// A way in for the health gate.
+    pub fn probe(&mut self) -> Result<ProbeReport, ClientFault> {
+        self.ask("probe", Value::Null)
+    }
+
+    /// Makes the connection one of MQTT, for a probe.
+    pub fn into_probe_link(mut self) -> Result<UnixStream, ClientFault> {
+        self.ask::<()>(PROBE_LINK, Value::Null)?;
+        Ok(self.stream.into_inner())
+    }
+
+    /// Has every answer come within this time.
+    pub fn set_timeout(&mut self, time: Duration) -> Result<(), ClientFault> {
+        let stream = self.stream.get_ref();
+        stream
+            .set_read_timeout(Some(time))
+            .and_then(|()| stream.set_write_timeout(Some(time)))
+            .map_err(ClientFault::Broken)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: &str, input: Value) -> Result<T, ClientFault> {

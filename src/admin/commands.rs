@@ -15,6 +15,9 @@ use super::{ExplainInput, Source};
 use crate::auth::users::{Actor, UserFault, UserRequest};
 use crate::ca::{Asker, CaError, CaRequest};
 
+/// The command after which a connection carries MQTT. It is in no table, because it ends the talk.
+pub(super) const PROBE_LINK: &str = "probe_link";
+
 /// Who may give a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
@@ -53,7 +56,7 @@ impl Peer {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CommandFault>> + Send>>;
 
-fn table<S: Source>() -> [Command<S>; 10] {
+fn table<S: Source>() -> [Command<S>; 11] {
     [
         Command {
             name: "ping",
@@ -102,11 +105,22 @@ fn table<S: Source>() -> [Command<S>; 10] {
             handler: ca,
         },
         Command {
+            name: "probe",
+            role: Role::Operator,
+            handler: probe,
+        },
+        Command {
             name: "reload",
             role: Role::Operator,
             handler: reload,
         },
     ]
+}
+
+/// Whether a line asks that the connection become one of MQTT, for the health gate. Only for who may ask for a ticket.
+pub(super) fn is_probe_link(peer: Peer, line: &[u8]) -> bool {
+    let request: Result<Request, _> = serde_json::from_slice(line);
+    peer.role == Role::Operator && request.is_ok_and(|request| request.command == PROBE_LINK)
 }
 
 /// Carries out one line from a peer.
@@ -207,6 +221,14 @@ fn explain<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
                 Err(fault(FaultKind::Internal, message))
             }
         }
+    })
+}
+
+fn probe<S: Source>(source: Arc<S>, input: Value, _: Peer) -> Answer {
+    Box::pin(async move {
+        let NoInput {} = parse(input)?;
+        let report = source.probe();
+        render(&report.map_err(|message| fault(FaultKind::Internal, message))?)
     })
 }
 

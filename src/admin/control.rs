@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -177,13 +178,12 @@ async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
         Role::Viewer => REQUEST_BYTES_MAX,
         Role::Operator => OPERATOR_REQUEST_BYTES_MAX,
     };
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::with_capacity(1024, reader);
+    let mut stream = BufReader::with_capacity(1024, stream);
     let mut line = Vec::new();
     loop {
         line.clear();
         line.shrink_to(REQUEST_BYTES_MAX);
-        let read = read_line(&mut reader, &mut line, bytes_max);
+        let read = read_line(&mut stream, &mut line, bytes_max);
         let Ok(Ok(_)) = timeout(PEER_TIMEOUT, read).await else {
             return;
         };
@@ -191,7 +191,10 @@ async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
             return;
         }
         let whole = line.last() == Some(&b'\n');
-        let response = if whole {
+        let becomes_link = whole && commands::is_probe_link(peer, &line);
+        let response = if becomes_link {
+            Response::Ok(Value::Null)
+        } else if whole {
             match commands::carry_out(&source, peer, &line).await {
                 Ok(answer) => Response::Ok(answer),
                 Err(fault) => Response::Error(fault),
@@ -199,8 +202,11 @@ async fn serve_peer<S: Source>(stream: UnixStream, source: Arc<S>) {
         } else {
             Response::Error(unfinished(line.len(), bytes_max))
         };
-        let sent = timeout(PEER_TIMEOUT, send(&mut writer, &response)).await;
-        if !whole || !matches!(sent, Ok(Ok(()))) {
+        let sent = timeout(PEER_TIMEOUT, send(stream.get_mut(), &response)).await;
+        if becomes_link && stream.buffer().is_empty() && matches!(sent, Ok(Ok(()))) {
+            return source.serve_probe(stream.into_inner()).await;
+        }
+        if becomes_link || !whole || !matches!(sent, Ok(Ok(()))) {
             debug!("a peer of the control socket was left");
             return;
         }

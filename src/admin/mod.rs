@@ -12,6 +12,7 @@ mod est_report;
 mod explain;
 pub mod http;
 pub mod metrics;
+mod probe;
 mod protocol;
 mod report;
 
@@ -22,8 +23,11 @@ pub use access_report::{AccessReport, BackEndReport};
 pub use audit::{AUDIT_ROWS_MAX, AuditQuery, AuditRow, BanKind, BanReport};
 pub use est_report::{EstCount, EstDoorReport, EstReport};
 pub use explain::{ExplainInput, ExplainReport, ExplainedAction};
+pub use probe::{ProbePort, ProbeReport};
 pub use protocol::{CommandFault, FaultKind};
 pub use report::*;
+
+use tokio::net::UnixStream;
 
 use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
@@ -46,6 +50,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// A round trip through the broker core; `false` when it did not answer in time.
     fn heartbeat(&self) -> impl Future<Output = bool> + Send;
+
+    /// A way in for the health gate, or why there is none.
+    fn probe(&self) -> Result<ProbeReport, String>;
+
+    /// Serves a probe that comes by the control socket, until it goes.
+    fn serve_probe(&self, stream: UnixStream) -> impl Future<Output = ()> + Send;
 
     /// Who may come in: the guard and the audit log are asked directly.
     fn access(&self) -> &Arc<Access>;

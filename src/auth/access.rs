@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::{Acl, Audit, Authenticator, BackendReport, Guard, Users};
+use super::{Acl, Audit, Authenticator, BackendReport, Guard, Probes, Users};
 use crate::ca::DeviceAuthority;
 use crate::clock;
 use crate::config::{
@@ -33,6 +33,7 @@ pub struct Access {
     users: Arc<Users>,
     guard: Arc<Guard>,
     audit: Arc<Audit>,
+    probes: Probes,
     reviews: AtomicU64,
     trust_changed: Arc<Notify>,
     open: Arc<Authenticator>,
@@ -56,6 +57,7 @@ impl Access {
             users,
             guard: Arc::new(Guard::new(protection)),
             audit: Arc::default(),
+            probes: Probes::default(),
             reviews: AtomicU64::new(0),
             trust_changed: Arc::default(),
             open: Arc::new(Authenticator::none()),
@@ -165,6 +167,12 @@ impl Access {
     #[must_use]
     pub fn audit(&self) -> &Arc<Audit> {
         &self.audit
+    }
+
+    /// The way in of the health gate.
+    #[must_use]
+    pub fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     /// The authenticator of a port; the same one as long as its settings are the same.

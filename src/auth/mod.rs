@@ -16,6 +16,7 @@ mod guard;
 mod http;
 mod mosquitto;
 mod password;
+mod probe;
 #[cfg(test)]
 pub mod scripted;
 mod service_account_token;
@@ -42,6 +43,7 @@ pub use backend::{BackendReport, BackendStatistics, LATENCY_BOUNDS_MS};
 #[cfg(feature = "kube")]
 pub(crate) use backend::{Fault as HttpFault, HttpClient, Request as HttpRequest, read_secret};
 pub use guard::{Ban, BanSubject, Consequence, Guard, GuardStatistics, Prefix};
+pub use probe::{NoChance, PROBE_USERNAME, Probe, ProbeTicket, Probes};
 pub use service_account_token::TOKEN_USERNAME;
 #[cfg(feature = "kube")]
 pub(crate) use service_account_token::cluster_means;

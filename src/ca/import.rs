@@ -13,6 +13,7 @@ use super::layout::{IssuerEntry, KeyPlace, Role, RootEntry, State};
 use super::provision::{self, Plan, Workshop};
 use super::time::Reading;
 use super::{hierarchy, pem};
+use crate::clock;
 
 /// A chain and a key that were made elsewhere.
 #[derive(Debug)]
@@ -73,6 +74,25 @@ impl Imported<'_> {
     }
 }
 
+/// Whether a chain and a key can be imported.
+pub fn check_import(
+    chain: &[u8],
+    chain_file: &Path,
+    key: &[u8],
+    key_file: &Path,
+) -> Result<(), CaError> {
+    let imported = Imported {
+        chain,
+        chain_file,
+        key,
+        key_file,
+        name: "",
+    };
+    imported
+        .check(Reading::settled(clock::wall_seconds()))
+        .map(drop)
+}
+
 impl Intermediate {
     /// Puts it beside what there is, below a root that is known by its number already or is not.
     fn add(
@@ -110,6 +130,20 @@ impl Intermediate {
 }
 
 impl CertificateAuthority {
+    /// Whether the first certificate of a chain is that of an issuer already.
+    #[must_use]
+    pub fn issues_by(&self, chain: &[u8]) -> bool {
+        let certificates = pem::certificates(chain, Path::new("")).unwrap_or_default();
+        let Some(first) = certificates.first().filter(|_| self.is_there()) else {
+            return false;
+        };
+        let is_known = self.look(|hierarchy| {
+            let mut issuers = hierarchy.issuers.iter();
+            Ok(issuers.any(|issuer| issuer.certificate.der == *first))
+        });
+        is_known.unwrap_or(false)
+    }
+
     /// Takes an intermediate of another authority, which issues from here on.
     pub(super) fn import(
         &self,

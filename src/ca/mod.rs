@@ -56,6 +56,7 @@ pub use device::DeviceAuthority;
 pub use enrol::ENROLLED_PER_NAME_MAX;
 pub use error::CaError;
 pub use hierarchy::{Lifetimes, Step, export_root_key};
+pub use import::check_import;
 pub use issue::{IssuedCertificate, Order, Origin, issuer_and_serial};
 pub use issued::{CERTIFICATES_MAX, Issued};
 pub use key::{KeyAlgorithm, SecretKey};
@@ -67,6 +68,8 @@ pub use report::{
     AuthorityCertificate, CaStatus, CertificateReport, NOTICE_DAYS, NextStep, days_left,
 };
 pub use request::{ALTERNATIVE_NAMES_MAX, REQUEST_BYTES_MAX, RequestFault, SigningRequest};
+#[cfg(test)]
+pub(crate) use rig::intermediate as intermediate_of_tests;
 pub use seal::Sealing;
 pub use time::{BACKDATE, ClockTrust, Reading, TrustedClock, TrustedTime};
 pub use token::{TOKENS_MAX, TokenReport};

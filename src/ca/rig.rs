@@ -27,6 +27,19 @@ pub(super) struct Rig {
     pub(super) authority: CertificateAuthority,
 }
 
+/// An intermediate of another authority with its root, and its key; both are valid now.
+pub(crate) fn intermediate() -> (String, String) {
+    let rig = Rig::empty(Lifetimes::default());
+    let now = Reading::settled(crate::clock::wall_seconds());
+    let plan = plan(KeyAlgorithm::EcP256);
+    rig.authority.init(&plan, now, &Asker::default()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(rig.dir.path().join("ca").join(name)).unwrap();
+    (
+        read("issuing-2.crt") + &read("root-1.crt"),
+        read("issuing-2.key"),
+    )
+}
+
 impl Rig {
     /// With a folder that has no authority yet.
     pub(super) fn empty(lifetimes: Lifetimes) -> Self {

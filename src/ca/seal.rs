@@ -43,6 +43,15 @@ impl Sealing {
         }
     }
 
+    /// New keys are kept as they are: it is another user than this one who opens them.
+    #[must_use]
+    pub fn for_another(self) -> Self {
+        Self {
+            is_own: false,
+            ..self
+        }
+    }
+
     /// Nothing is sealed.
     #[must_use]
     pub fn none() -> Self {
@@ -117,6 +126,8 @@ impl Sealing {
 fn run(program: &Path, args: &[&str], input: &[u8]) -> std::io::Result<Output> {
     let mut child = Command::new(program)
         .args(args)
+        // Programs of systemd tell it of their own failures, and would do so in the name of the gateway.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -43,6 +43,11 @@ pub(crate) struct StateArgs {
 }
 
 impl StateArgs {
+    /// Whether the option was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.state_dir.is_some()
+    }
+
     /// The state folder by option, environment, default.
     pub(crate) fn folder(&self) -> PathBuf {
         let folders = FolderArgs {

@@ -1,4 +1,4 @@
-//! `fieldgate import`: configurations of other brokers as one of ours.
+//! `fieldgate import`: configurations of other brokers as one of ours, and ours from the boot partition.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use fieldgate::config::{self, ResourceName};
 use fieldgate::import::{self, AioOptions, Import, ImportFault, ImportedFile, MosquittoOptions};
 
+use super::boot;
 use super::table::printable;
 use super::{Exit, Failure, Output, failure};
 
-/// Translate the configuration of another broker
+/// Translate the configuration of another broker, or take one from the boot partition
 ///
-/// The translation goes to standard output and what became of each line to standard error, so that
+/// A translation goes to standard output and what became of each line to standard error, so that
 /// `fieldgate import mosquitto mosquitto.conf > gateway.toml` writes the one and shows the other. Nothing else is changed.
 /// What has no equivalent is left out and told; where that concerns who may come in, the result is closed rather than open.
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,7 @@ enum What {
     Mosquitto(MosquittoArgs),
     MosquittoAcl(AclArgs),
     Aio(AioArgs),
+    Boot(boot::Args),
 }
 
 /// Translate a mosquitto.conf, with the files that it includes and its rules
@@ -112,6 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             print(&import::mosquitto_acl(&args.file, &args.name).map_err(failed)?)
         }
         What::Aio(args) => aio(args),
+        What::Boot(args) => boot::run(args),
     }
 }
 

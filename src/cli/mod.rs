@@ -3,12 +3,15 @@
 mod audit;
 mod authz;
 mod backup;
+mod boot;
 mod ca;
 mod check;
 mod clients;
 mod config;
 mod config_file;
+mod console;
 mod export;
+mod factory_reset;
 mod failure;
 mod folders;
 mod generate;
@@ -22,6 +25,7 @@ mod setup;
 mod status;
 mod store;
 mod table;
+mod update;
 mod user;
 
 use std::ffi::OsString;
@@ -47,9 +51,12 @@ Examples:
   fieldgate ca issue pump-7 --attr hall=2     Make a key and a certificate for a client
   fieldgate audit --since 1h                  Show who logged in, who was refused and what was changed
   fieldgate import mosquitto mosquitto.conf   Translate the configuration of another broker
+  fieldgate import boot /boot                 Take what was put on the boot partition
   fieldgate import aio listener.yaml          Translate resources of the cluster broker
   fieldgate k8s render --config gateway.toml  Print the resources of a cluster that runs a configuration
   fieldgate authz explain publish plant/1/t   Say whether a client may do that, and which rule says so
+  fieldgate health --gate                     Send a message through everything that a client needs
+  fieldgate update install image.raucb        Install another image on an appliance
   fieldgate reload                            Load the changed configuration and see what came of it
 
 Exit codes:
@@ -85,10 +92,13 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Status(status::Args),
+    Console(console::Args),
     Health(health::Args),
     Clients(clients::Args),
     Authz(authz::Args),
     Reload(reload::Args),
+    Update(update::Args),
+    FactoryReset(factory_reset::Args),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::Args),
@@ -113,10 +123,13 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Console(args) => console::run(&args),
         Command::Health(args) => health::run(args),
         Command::Clients(args) => clients::run(&args),
         Command::Authz(args) => authz::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Update(args) => update::run(args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Store(args) => store::run(&args),

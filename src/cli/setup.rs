@@ -11,7 +11,7 @@ use fieldgate::auth::users::{
     Attributes, NewUser, PasswordHash, Secret, UserReply, UserRequest, check_username,
 };
 use fieldgate::config::{SetupFile, SetupPort, SetupUser};
-use fieldgate::gateway::{CONFIG_FILE, find_config};
+use fieldgate::gateway::{BootImport, CONFIG_FILE, find_config};
 use zeroize::Zeroizing;
 
 use super::config_file::ConfigArgs;
@@ -66,6 +66,17 @@ enum Password {
     Made,
 }
 
+/// Whoever has put files on the boot partition expects that they count.
+fn tell_of_boot_partition(main: &Path) {
+    let etc = main.parent().unwrap_or(Path::new("/"));
+    if let Some(errors) = BootImport::last_errors(etc) {
+        say("note: there are files on the boot partition, and they were not taken\n");
+        for line in errors.lines() {
+            say(&format!("  {}\n", printable(line)));
+        }
+    }
+}
+
 /// What has come of a setup.
 struct Outcome {
     user: Option<String>,
@@ -77,6 +88,7 @@ struct Outcome {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let main = main_file(args);
+    tell_of_boot_partition(&main);
     let mut session = args.session.open()?;
     let users = names(&mut session)?;
     let written = file::Target::new(&main)?;

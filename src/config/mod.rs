@@ -18,6 +18,7 @@ mod backend;
 mod certificate;
 mod certificate_names;
 mod conflicts;
+mod discovery;
 mod est;
 mod est_keys;
 mod explain;
@@ -66,17 +67,18 @@ pub use access::{
 pub use certificate_names::{DnsName, KeyAlgorithm};
 pub use manual::reference;
 pub use names::{
-    GatewayName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName, ServiceName,
-    SocketName, WebSocketPath,
+    GatewayName, InstanceName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName,
+    ServiceName, SocketName, WebSocketPath,
 };
 pub(crate) use nearest::{nearest, same};
 pub use network::NetworkFault;
 pub use report::{Fault, FaultCode, Paint, Place, Related, Report, Severity};
 pub(crate) use secrets::{is_secret, is_secret_header};
 pub use settings::{
-    AdminSettings, AutomaticCertificate, CaSettings, Endpoint, EstSettings, GatewaySettings,
-    KubernetesSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, PortSettings, Protocol,
-    RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode, TlsSettings, TlsVersion,
+    AdminSettings, AutomaticCertificate, CaSettings, DiscoverySettings, Endpoint, EstSettings,
+    GatewaySettings, KubernetesSettings, ListenerSettings, LogFormat, LogLevel, LogSettings,
+    PortSettings, Protocol, RotationPolicy, ServiceType, Settings, StoreSettings, TlsMode,
+    TlsSettings, TlsVersion,
 };
 pub use url::UrlFault;
 

@@ -125,6 +125,11 @@ checked_name! {
     WebSocketPath, check_websocket_path
 }
 
+checked_name! {
+    /// Name of a service instance of DNS-SD: 1 to 63 bytes for people to read.
+    InstanceName, check_instance_name
+}
+
 impl ListenerName {
     /// Name of the listener of the embedded default file.
     pub(super) fn fallback() -> Self {
@@ -148,6 +153,15 @@ impl GatewayName {
             .and_then(|name| Self::try_from(name.to_str()?).ok())
             .unwrap_or_else(|| Self("gateway".into()))
     }
+}
+
+fn check_instance_name(text: &str) -> Result<Box<str>, NameFault> {
+    length(text, 1, 63)?;
+    if text.len() > 63 {
+        return Err(NameFault::TooLong { max: 63 });
+    }
+    characters(text, "all but control characters", |c| !c.is_control())?;
+    Ok(text.into())
 }
 
 fn check_listener_name(text: &str) -> Result<Box<str>, NameFault> {
@@ -330,6 +344,12 @@ mod tests {
     fn interface_name() {
         accepts::<InterfaceName>(&["eth0", "wlan0", "eth0.100", "br-12345678901"]);
         refuses::<InterfaceName>(&["", "a/b", "eth0:1", "sixteen-chars-xy", ".", "..", "e th"]);
+    }
+
+    #[test]
+    fn instance_name() {
+        accepts::<InstanceName>(&["Hall 3", "Gerät.7", &"x".repeat(63)]);
+        refuses::<InstanceName>(&["", "a\nb", &"x".repeat(64), &"é".repeat(32)]);
     }
 
     #[test]

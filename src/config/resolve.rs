@@ -12,6 +12,7 @@ use super::authentication;
 use super::authorization;
 use super::certificate::{self, tls};
 use super::conflicts::{self, PlacedListener, PlacedPort};
+use super::discovery::{DISCOVERY, discovery};
 use super::est;
 use super::est_keys::EST;
 use super::faults::{Draft, Faults};
@@ -65,6 +66,8 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
     };
     let ca_scope = scope.table("ca", &schema::CA, faults);
     let mut ca = certificate::ca(ca_scope.as_ref(), faults);
+    let discovery_scope = scope.table("discovery", &DISCOVERY, faults);
+    let discovery = discovery(discovery_scope.as_ref(), faults);
     let kubernetes_scope = scope.table("kubernetes", &KUBERNETES, faults);
     let kubernetes = kubernetes(kubernetes_scope.as_ref(), faults);
     // A cluster may say where clients connect.
@@ -91,6 +94,7 @@ pub(super) fn resolve(root: &Table, sources: &[Source], faults: &mut Faults) -> 
         protection,
         est,
         ca,
+        discovery,
         kubernetes,
         admin,
         store,

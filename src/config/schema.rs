@@ -9,6 +9,7 @@ use super::authentication_keys::{
     SUBJECT_ATTRIBUTES, X509,
 };
 use super::authorization_keys::{AUTHORIZATION, AUTHORIZATION_HTTP, PRINCIPALS, RULE};
+use super::discovery::DISCOVERY;
 use super::est_keys::EST;
 use super::kubernetes_keys::KUBERNETES;
 use super::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS};
@@ -206,6 +207,13 @@ pub(super) static ROOT: TableSpec = TableSpec {
             absence: Absence::Means("all its defaults: nobody enrols over the network"),
             doc: "How devices get certificates over the network, and clients the root.",
             elsewhere: &["enrolment", "enrollment"],
+        },
+        KeySpec {
+            name: "discovery",
+            kind: Kind::Table(&DISCOVERY),
+            absence: Absence::Means("all its defaults"),
+            doc: "How clients in the same network find the gateway.",
+            elsewhere: &["mdns", "dns_sd", "zeroconf", "avahi", "bonjour"],
         },
         KeySpec {
             name: "ca",
@@ -506,6 +514,7 @@ pub(super) static TABLES: &[&TableSpec] = &[
     &PROTECTION,
     &LIMITS,
     &EST,
+    &DISCOVERY,
     &CA,
     &KUBERNETES,
     &ADMIN,

@@ -15,7 +15,8 @@ use super::access::{
 };
 use super::certificate_names::{DnsName, KeyAlgorithm};
 use super::names::{
-    GatewayName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName, WebSocketPath,
+    GatewayName, InstanceName, InterfaceName, ListenerName, MountPoint, ServiceName, SocketName,
+    WebSocketPath,
 };
 use crate::limits::{Limits, PortLimits};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub ca: CaSettings,
     /// `[kubernetes]`
     pub kubernetes: KubernetesSettings,
+    /// `[discovery]`
+    pub discovery: DiscoverySettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[store]`
@@ -99,6 +102,7 @@ impl Default for Settings {
             est: EstSettings::default(),
             ca: CaSettings::default(),
             kubernetes: KubernetesSettings::default(),
+            discovery: DiscoverySettings::default(),
             admin: AdminSettings::default(),
             store: StoreSettings::default(),
             log: LogSettings::default(),
@@ -372,6 +376,27 @@ impl Default for KubernetesSettings {
             namespace: None,
             api_server: None,
             token_file: None,
+        }
+    }
+}
+
+/// `[discovery]`: how clients in the same network find the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoverySettings {
+    /// Whether open ports are announced.
+    pub enabled: bool,
+    /// Where; everywhere but on loopback where empty.
+    pub interfaces: Vec<InterfaceName>,
+    /// Under which name; that of the gateway where absent.
+    pub instance: Option<InstanceName>,
+}
+
+impl Default for DiscoverySettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interfaces: Vec::new(),
+            instance: None,
         }
     }
 }

@@ -308,6 +308,7 @@ fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         ("store", old.store != new.store),
         ("est", old.est != new.est),
         ("kubernetes", old.kubernetes != new.kubernetes),
+        ("discovery", old.discovery != new.discovery),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

@@ -6,9 +6,11 @@
 mod access;
 mod alarms;
 mod authority;
+mod boot;
 mod configuration;
 #[cfg(feature = "kube")]
 mod controller;
+mod discovery;
 mod enrolment;
 mod expiry;
 mod heartbeat;
@@ -37,6 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+pub use boot::{BootFault, BootImport, BootReport, Problem};
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
 pub use offline::{Offline, OfflineFault};
@@ -47,6 +50,7 @@ use crate::admin::http::{self, HttpState};
 use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
+use crate::discovery::Discovery;
 use crate::logging::Log;
 use crate::net::PassedSockets;
 use crate::systemd::Notifier;
@@ -103,6 +107,7 @@ struct Gateway {
     authority: Authority,
     enrolment: Enrolment,
     heartbeat: Heartbeat,
+    discovery: Discovery,
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
     control_fault: Mutex<Option<String>>,
@@ -224,6 +229,7 @@ impl Gateway {
                 let serving = Arc::clone(&serving);
                 move || serving.round_trip()
             }),
+            discovery: Discovery::default(),
             serving,
             storing,
             authority,
@@ -264,6 +270,7 @@ impl Gateway {
             http::serve(address, Arc::clone(&gateway), gateway.admin.clone()).await
         });
         self.start_enrolment(tasks).await;
+        self.start_discovery(tasks);
         let control = self.open_control().await;
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.serve_control(control).await });
@@ -308,6 +315,14 @@ impl Gateway {
         tasks.spawn(async move { gateway.enrolment.serve_https().await });
         let gateway = Arc::clone(self);
         tasks.spawn(async move { gateway.enrolment.serve_http().await });
+    }
+
+    /// Has the network know where the ports are.
+    fn start_discovery(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { match gateway.discovery.run().await {} });
+        let gateway = Arc::clone(self);
+        tasks.spawn(async move { match gateway.announce().await {} });
     }
 
     /// Says in the log which configuration is in force, and returns it.
@@ -370,6 +385,7 @@ impl Gateway {
         let deadline = self.configuration().settings().limits.stop_timeout;
         let status = "stopping: clients are told";
         self.notifier.stopping(status, deadline + STOP_REST).await;
+        self.discovery.close().await;
         tokio::select! {
             stopped = timeout(deadline, self.serving.stop()) => match stopped {
                 Ok(()) => info!("stopped"),

@@ -17,7 +17,7 @@ use crate::config::StoreSettings;
 use crate::store::{CertificateRecord, Condition, Jobs, Store, StoreError, UserRecord};
 
 /// Beginnings of the names that are ours in a state folder.
-const OWN_NAMES: [&str; 3] = ["gateway.", "fieldgate.", "corrupt-"];
+const OWN_NAMES: [&str; 5] = ["gateway.", "fieldgate.", "corrupt-", "newer-", "replaced-"];
 
 /// The folder of the certificate authority, with everything in it.
 const OWN_FOLDER: &str = "ca";
@@ -97,7 +97,7 @@ impl Offline {
     }
 }
 
-fn give_away(state_dir: &Path) {
+pub(super) fn give_away(state_dir: &Path) {
     if nix::unistd::geteuid().is_root()
         && let Err(error) = give_to_owner(state_dir)
     {
@@ -216,6 +216,11 @@ mod tests {
         let offline = Offline::open(folder.path()).unwrap();
         fs::create_dir_all(folder.path().join("ca/sealed")).unwrap();
         fs::write(folder.path().join("ca/sealed/root-1"), "").unwrap();
+        // Where `fieldgate restore` and an older version put the database that was there.
+        for aside in ["newer-20260101T000000Z", "replaced-20260101T000000Z"] {
+            fs::create_dir(folder.path().join(aside)).unwrap();
+            fs::write(folder.path().join(aside).join("gateway.db"), "").unwrap();
+        }
         offline.give_away();
         let owner = |name: &str| {
             let metadata = fs::symlink_metadata(folder.path().join(name)).unwrap();
@@ -229,6 +234,10 @@ mod tests {
             "ca",
             "ca/sealed",
             "ca/sealed/root-1",
+            "newer-20260101T000000Z",
+            "newer-20260101T000000Z/gateway.db",
+            "replaced-20260101T000000Z",
+            "replaced-20260101T000000Z/gateway.db",
         ] {
             assert_eq!(owner(name), (1234, 4321), "{name}");
         }

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use tokio::runtime::Handle;
 
 use crate::admin::{
     BrokerReport, CertificateReport, ClientReport, ClientTrustReport, ConnectionReport,
-    ExplainInput, ExplainReport, LoginReport, PortReport, RevocationListReport, ViolationCount,
+    ExplainInput, ExplainReport, LoginReport, PortReport, ProbePort, RevocationListReport,
+    ViolationCount,
 };
 use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::{ClientInfo, ConnectionInfo, PortPolicy, Timestamp};
@@ -16,8 +18,8 @@ use crate::config::{Protocol, Settings, TlsSettings};
 use crate::mqtt::Violation;
 use crate::net::tls::{CertificateSource, CertificateSummary};
 use crate::net::{
-    Hub, LoginOutcome, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports, Serve,
-    Stream, link,
+    Hub, LoginOutcome, OpenPort, PassedSockets, Peer, PortContext, PortState, PortStatus, Ports,
+    Serve, Stream, link,
 };
 
 /// Sessions that a listing looks at before it lets clients have their turn: less than a millisecond.
@@ -63,6 +65,11 @@ impl Serving {
     /// Who may connect and what they may do.
     pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// Ports at which somebody in the network may connect.
+    pub(crate) fn open_ports(&self) -> Vec<OpenPort> {
+        self.ports.open()
     }
 
     /// What the core goes by on each port.
@@ -116,6 +123,11 @@ impl Serving {
         let now = self.access.device().read().now;
         let ports = self.ports.status().into_iter();
         ports.map(|port| port_report(port, now)).collect()
+    }
+
+    /// The ports, as a probe has to know them.
+    pub(crate) fn probe_ports(&self) -> Vec<ProbePort> {
+        self.ports.status().into_iter().map(probe_port).collect()
     }
 
     /// Every client whose identifier begins with `prefix`, in order. Who comes or goes meanwhile may be missing, or be there
@@ -205,15 +217,41 @@ fn violation_count((violation, count): (Violation, u64)) -> ViolationCount {
     }
 }
 
-/// `now` is the time that is believed.
-fn port_report(port: PortStatus, now: u64) -> PortReport {
-    let (state, detail) = match port.state {
+fn port_state(state: PortState) -> (&'static str, Option<String>) {
+    match state {
         PortState::Opening => ("opening", None),
         PortState::AwaitingCertificate { reason } => ("awaiting-certificate", Some(reason)),
         PortState::AwaitingAddress { reason } => ("awaiting-address", Some(reason)),
         PortState::Listening => ("listening", None),
         PortState::Closed => ("closed", None),
-    };
+    }
+}
+
+fn probe_port(port: PortStatus) -> ProbePort {
+    let (state, detail) = port_state(port.state);
+    let certificate = port.certificate.as_ref();
+    ProbePort {
+        endpoint: port.endpoint,
+        state: state.to_owned(),
+        detail,
+        address: port.address.map(|address| address.to_string()),
+        path: port.path,
+        interface: port.interface.map(|interface| interface.to_string()),
+        websocket_path: (port.protocol == Protocol::WebSockets).then(|| {
+            let path = port.websocket_path.as_ref();
+            path.map_or("/mqtt", |path| path.as_str()).to_owned()
+        }),
+        tls: port.tls,
+        proxy_protocol: port.proxy_protocol,
+        certificate_sha256: certificate
+            .map(|certificate| HEXLOWER.encode(&certificate.fingerprint)),
+        certificate_fault: port.certificate_fault,
+    }
+}
+
+/// `now` is the time that is believed.
+fn port_report(port: PortStatus, now: u64) -> PortReport {
+    let (state, detail) = port_state(port.state);
     let refused = port
         .refused
         .iter()

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, PoisonError};
 
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::alarms::{Facts, alarms};
 use super::{Gateway, enrolment, process};
 use crate::admin::{
-    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ReadinessReport,
-    ReloadReport, Source, Status, StoreReport,
+    AdminState, ClientReport, ExplainInput, ExplainReport, PortReport, ProbeReport,
+    ReadinessReport, ReloadReport, Source, Status, StoreReport,
 };
 use crate::auth::Access;
 use crate::auth::users::{Actor, UserFault, UserReply, UserRequest};
 use crate::ca::{Asker, CaError, CaReply, CaRequest};
 use crate::clock;
+use crate::net::serve_probe;
 use crate::store::StoreError;
 
 impl Source for Gateway {
@@ -116,6 +118,19 @@ impl Source for Gateway {
 
     async fn heartbeat(&self) -> bool {
         self.heartbeat.beat().await
+    }
+
+    fn probe(&self) -> Result<ProbeReport, String> {
+        let probes = self.serving.access().probes();
+        let ticket = probes
+            .issue(clock::now())
+            .map_err(|fault| fault.to_string())?;
+        Ok(ProbeReport::new(&ticket, self.serving.probe_ports()))
+    }
+
+    async fn serve_probe(&self, stream: UnixStream) {
+        let hub = Arc::clone(self.serving.hub());
+        serve_probe(stream, self.serving.access(), hub).await;
     }
 
     fn access(&self) -> &Arc<Access> {

@@ -20,8 +20,8 @@ use crate::clock;
 use crate::config::StoreSettings;
 use crate::net::{Hub, StoreLink};
 use crate::store::{
-    CertificateRecord, Condition, Job, JobQueue, Jobs, Level, Opened, Reader, Space, Store,
-    StoreError, UserRecord, Writer,
+    CertificateRecord, Job, JobQueue, Jobs, Level, Opened, Reader, Space, Store, StoreError,
+    UserRecord, Writer,
 };
 
 /// Longest time that the writer waits for more to store together, while more keeps coming.
@@ -116,11 +116,10 @@ impl Found {
         };
         report.path = opened.writer.path().to_owned();
         report.state = StoreState::Ready;
-        if let Condition::Degraded(damage) = &opened.condition {
-            let damage = damage.to_string();
-            error!("{damage}");
+        if let Some(complaint) = opened.condition.complaint() {
+            error!("{complaint}");
             report.state = StoreState::Degraded;
-            report.damage = Some(shortened(&damage));
+            report.damage = Some(shortened(&complaint));
         }
         let space = Space::new(state_dir, settings);
         Self {

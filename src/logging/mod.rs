@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal};
 use nix::sys::stat::fstat;
 use tracing::{error, warn};
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -28,7 +28,7 @@ const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 /// The log of this process; changes its level on reload.
 #[derive(Debug)]
 pub struct Log {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     overridden: bool,
     format: LogFormat,
 }
@@ -47,7 +47,7 @@ impl Log {
         let named = std::env::var(FILTER_VARIABLE)
             .ok()
             .filter(|text| !text.is_empty());
-        let named = named.map(EnvFilter::try_new).transpose();
+        let named = named.map(|text| text.parse::<Targets>()).transpose();
         let overridden = matches!(named, Ok(Some(_)));
         let (named, bad_filter) = match named {
             Ok(filter) => (filter, None),
@@ -86,15 +86,17 @@ impl Log {
 }
 
 /// Ours at the level asked for; libraries only when they have something to complain about.
-fn filter_of(level: LogLevel) -> EnvFilter {
+fn filter_of(level: LogLevel) -> Targets {
     let level = match level {
-        LogLevel::Error => return EnvFilter::new("error"),
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
+        LogLevel::Error => return Targets::new().with_default(LevelFilter::ERROR),
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
     };
-    EnvFilter::new(format!("warn,fieldgate={level}"))
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("fieldgate", level)
 }
 
 type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;

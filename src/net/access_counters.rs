@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Keys of methods as the configuration has them; the first stands for a port without authentication, and for credentials
 /// that no method knows.
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 8] = [
     "none",
     "password",
     "x509",
@@ -12,6 +12,7 @@ const METHODS: [&str; 7] = [
     "custom",
     "http",
     "anonymous",
+    "probe",
 ];
 
 /// What becomes of a login.

@@ -15,7 +15,9 @@ use super::identity::{Identity, note_review};
 use super::link::Admitted;
 use super::port::{PortContext, PortTerms};
 use super::stream::Stream;
-use crate::auth::{Acceptance, AuditEvent, AuditKind, Ban, TOKEN_USERNAME};
+use crate::auth::{
+    Acceptance, AuditEvent, AuditKind, Ban, PROBE_USERNAME, Probe, Refused, TOKEN_USERNAME,
+};
 use crate::broker::{Admission, ConnectionId, Refusal, RefusalCause};
 use crate::clock;
 use crate::config::ClientIdBinding;
@@ -116,6 +118,11 @@ impl Admitting<'_> {
             max_packet_size: limits.max_packet_size,
             sender: Role::Client,
         };
+        if let Some(probe) = self.probe(&connect) {
+            return self
+                .admit_probe(stream, left_over, &connect, &probe, options)
+                .await;
+        }
         let acceptance = match self
             .log_in(stream, &mut left_over, &connect, &options)
             .await
@@ -154,6 +161,60 @@ impl Admitting<'_> {
         }
     }
 
+    /// What a probe of the health gate is let in with, if this is one with a ticket.
+    fn probe(&self, connect: &Connect<'_>) -> Option<Probe> {
+        let is_one = connect.username == Some(PROBE_USERNAME) && self.peer.is_local();
+        let secret = connect.password.filter(|_| is_one)?;
+        let probes = self.terms.access.probes();
+        probes.redeem(secret, clock::now())
+    }
+
+    /// Whether a client wants in that only a ticket would have let in.
+    fn is_without_ticket(&self, connect: &Connect<'_>) -> bool {
+        connect.username == Some(PROBE_USERNAME) || self.port.is_for_probes()
+    }
+
+    /// Serves a probe like any client, but by its own bounds and rights, and without a word in the audit log.
+    async fn admit_probe(
+        &self,
+        stream: &mut Stream,
+        left_over: Vec<u8>,
+        connect: &Connect<'_>,
+        probe: &Probe,
+        options: DecodeOptions,
+    ) -> Option<Admitted> {
+        let limits = &probe.policy.limits;
+        let connected = self.hub.connect(&Admission {
+            connect,
+            assigned_client_id: "",
+            principal: Arc::clone(&probe.principal),
+            will_answer: None,
+            expires_at: None,
+            authentication_data: None,
+            port: Arc::clone(&probe.policy),
+            peer: &self.peer.to_string(),
+            transport: stream.transport().as_str(),
+        });
+        match connected {
+            Ok(id) => Some(Admitted {
+                id,
+                options: DecodeOptions {
+                    max_packet_size: limits.max_packet_size,
+                    ..options
+                },
+                packet_timeout: limits.packet_timeout,
+                send_timeout: limits.send_timeout,
+                left_over,
+                reauthentication: None,
+            }),
+            Err(refusal) => {
+                let answer = Some((connect.version, refusal.reason));
+                refuse(stream, answer, Some(refusal.sentence)).await;
+                None
+            }
+        }
+    }
+
     /// Asks who the client is. What comes of it is counted and written down, and a failure has its consequences.
     async fn log_in(
         &self,
@@ -168,6 +229,7 @@ impl Admitting<'_> {
         let checked = guard.check(address, username, clock::now());
         let result = match checked {
             Err(ban) => Err(Denial::Banned(ban)),
+            Ok(()) if self.is_without_ticket(connect) => Err(without_ticket()),
             Ok(()) => {
                 let authenticated = authenticate(
                     stream,
@@ -443,6 +505,13 @@ impl Admitting<'_> {
 /// The user name that failures are counted for. All clients with tokens of a cluster share theirs, which says nothing of any.
 fn guarded_username<'a>(connect: &Connect<'a>) -> Option<&'a str> {
     connect.username.filter(|name| *name != TOKEN_USERNAME)
+}
+
+fn without_ticket() -> Denial {
+    let sentence = "it is no probe that the gateway has asked for";
+    let mut refused = Refused::new(ReasonCode::NotAuthorized, sentence);
+    refused.method = "probe";
+    Denial::Refused(refused)
 }
 
 fn is_proven(username: &str, acceptance: &Acceptance) -> bool {

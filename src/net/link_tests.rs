@@ -297,3 +297,68 @@ async fn a_packet_waits_for_answers_and_what_comes_after_it_waits_behind() {
     ];
     assert_eq!(seen, expected.concat());
 }
+
+/// What a login with a ticket of the health gate is answered, for somebody at `peer`.
+async fn with_ticket(peer: Peer) -> String {
+    let settings = Settings::default();
+    let access = Access::for_tests();
+    let ticket = access.probes().issue(crate::clock::now()).unwrap();
+    let port = PortContext::new(settings.ports().next().unwrap(), &access);
+    let (socket, served) = tokio::net::UnixStream::pair().unwrap();
+    let hub = Arc::new(Hub::new(Limits::default(), Timestamp::default()));
+    tokio::spawn(serve(served.into(), Arc::new(port), peer, hub));
+    let connect = Connect {
+        version: ProtocolVersion::V5,
+        client_id: &ticket.client_id,
+        clean_start: true,
+        keep_alive: 0,
+        username: Some("$fieldgate-probe"),
+        password: Some(ticket.secret.as_bytes()),
+        will: None,
+        properties: ConnectProperties::default(),
+    };
+    let (mut reader, mut writer) = socket.into_split();
+    let mut out = Vec::new();
+    encode::connect(&mut out, &connect);
+    writer.write_all(&out).await.unwrap();
+    let mut input = Vec::new();
+    let options = DecodeOptions {
+        version: ProtocolVersion::V5,
+        max_packet_size: u32::MAX,
+        sender: Role::Server,
+    };
+    loop {
+        if let Some((packet, _)) = mqtt::decode(&input, &options).unwrap() {
+            return describe(&packet);
+        }
+        assert!(reader.read_buf(&mut input).await.unwrap() > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_of_use_on_this_machine_only() {
+    let at = |address: &str, proxy: Option<&str>| Peer {
+        address: Some(address.parse().unwrap()),
+        proxy: proxy.map(|proxy| proxy.parse().unwrap()),
+        tls: None,
+    };
+    let local = [
+        Peer::default(),
+        at("127.0.0.1:9", None),
+        at("[::1]:9", None),
+        at("[::ffff:127.0.0.1]:9", None),
+    ];
+    for peer in local {
+        let name = peer.to_string();
+        assert_eq!(with_ticket(peer).await, "CONNACK Success ", "{name}");
+    }
+    let elsewhere = [
+        at("192.0.2.7:9", None),
+        at("[2001:db8::7]:9", None),
+        at("127.0.0.1:9", Some("127.0.0.1:8")),
+    ];
+    for peer in elsewhere {
+        let name = peer.to_string();
+        assert_eq!(with_ticket(peer).await, "CONNACK NotAuthorized ", "{name}");
+    }
+}

@@ -25,6 +25,7 @@ pub mod link;
 mod listener;
 pub mod port;
 pub mod ports;
+mod probe;
 pub mod proxy_protocol;
 mod refusal;
 mod scratch;
@@ -45,7 +46,8 @@ pub use hub::{Hub, Reviewed, StoreLink};
 pub use identity::{Identity, note_review};
 pub use listener::PassedSockets;
 pub use port::{PortContext, PortCounters, PortEnd, PortTerms, Refusal};
-pub use ports::{PortStatus, Ports};
+pub use ports::{OpenPort, PortStatus, Ports};
+pub use probe::serve_probe;
 pub use serving::{PortState, Serve};
 pub use stream::{Stream, Transport};
 
@@ -58,6 +60,14 @@ pub struct Peer {
     pub proxy: Option<SocketAddr>,
     /// What the TLS handshake settled; none over plain text.
     pub tls: Option<Box<TlsPeer>>,
+}
+
+impl Peer {
+    /// Whether it is on this machine, and no proxy that speaks for somebody else.
+    pub fn is_local(&self) -> bool {
+        let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        self.proxy.is_none() && self.address.is_none_or(is_loopback)
+    }
 }
 
 impl fmt::Display for Peer {

@@ -20,6 +20,7 @@ pub struct PortContext {
     endpoint: Box<str>,
     listener: ListenerName,
     protocol: Protocol,
+    is_for_probes: bool,
     terms: RwLock<Arc<PortTerms>>,
     counters: PortCounters,
     end: EndSignal,
@@ -73,10 +74,25 @@ impl PortContext {
             endpoint: settings.endpoint.to_string().into(),
             listener: settings.listener.clone(),
             protocol: settings.protocol,
+            is_for_probes: false,
             terms: RwLock::new(Arc::new(PortTerms::new(settings, access))),
             counters: PortCounters::default(),
             end: EndSignal::default(),
         }
+    }
+
+    /// The inner way of the health gate: it listens nowhere, and lets in who has a ticket.
+    pub fn for_probes(settings: &PortSettings, access: &Arc<Access>) -> Self {
+        Self {
+            endpoint: "control socket".into(),
+            is_for_probes: true,
+            ..Self::new(settings, access)
+        }
+    }
+
+    /// Whether nobody is let in but probes.
+    pub fn is_for_probes(&self) -> bool {
+        self.is_for_probes
     }
 
     /// Name of the port in logs, metrics and status, `127.0.0.1:1883`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ use super::tls::{CertificateSource, CertificateStore, CertificateSummary};
 use crate::auth::{Access, ClientTrust, TrustSummary};
 use crate::broker::PortPolicy;
 use crate::clock;
-use crate::config::{ListenerName, PortSettings, Protocol, Settings, TlsSettings};
+use crate::config::{
+    Endpoint, InterfaceName, ListenerName, PortSettings, Protocol, Settings, TlsSettings,
+    WebSocketPath,
+};
 
 /// Time for which [`Ports::apply`] waits until new ports are up or say what they wait for: disks may not answer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +60,14 @@ pub struct PortStatus {
     pub state: PortState,
     /// Where it accepts, if it does and that is an address of the network.
     pub address: Option<SocketAddr>,
+    /// Where it accepts, if that is a file.
+    pub path: Option<PathBuf>,
+    /// The network interface that it is bound to.
+    pub interface: Option<InterfaceName>,
+    /// Path that a WebSocket request must ask for, if there is one.
+    pub websocket_path: Option<WebSocketPath>,
+    /// Whether every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
     /// The certificate that clients see.
     pub certificate: Option<Arc<CertificateSummary>>,
     /// What is wrong with the files of the certificate now, although a former certificate may be in use.
@@ -78,6 +90,15 @@ pub struct PortStatus {
     pub handshakes_timed_out: u64,
     /// Times that the system gave no connection although one was waiting.
     pub accept_errors: u64,
+}
+
+/// A port that accepts connections from the network.
+#[derive(Clone, Debug)]
+pub struct OpenPort {
+    /// What it is to be like.
+    pub settings: Arc<PortSettings>,
+    /// Where it accepts.
+    pub address: SocketAddr,
 }
 
 impl<S: Serve> Ports<S> {
@@ -152,6 +173,20 @@ impl<S: Serve> Ports<S> {
     /// Every port in the order of the configuration.
     pub fn status(&self) -> Vec<PortStatus> {
         self.lock().iter().map(Port::status).collect()
+    }
+
+    /// Every port that accepts connections at an address of the network.
+    pub fn open(&self) -> Vec<OpenPort> {
+        let ports = self.lock();
+        let open = ports.iter().filter_map(|port| {
+            let shown = port.shown.borrow();
+            let address = shown
+                .address
+                .filter(|_| shown.state == PortState::Listening)?;
+            let settings = Arc::clone(&port.settings.borrow());
+            Some(OpenPort { settings, address })
+        });
+        open.collect()
     }
 
     /// What the core goes by on each port.
@@ -298,6 +333,16 @@ impl Port {
             tls: settings.tls.is_some(),
             state: shown.state.clone(),
             address: shown.address,
+            path: match &settings.endpoint {
+                Endpoint::Unix { path, .. } => Some(path.clone()),
+                Endpoint::Tcp { .. } | Endpoint::Systemd { .. } => None,
+            },
+            interface: match &settings.endpoint {
+                Endpoint::Tcp { interface, .. } => interface.clone(),
+                Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
+            },
+            websocket_path: settings.websocket_path.clone(),
+            proxy_protocol: settings.proxy_protocol,
             certificate: shown.certificate.summary.clone(),
             certificate_fault: shown.certificate.fault.as_ref().map(ToString::to_string),
             certificate_renewal_at: shown.certificate.renewal_at,

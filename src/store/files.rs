@@ -26,28 +26,40 @@ const FOLDERS_MAX: u32 = 1000;
 /// Puts the database that was made as [`PARTIAL`] in the place of the one at `path`, which is moved to a folder named after
 /// `what` and the time. Returns that folder, if there was a database.
 pub(super) fn replace(path: &Path, what: &str, wall: u64) -> Result<Option<PathBuf>, StoreError> {
-    let folder = folder_of(path);
     let complete = beside(path, COMPLETE);
     let partial = beside(path, PARTIAL);
     remove_companions(&partial).about(&partial, "complete")?;
     fs::rename(&partial, &complete).about(&partial, "complete")?;
-    sync_folder(folder)?;
-    let moved_to = if path.exists() {
-        let moved_to = make_folder(folder, what, wall)?;
-        for file in ["", "-wal", "-shm"].map(|suffix| beside(path, suffix)) {
-            let name = file.file_name().unwrap_or_default();
-            if file.exists() {
-                fs::rename(&file, moved_to.join(name)).about(&file, "move away")?;
-            }
-        }
-        sync_folder(&moved_to)?;
-        sync_folder(folder)?;
-        Some(moved_to)
-    } else {
-        None
+    sync_folder(folder_of(path))?;
+    let moved_to = match path.exists() {
+        true => Some(move_away(path, what, wall)?),
+        false => None,
     };
     finish_interrupted(path)?;
     Ok(moved_to)
+}
+
+/// Moves a database to a folder named after `what` and the time, which is returned.
+pub(super) fn move_away(path: &Path, what: &str, wall: u64) -> Result<PathBuf, StoreError> {
+    let folder = folder_of(path);
+    let moved_to = make_folder(folder, what, wall)?;
+    for file in ["", "-wal", "-shm"].map(|suffix| beside(path, suffix)) {
+        let name = file.file_name().unwrap_or_default();
+        if file.exists() {
+            fs::rename(&file, moved_to.join(name)).about(&file, "move away")?;
+        }
+    }
+    sync_folder(&moved_to)?;
+    sync_folder(folder)?;
+    Ok(moved_to)
+}
+
+/// Gives a database that stands alone the place of one that is gone.
+pub(super) fn put_in_place(other: &Path, path: &Path) -> Result<(), StoreError> {
+    // A log that the old database has left behind must not meet the new one.
+    remove_companions(path).about(path, "replace")?;
+    fs::rename(other, path).about(path, "replace")?;
+    sync_folder(folder_of(path))
 }
 
 /// Ends what a power cut has interrupted: a complete new database takes the place of one that is gone, and what is not
@@ -61,10 +73,7 @@ pub(super) fn finish_interrupted(path: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return remove_database(&complete).about(&complete, "remove");
     }
-    // A log that the old database has left behind must not meet the new one.
-    remove_companions(path).about(path, "replace")?;
-    fs::rename(&complete, path).about(path, "replace")?;
-    sync_folder(folder_of(path))
+    put_in_place(&complete, path)
 }
 
 fn make_folder(parent: &Path, what: &str, wall: u64) -> Result<PathBuf, StoreError> {

@@ -54,14 +54,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         });
     }
     let connection = schema::open_reading(path)?;
-    let found = schema::version(&connection).about(path, "open")?;
-    if found > schema::VERSION {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known: schema::VERSION,
-        });
-    }
+    let found = schema::check_readable(&connection, path)?;
     if found <= 0 || !schema::is_ours(&connection).about(path, "open")? {
         return Err(StoreError::Corrupt {
             path: path.to_owned(),

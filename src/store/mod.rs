@@ -8,6 +8,7 @@ mod arrivals;
 pub mod audit;
 mod backup;
 pub mod certificates;
+mod fall_back;
 mod fault;
 mod files;
 mod inspect;
@@ -51,12 +52,14 @@ use time::Clock;
 pub use audit::{AuditFilter, AuditRecord, read_audit};
 pub use backup::{BackupReport, RestoreReport, backup, restore};
 pub use certificates::{CertificateRecord, TokenRecord};
+pub use fall_back::{FellBack, drop_copies};
 pub use fault::StoreError;
 pub use inspect::{CheckReport, Stats, check, stats};
 pub use jobs::{Job, JobQueue, Jobs};
 pub use reader::{Reader, ReaderStatistics, Readers};
 pub use salvage::{Counts, Salvage};
-pub use space::{Level, Space};
+pub use schema::FILE_NAME as DATABASE;
+pub use space::{Level, Space, free_bytes};
 pub use time::WallClock;
 pub use users::UserRecord;
 pub use writer::{Writer, WriterStatistics};
@@ -95,6 +98,20 @@ pub enum Condition {
     Sound,
     /// The file was damaged. A new one holds what could be read of it.
     Degraded(Box<Salvage>),
+    /// A newer version had changed the database, and the copy of before is at work. What came meanwhile is in a folder.
+    FellBack(Box<FellBack>),
+}
+
+impl Condition {
+    /// What there is to complain about, in a sentence.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Sound => None,
+            Self::Degraded(salvage) => Some(salvage.to_string()),
+            Self::FellBack(fell_back) => Some(fell_back.to_string()),
+        }
+    }
 }
 
 impl Store {
@@ -114,6 +131,7 @@ impl Store {
         let path = folder.join(schema::FILE_NAME);
         let clock = Clock(clock);
         files::finish_interrupted(&path)?;
+        fall_back::finish_interrupted(&path)?;
         match open_or_rescue(&path, settings, &clock) {
             // The log that the last run has left behind takes room before it gives any.
             Err(StoreError::Full { .. }) if space::release_reserve(folder)? => {
@@ -130,13 +148,34 @@ fn open_or_rescue(
     settings: &StoreSettings,
     clock: &Clock,
 ) -> Result<Opened, StoreError> {
-    let reason = match open_database(path, settings, clock) {
+    let reason = match open_or_fall_back(path, settings, clock) {
         Err(StoreError::Corrupt { detail, .. }) => detail,
         result => return result,
     };
     let salvage = salvage::rescue(path, reason, clock.millis())?;
     let mut opened = open_database(path, settings, clock)?;
     opened.condition = Condition::Degraded(Box::new(salvage));
+    Ok(opened)
+}
+
+/// Opens the database. In the place of one that a newer version has changed too much comes the copy of before.
+fn open_or_fall_back(
+    path: &Path,
+    settings: &StoreSettings,
+    clock: &Clock,
+) -> Result<Opened, StoreError> {
+    let mut opened = match open_database(path, settings, clock) {
+        Err(newer @ StoreError::Newer { .. }) => {
+            if !fall_back::restore(path, clock.millis())? {
+                return Err(newer);
+            }
+            open_database(path, settings, clock)?
+        }
+        result => result?,
+    };
+    if let Some(fell_back) = fall_back::found(path) {
+        opened.condition = Condition::FellBack(Box::new(fell_back));
+    }
     Ok(opened)
 }
 
@@ -201,14 +240,7 @@ fn open_database(
 
 /// Refuses what a newer version wrote and what is not ours, and brings on what an older version wrote.
 fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let found = schema::version(connection).about(path, "open")?;
-    if found > schema::VERSION {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known: schema::VERSION,
-        });
-    }
+    let found = schema::check_readable(connection, path)?;
     let is_new = found == 0 && schema::is_empty(connection).about(path, "open")?;
     if !is_new && (found <= 0 || !schema::is_ours(connection).about(path, "open")?) {
         return Err(StoreError::Corrupt {
@@ -217,7 +249,7 @@ fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), Stor
             detail: "it is not a database of this program".to_owned(),
         });
     }
-    if found == schema::VERSION {
+    if found >= schema::VERSION {
         return Ok(());
     }
     schema::migrate(connection, path)

@@ -109,6 +109,7 @@ fn newer_database_is_left_alone() {
     let path = rig.path().join(schema::FILE_NAME);
     let connection = schema::open_writing(&path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
+    super::put::write_meta(&connection, schema::READABLE_KEY, 99).unwrap();
     drop(connection);
     let before = std::fs::read(&path).unwrap();
     let error = rig.try_open().unwrap_err();

@@ -307,6 +307,10 @@ impl<'a> Rescue<'a> {
     fn sessions(&mut self, from: &Source<'_>) -> rusqlite::Result<()> {
         let mut next_session = 1;
         from.each("meta", rows::meta, |(key, value)| {
+            if key == schema::READABLE_KEY {
+                // Said of the new database already.
+                return Ok(());
+            }
             if key == "next_session" {
                 next_session = next_session.max(value);
             }

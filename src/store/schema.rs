@@ -10,15 +10,25 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::fault::{About, StoreError};
+use super::{put, rows};
 
 /// Name of the database in the state folder.
-pub(super) const FILE_NAME: &str = "gateway.db";
+pub const FILE_NAME: &str = "gateway.db";
 
 /// Marks a database as ours (`PRAGMA application_id`): "FGat".
 pub(super) const APPLICATION_ID: i64 = 0x4647_6174;
 
 /// The format that this version writes (`PRAGMA user_version`): the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// The format of the oldest program that can work with a database of this format: it finds its own tables and columns as they
+/// were, and whatever it does not know takes no harm from what it does. A step that only adds leaves this number alone, and a
+/// program that falls back over it goes on with the same database; one that changes what is there sets it to its own number.
+const READABLE_SINCE: i64 = 3;
+
+/// Where a database keeps that number, in the table `meta`. One that has none is of a format before there was one, or a program
+/// has written it that nobody older can follow.
+pub(super) const READABLE_KEY: &str = "readable_since";
 
 /// Steps from one format to the next; the first makes the tables. A step that was released is never changed.
 const MIGRATIONS: &[&str] = &[TABLES, ACCESS_TABLES, AUTHORITY_TABLES];
@@ -248,6 +258,27 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+/// Refuses a database that a newer version wrote and that this one cannot work with.
+pub(super) fn check_readable(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let found = version(connection).about(path, "open")?;
+    if found <= VERSION || readable_since(connection).is_some_and(|since| since <= VERSION) {
+        return Ok(found);
+    }
+    Err(StoreError::Newer {
+        path: path.to_owned(),
+        found,
+        known: VERSION,
+    })
+}
+
+/// The oldest format whose programs can work with a database. A newer format may have anything in it, so nothing is expected.
+fn readable_since(connection: &Connection) -> Option<i64> {
+    let sql = "SELECT value, seal FROM meta WHERE key = ?1";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (value, seal): (i64, i64) = connection.query_row(sql, [READABLE_KEY], row).ok()?;
+    (seal == rows::meta_seal(READABLE_KEY, value)).then_some(value)
+}
+
 /// Whether a database with a format is ours.
 pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -277,7 +308,7 @@ fn migrate_by(
 ) -> Result<(), StoreError> {
     let operation = "bring to the current format";
     if from > 0 {
-        let copy = beside(path, &format!(".v{from}.bak"));
+        let copy = copy_of(path, from);
         super::backup::copy(connection, &copy)?;
     }
     let done = usize::try_from(from).unwrap_or(0);
@@ -288,9 +319,15 @@ fn migrate_by(
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", steps.len() as i64)?;
+        put::write_meta(&transaction, READABLE_KEY, READABLE_SINCE)?;
         transaction.commit()
     };
     migrate(connection).about(path, operation)
+}
+
+/// The copy of a database of a format that is made before the format changes.
+pub(super) fn copy_of(path: &Path, format: i64) -> PathBuf {
+    beside(path, &format!(".v{format}.bak"))
 }
 
 /// A file beside another one, by what is appended to its name.

@@ -156,7 +156,7 @@ pub(super) fn release_reserve(folder: &Path) -> Result<bool, StoreError> {
 }
 
 /// Bytes of the volume of a folder that may still be written.
-pub(super) fn free_bytes(folder: &Path) -> Result<u64, StoreError> {
+pub fn free_bytes(folder: &Path) -> Result<u64, StoreError> {
     let volume = statvfs(folder)
         .map_err(std::io::Error::from)
         .about(folder, "look at the volume of")?;

@@ -10,6 +10,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "tests/.tools/debian-amd64.tar"
 PACKAGES = ROOT / "target/appliance"
+SCRATCH = ROOT / "target/tmp"
 # Long enough for a machine that compiles beside the tests.
 PATIENCE_S = 90
 # Exit code of a container that asks to be started again.
@@ -47,7 +48,8 @@ class Machine:
     """One machine. It is a folder until it is booted; `enter` then runs commands inside."""
 
     def __init__(self, install=True):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fieldgate-machine-"))
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fieldgate-machine-", dir=SCRATCH))
         self.root = self.folder / "root"
         self.root.mkdir()
         self.process = None

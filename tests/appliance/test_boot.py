@@ -128,33 +128,29 @@ class Appliance(unittest.TestCase):
         self.addCleanup(self.machine.remove)
         self.data = self.machine.folder / "data"
         self.data.mkdir()
-        units = self.machine.path("usr/lib/systemd/system")
-        for unit in [*APPLIANCE.glob("*.service"), *APPLIANCE.glob("*.mount")]:
-            shutil.copy(unit, units / unit.name)
-        shutil.copytree(APPLIANCE / "libexec", self.machine.path("usr/libexec/fieldgate"))
-        for drop_in in (APPLIANCE / "drop-ins").iterdir():
-            place = units if drop_in.name.endswith(".service.d") else self.machine.path("usr/lib/systemd")
-            shutil.copytree(drop_in, place / drop_in.name)
-        self.machine.path("data").mkdir()
+        self.card = self.machine.folder / "card"
+        self.card.mkdir()
+        machine.run([machine.ROOT / "systemd/install", "appliance", self.machine.root])
         wanted = [line.split()[1] for line in (APPLIANCE / "system-preset/81-fieldgate-appliance.preset").read_text().splitlines()]
         machine.run(["systemctl", f"--root={self.machine.root}", "enable", *wanted])
         self.machine.drop_in(
             "fieldgate-health-gate.service",
-            "[Service]\nEnvironment=COMMAND_LINE=/proc/1/cmdline TRIES=2 PAUSE=1\n",
+            "[Service]\nEnvironment=COMMAND_LINE=/proc/1/cmdline TIME=20s\n",
         )
         # The name of the kernel cannot be written in a container.
         self.machine.drop_in("fieldgate-hostname.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
+        self.machine.drop_in("fieldgate-boot-import.service", "[Service]\nEnvironment=KERNEL_NAME=/run/host-name\n")
         # A container reads the words of its kernel from its first process, which has them apart by zeros.
         gate = self.machine.path("usr/libexec/fieldgate/health-gate")
         gate.write_text(gate.read_text().replace("tr ' ' '\\n'", "tr ' \\000' '\\n\\n'"))
 
     def boot(self):
-        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data"])
+        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data", f"--bind={self.card}:/boot"])
 
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()
         home = self.data / "fieldgate"
-        self.assertEqual(sorted(path.name for path in home.iterdir() if path.name != "proven"), [".provisioned", "etc", "journal", "state", "systemd"])
+        self.assertEqual(sorted(path.name for path in home.iterdir() if path.name not in ("proven", "update")), [".provisioned", "etc", "journal", "state", "systemd"])
         name = self.machine.enter("cat", "/run/host-name")[1].strip()
         self.assertRegex(name, "^fieldgate-[0-9a-f]{6}$")
         self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "here", "-r", "-q", "1")
@@ -165,6 +161,33 @@ class Appliance(unittest.TestCase):
         self.assertEqual((home / ".provisioned").stat().st_mtime_ns, marked, "laid out twice")
         self.assertEqual(self.machine.enter("cat", "/run/host-name")[1].strip(), name)
 
+    def test_files_of_the_boot_partition_count_from_the_first_start(self):
+        files = self.card / "fieldgate"
+        files.mkdir()
+        (files / "hostname").write_text("press-hall\r\n")
+        (files / "users").write_text("press-1:correct horse\r\n")
+        (files / "gateway.toml").write_text(
+            '[[listener]]\nname = "hall"\n[[listener.port]]\nport = 1884\nbind = "127.0.0.1"\n'
+            'authentication = "people"\nauthorization = "none"\n[authentication.people]\nmethods = ["password"]\n'
+        )
+        self.boot()
+        said = ("-h", "127.0.0.1", "-p", "1884", "-t", "a", "-m", "b", "-q", "1", "-u", "press-1", "-P")
+        self.machine.enter("mosquitto_pub", *said, "correct horse")
+        self.assertEqual(self.machine.enter("cat", "/run/host-name")[1].strip(), "press-hall")
+        self.assertFalse((files / "users").exists())
+        self.assertTrue((files / "imported.txt").exists())
+        machine.await_that("the console says where the gateway is",
+                           lambda: self.machine.enter("cat", "/run/issue.d/50-fieldgate.issue", check=False)[1].count("127.0.0.1:1884"))
+
+    def test_fault_on_the_boot_partition_is_told_and_stops_nothing(self):
+        files = self.card / "fieldgate"
+        files.mkdir()
+        (files / "gateway.toml").write_text("[[listener]]\nname = 7\n")
+        self.boot()
+        self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "a", "-m", "b", "-q", "1")
+        self.assertIn("gateway.toml:2", (files / "errors.txt").read_text())
+        self.assertEqual(self.machine.property("fieldgate-boot-import.service", "Result"), "exit-code")
+
     def test_gateway_that_serves_completes_the_boot(self):
         self.boot()
         self.machine.enter("systemctl", "start", "boot-complete.target")
@@ -173,6 +196,9 @@ class Appliance(unittest.TestCase):
         self.assertEqual((self.data / "fieldgate/proven/A").read_text(), "slot A: as delivered\n")
 
     def test_gateway_that_does_not_serve_starts_the_machine_again(self):
+        # An image that was installed: one that the device came with has no other to fall back to.
+        (self.data / "rauc").mkdir()
+        (self.data / "rauc/central.raucs").write_text("[slot.rootfs.0]\nsha256=0123\n")
         self.machine.drop_in(UNIT, "[Service]\nExecStart=\nExecStart=/bin/false\n")
         self.boot()
         self.machine.enter("systemctl", "--no-block", "start", "boot-complete.target")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs clients that nobody here wrote against a gateway: of MQTT over TCP, TLS, WebSocket and secure WebSocket, and of EST.
+"""Runs clients that nobody here wrote against a gateway: of MQTT over TCP, TLS, WebSocket and secure WebSocket, of EST,
+and of mDNS.
 
 What the clients need is installed by `scripts/test`; this only runs them.
 """
@@ -20,6 +21,7 @@ SUITES = {
     "paho": [str(TOOLS / "python/bin/python"), "-m", "unittest", "-v", "test_paho"],
     "mqttjs": ["node", "--test", "--test-reporter=spec", "mqttjs.test.mjs"],
     "est": [sys.executable, "-m", "unittest", "-v", "test_est"],
+    "discovery": [sys.executable, "-m", "unittest", "-v", "test_discovery"],
     "browser": ["node", "--test", "--test-reporter=spec", "browser.test.mjs"],
 }
 

@@ -12,7 +12,7 @@ import unittest
 import machine
 
 PAGE = machine.ROOT / "docs/from-mosquitto-on-kubernetes.md"
-EXAMPLE = machine.ROOT / "config/examples/from-mosquitto"
+EXAMPLE = machine.ROOT / "k3s/from-mosquitto"
 PROGRAM = machine.ROOT / "target/dist/x86_64-unknown-linux-musl/fieldgate"
 
 

@@ -82,6 +82,29 @@ def test_lost_data_is_made_again_and_said_so(tree, tmp_path):
     assert data.prepare(tree)[0] == 0
 
 
+def newer(work):
+    """A sound file system with a feature that this e2fsck does not know, as a newer image may have made it."""
+    data = Data(work)
+    code, output = support.run(["/sbin/debugfs", "-w", "-R", "set_super_value feature_incompat 0x400002c2", data.image])
+    assert code == 0, output
+    return data, data.image.read_bytes()
+
+
+def test_data_of_a_newer_image_is_not_formatted(tree, tmp_path):
+    data, before = newer(tmp_path)
+    code, output = data.prepare(tree)
+    assert code == 0 and data.marks() == [] and "left as it is" in output, output
+    assert data.image.read_bytes() == before
+
+
+def test_formatting_of_what_e2fsck_does_not_know_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/data-prepare", "= ext4 ]", "= nothing ]")
+    (tmp_path / "work").mkdir()
+    data, before = newer(tmp_path / "work")
+    data.prepare(broken)
+    assert data.image.read_bytes() != before
+
+
 def test_check_that_looks_away_is_noticed(broken, tmp_path):
     support.change(broken, f"{PROGRAMS}/data-prepare", "check || make_again", "check")
     (tmp_path / "work").mkdir()
@@ -169,69 +192,115 @@ STATUS = "[slot.rootfs.0]\nsha256={}\ninstalled.timestamp=2026-01-01T00:00:00Z\n
 class Gate:
     """A machine that has just started, of stubs."""
 
-    def __init__(self, work, slot="A", answer='{"alarms": []}', active=True, pids=("7", "7"), code=0):
+    def __init__(self, work, slot="A", answer="passed", code=0):
         self.work = work
         self.slot = slot
-        for folder in ("state", "data/rauc", "bin"):
+        for folder in ("data/rauc", "bin"):
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "data/rauc/central.raucs").write_text(STATUS.format("first"))
-        (work / "pids").write_text("\n".join(pids) + "\n")
-        stub(
-            work / "bin", "systemctl",
-            f"case $1 in is-active) exit {0 if active else 3} ;; esac\nhead -n 1 {work}/pids\nsed -i '1d' {work}/pids\n"
-            f"[ -s {work}/pids ] || echo {pids[-1]} >{work}/pids",
-        )
-        stub(work / "bin", "fieldgate", f"echo '{answer}'\nexit {code}")
+        stub(work / "bin", "fieldgate", f'[ "$1 $2" != "update settle" ] || exec touch {work}/settled\n[ "$1 $2 $3" = "health --gate --timeout" ] || exit 64\necho "{answer}"\nexit {code}')
 
     def ask(self, tree):
         (self.work / "cmdline").write_text(f"console=ttyAMA0 root=/dev/vda2 rauc.slot={self.slot} ro\n" if self.slot else "quiet\n")
-        environment = {"DATA": self.work / "data", "STATE": self.work / "state", "COMMAND_LINE": self.work / "cmdline", "TRIES": 2, "PAUSE": 0}
+        environment = {"DATA": self.work / "data", "COMMAND_LINE": self.work / "cmdline", "TIME": "1s"}
         return run(tree, "health-gate", environment, self.work / "bin")
 
 
 def test_gateway_that_serves_is_good(tree, tmp_path):
     code, output = Gate(tmp_path).ask(tree)
     assert code == 0 and "slot A is good" in output, output
-    assert list((tmp_path / "state").iterdir()) == []
+    assert (tmp_path / "data/fieldgate/update/gate").read_text() == "slot A passed\npassed\n"
+    assert (tmp_path / "settled").exists(), "the copy of before the update is a way back for ever"
 
 
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        ({"active": False}, "is not running"),
-        ({"code": 1, "answer": "refused"}, "does not answer: refused"),
-        ({"answer": '{"alarms": [ { "name": "store", "subject": "" } ]}'}, "the store is not in order"),
-        ({"pids": ("7", "8", "9", "10")}, "does not stay up"),
+        ({"code": 1, "answer": "not passed: port *:8883 is not open"}, "not passed: port *:8883 is not open"),
         ({"slot": ""}, "names no slot"),
     ],
 )
 def test_gateway_that_does_not_serve_is_not_good(tree, tmp_path, machine, said):
     code, output = Gate(tmp_path, **machine).ask(tree)
     assert code == 1 and said in output, output
-    assert not (tmp_path / "data/fieldgate/proven").exists()
+    assert not (tmp_path / "data/fieldgate/proven").exists() and not (tmp_path / "settled").exists()
+    if machine.get("code"):
+        assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
 
 
-def test_state_that_takes_no_writes_is_not_good(tree, tmp_path):
-    gate = Gate(tmp_path)
-    (tmp_path / "state").rmdir()
+@pytest.mark.parametrize("status", ["", STATUS.split("\n\n")[1]])
+def test_image_that_came_with_the_device_is_not_started_for_ever(tree, tmp_path, status):
+    gate = Gate(tmp_path, code=1, answer="not passed: port 192.168.1.5:8883 is not open")
+    (tmp_path / "data/rauc/central.raucs").write_text(status)
     code, output = gate.ask(tree)
-    assert code == 1 and "cannot be written to" in output, output
+    assert code == 0 and "nothing to go back to" in output, output
+    assert not (tmp_path / "data/fieldgate/proven").exists(), "it is asked again at the next start"
+    assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
+
+
+def test_judge_is_told_what_was_wrong_before_the_update(tree, tmp_path):
+    gate = Gate(tmp_path)
+    stub(tmp_path / "bin", "fieldgate", f'echo "$@" >>{tmp_path}/asked')
+    assert gate.ask(tree)[0] == 0
+    assert f"--known {tmp_path}/data/fieldgate/update/known" in (tmp_path / "asked").read_text()
 
 
 def test_image_that_was_good_is_not_put_to_the_test_again(tree, tmp_path):
     assert Gate(tmp_path).ask(tree)[0] == 0
-    code, output = Gate(tmp_path, active=False).ask(tree)
+    (tmp_path / "settled").unlink()
+    code, output = Gate(tmp_path, code=1).ask(tree)
     assert code == 0 and "was good before" in output, output
+    assert (tmp_path / "settled").exists(), "a start that was cut after the proof leaves the copy for ever"
 
 
 def test_other_image_in_the_same_slot_is_put_to_the_test(tree, tmp_path):
     assert Gate(tmp_path).ask(tree)[0] == 0
-    gate = Gate(tmp_path, active=False)
+    gate = Gate(tmp_path, code=1)
     (tmp_path / "data/rauc/central.raucs").write_text(STATUS.format("second"))
     assert gate.ask(tree)[0] == 1
 
 
-def test_gate_that_does_not_ask_the_store_is_noticed(broken, tmp_path):
-    support.change(broken, f"{PROGRAMS}/health-gate", '"name":"store"', '"name":"stores"')
+def test_gate_that_does_not_listen_to_the_judge_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/health-gate", "if report=$(fieldgate health --gate", "if report=$(true || fieldgate health --gate")
     (tmp_path / "work").mkdir()
-    assert Gate(tmp_path / "work", answer='{"alarms":[{"name":"store"}]}').ask(broken)[0] == 0
+    assert Gate(tmp_path / "work", code=1).ask(broken)[0] == 0
+
+
+def console(tree, tmp_path, said):
+    """One round of what keeps the consoles up to date; what they show, and how often they were told."""
+    stubs = tmp_path / "stubs"
+    stub(stubs, "fieldgate", f"echo \"$@\" >>{tmp_path}/asked\ncat {tmp_path}/said")
+    stub(stubs, "agetty", f"echo told >>{tmp_path}/told")
+    (tmp_path / "said").write_text(said)
+    issue = tmp_path / "run/issue.d/50-fieldgate.issue"
+    code, output = run(tree, "console", {"ISSUE": issue, "CONSOLE": "/dev/null", "ROUNDS": 1}, stubs)
+    assert code == 0, output
+    told = tmp_path / "told"
+    return (issue.read_text() if issue.exists() else None), len(told.read_text().splitlines()) if told.exists() else 0
+
+
+def test_consoles_are_told_of_what_is_new_alone(tree, tmp_path):
+    assert console(tree, tmp_path, "on gw-1.local\n") == ("on gw-1.local\n\n", 1)
+    assert console(tree, tmp_path, "on gw-1.local\n") == ("on gw-1.local\n\n", 1)
+    assert console(tree, tmp_path, "on gw-2.local\n") == ("on gw-2.local\n\n", 2)
+    # A program that says nothing has failed; the last word stands.
+    assert console(tree, tmp_path, "") == ("on gw-2.local\n\n", 2)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "console --issue --size 80 24"
+
+
+def test_import_comes_before_the_gateway_and_after_the_reset(tree):
+    text = (tree / "systemd/appliance/fieldgate-boot-import.service").read_text()
+    assert "Before=fieldgate.service\n" in text
+    after = next(line for line in text.splitlines() if line.startswith("After="))
+    for unit in ("boot.mount", "fieldgate-firstboot.service", "fieldgate-factory-reset.service", "fieldgate-hostname.service"):
+        assert unit in after
+    # What is wrong on the card must not keep the gateway from starting.
+    assert "RequiredBy" not in text and "FailureAction" not in text
+
+
+@pytest.mark.parametrize("unit", ["etc-fieldgate.mount", "var-lib-fieldgate.mount"])
+def test_gateway_does_not_run_on_what_a_reset_has_left(tree, unit):
+    lines = (tree / "systemd/appliance" / unit).read_text().splitlines()
+    for key in ("Requires=", "After="):
+        assert any(line.startswith(key) and "fieldgate-factory-reset.service" in line.split("=")[1].split() for line in lines)

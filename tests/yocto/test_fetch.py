@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 
@@ -24,8 +25,10 @@ def downloads(tmp_path_factory):
     subprocess.run(["cargo", "fetch", "--locked", "--quiet"], cwd=support.ROOT, check=True)
     folder = tmp_path_factory.mktemp("downloads")
     home = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
+    wanted = {f"{package['name']}-{package['version']}.crate" for package in tomllib.loads((support.ROOT / "Cargo.lock").read_text())["package"]}
     for crate in home.glob("registry/cache/*/*.crate"):
-        shutil.copy(crate, folder / crate.name)
+        if crate.name in wanted:
+            shutil.copy(crate, folder / crate.name)
     return folder
 
 

@@ -199,7 +199,7 @@ def test_slot_without_a_kernel_is_left(tree, tmp_path):
     ("old", "new", "before", "right", "wrong"),
     [
         # Nothing is counted where it has to last.
-        ("setenv slot\nsetenv slot_part\nsaveenv\n", "setenv slot\nsetenv slot_part\n", {}, ["A2A", "A1A"], ["A2A", "A2A"]),
+        ("setenv slot\nsetenv slot_part\n@SAVE@\n", "setenv slot\nsetenv slot_part\n", {}, ["A2A", "A1A"], ["A2A", "A2A"]),
         # A counter that is only looked at.
         ('setexpr BOOT_A_LEFT "${BOOT_A_LEFT}" - 1', "true", {}, ["A2A", "A1A"], ["A3A", "A3A"]),
         # The second slot is the first one.

@@ -55,17 +55,23 @@ pub(super) fn root(args: &ExportRootArgs) -> Result<(), Failure> {
     if args.der {
         return write(args.file.as_ref(), &first);
     }
-    let end = text
-        .match_indices("-----END CERTIFICATE-----\n")
-        .next()
-        .map_or(text.len(), |(at, end)| at + end.len());
-    let code = QrCode::with_error_correction_level(&text[..end], EcLevel::L).map_err(|_| {
+    let code = qr(&text).ok_or_else(|| {
         Failure::runtime(anyhow::Error::msg("the root does not fit into a QR code"))
             .hint("write it into a file, without `--qr`")
     })?;
     let mut output = Output::default();
-    output.line(code.render::<Dense1x2>().build());
+    output.line(code);
     output.finish()
+}
+
+/// The first certificate of a text as something that a camera reads.
+pub(in crate::cli) fn qr(text: &str) -> Option<String> {
+    let end = text
+        .match_indices("-----END CERTIFICATE-----\n")
+        .next()
+        .map_or(text.len(), |(at, end)| at + end.len());
+    let code = QrCode::with_error_correction_level(text.get(..end)?, EcLevel::L).ok()?;
+    Some(code.render::<Dense1x2>().build())
 }
 
 /// One line for each of those who have to trust it.

@@ -1,6 +1,6 @@
 //! `fieldgate ca`: the certificate authority of a gateway, whether it is running or not.
 
-mod export;
+pub(in crate::cli) mod export;
 mod issue;
 mod keys;
 mod session;

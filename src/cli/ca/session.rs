@@ -8,7 +8,7 @@ use fieldgate::ca::{
 };
 use fieldgate::config::Settings;
 use fieldgate::gateway::Offline;
-use fieldgate::store::{Condition, Jobs};
+use fieldgate::store::Jobs;
 
 use crate::cli::Failure;
 use crate::cli::config_file::ConfigArgs;
@@ -99,8 +99,8 @@ impl SessionArgs {
 
 fn stopped(folder: &Path) -> Result<Session, Failure> {
     let mut offline = Offline::open(folder).map_err(locked)?;
-    if let Condition::Degraded(salvage) = offline.condition() {
-        say(&format!("warning: {salvage}\n"));
+    if let Some(complaint) = offline.condition().complaint() {
+        say(&format!("warning: {complaint}\n"));
     }
     let authority = CertificateAuthority::new(
         folder,

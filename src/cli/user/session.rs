@@ -5,7 +5,6 @@ use std::path::Path;
 use fieldgate::admin::client::{ClientFault, ControlClient};
 use fieldgate::auth::users::{Actor, UserReply, UserRequest, Users};
 use fieldgate::gateway::{LockFault, Offline, OfflineFault};
-use fieldgate::store::Condition;
 
 use crate::cli::Failure;
 use crate::cli::backup::failed;
@@ -66,8 +65,8 @@ impl SessionArgs {
         let folder = self.gateway.state_folder();
         check(&folder)?;
         let mut offline = Offline::open(&folder).map_err(locked)?;
-        if let Condition::Degraded(salvage) = offline.condition() {
-            say(&format!("warning: {salvage}\n"));
+        if let Some(complaint) = offline.condition().complaint() {
+            say(&format!("warning: {complaint}\n"));
         }
         let users = Users::new(offline.take_users(), offline.jobs());
         Ok(Session::Stopped {

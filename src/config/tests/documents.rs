@@ -10,8 +10,8 @@ use crate::config::limit_keys::{GATEWAY_LIMITS, LimitSpec, PORT_LIMITS, PORT_OWN
 use crate::config::manual::default_of;
 use crate::config::schema::{Absence, Kind, PROTECTION, ROOT, TABLES};
 use crate::config::{
-    Authentication, Authorization, DEFAULT_TEXT, GatewayName, ServiceName, Settings, load, parse,
-    reference,
+    Authentication, Authorization, DEFAULT_TEXT, GatewayName, InstanceName, ServiceName, Settings,
+    load, parse, reference,
 };
 
 #[test]
@@ -43,6 +43,7 @@ fn what_is_commented_out_in_the_default_text_is_the_default() {
     let mut expected = Settings::default();
     // These have no default that could be written.
     expected.gateway.name = GatewayName::try_from("gw-01").unwrap();
+    expected.discovery.instance = Some(InstanceName::try_from("Hall 3").unwrap());
     expected.listeners[0].service_name = Some(ServiceName::try_from("default").unwrap());
     expected.admin.control_socket = Some("/run/fieldgate/control.sock".into());
     // Neither have these: they are an example.

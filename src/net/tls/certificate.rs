@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ring::digest::{SHA256, digest};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,6 +41,8 @@ pub struct CertificateSummary {
     pub not_before: SystemTime,
     /// Last moment at which the whole chain is valid.
     pub not_after: SystemTime,
+    /// SHA-256 of the server's own certificate.
+    pub fingerprint: [u8; 32],
     /// What may surprise the operator although TLS works with it.
     pub notes: Vec<String>,
 }
@@ -325,7 +328,7 @@ fn check(
     }
     Ok(Identity {
         certified: Arc::new(CertifiedKey::new(chain.to_vec(), signing_key)),
-        summary: summarise(&parsed, cert)?,
+        summary: summarise(&parsed, chain, cert)?,
     })
 }
 
@@ -497,9 +500,10 @@ fn check_key(
 
 fn summarise(
     chain: &[X509Certificate<'_>],
+    ders: &[CertificateDer<'_>],
     file: &Path,
 ) -> Result<CertificateSummary, CertificateFault> {
-    let Some(leaf) = chain.first() else {
+    let (Some(leaf), Some(der)) = (chain.first(), ders.first()) else {
         return Err(CertificateFault::NoCertificate {
             file: file.to_owned(),
             holds_key: false,
@@ -528,8 +532,16 @@ fn summarise(
         issuer: leaf.issuer().to_string(),
         not_before: moment(begin.max().unwrap_or(0)),
         not_after: moment(end.min().unwrap_or(0)),
+        fingerprint: fingerprint(der),
         notes,
     })
+}
+
+/// SHA-256 of a certificate.
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, der).as_ref());
+    hash
 }
 
 fn moment(unix_seconds: i64) -> SystemTime {

@@ -22,7 +22,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig};
 
-pub use certificate::{CertificateFault, CertificateSummary};
+pub use certificate::{CertificateFault, CertificateSummary, fingerprint};
 pub(crate) use source::{CertificateSource, CertificateStore, SourceState};
 pub(crate) use stream::TlsStream;
 

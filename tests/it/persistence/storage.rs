@@ -334,17 +334,74 @@ fn stored() -> Option<TestGateway> {
     Some(gateway)
 }
 
-/// SQLite keeps `user_version` at this place of the file.
-const USER_VERSION: std::ops::Range<usize> = 60..64;
+/// Takes from a database what tells older versions that they can read it.
+const UNREADABLE: &str = "DELETE FROM meta WHERE key = 'readable_since'";
+
+/// What a version to come does to a database.
+#[track_caller]
+fn bring_on(path: &Path, change: &str) {
+    let database = rusqlite::Connection::open(path).expect("the database");
+    database.execute_batch(change).expect("change it");
+    database
+        .pragma_update(None, "user_version", 9_999)
+        .expect("change the format");
+    database
+        .pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))
+        .expect("write it down");
+}
+
+#[test]
+fn database_that_a_newer_version_has_added_to_goes_on() {
+    let Some(mut gateway) = stored() else { return };
+    bring_on(&database(&gateway), "CREATE TABLE later (a)");
+    gateway.run();
+    assert_whole(&gateway);
+    let mut client = resume(&gateway, &durable(V5, "away"));
+    assert_eq!(client.take().payload_text(), "queued");
+}
+
+#[test]
+fn database_that_a_newer_version_has_changed_gives_way_to_the_copy_of_before() {
+    let Some(mut gateway) = stored() else { return };
+    let path = database(&gateway);
+    let known = rusqlite::Connection::open(&path)
+        .and_then(|database| database.pragma_query_value(None, "user_version", |row| row.get(0)));
+    let known: i64 = known.expect("the format");
+    fs::copy(
+        &path,
+        gateway.path(&format!("state/gateway.db.v{known}.bak")),
+    )
+    .expect("the copy");
+    let change = "UPDATE meta SET value = 9999 WHERE key = 'readable_since'; DELETE FROM session";
+    bring_on(&path, change);
+    gateway.run();
+    assert_degraded(&gateway);
+    assert!(
+        status(&gateway).contains("newer-"),
+        "the status names the folder"
+    );
+    assert!(gateway.log().contains("format 9999"), "the journal says so");
+    let mut client = resume(&gateway, &durable(V5, "away"));
+    assert_eq!(client.take().payload_text(), "queued");
+    end(&mut gateway, Ending::Stopped);
+    let kept = fs::read_dir(gateway.path("state")).expect("the state folder");
+    let kept: Vec<_> = kept
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.join("gateway.db").exists())
+        .collect();
+    assert_eq!(kept.len(), 1);
+    fs::remove_dir_all(&kept[0]).expect("remove what was kept");
+    gateway.run();
+    assert_whole(&gateway);
+}
 
 #[test]
 fn database_of_a_newer_version_is_left_alone() {
     let Some(mut gateway) = stored() else { return };
     let path = database(&gateway);
     let whole = fs::read(&path).expect("the database");
-    let mut newer = whole.clone();
-    newer[USER_VERSION].copy_from_slice(&9_999_u32.to_be_bytes());
-    fs::write(&path, &newer).expect("change the version");
+    bring_on(&path, UNREADABLE);
+    let newer = fs::read(&path).expect("the database");
     gateway.run();
     assert_degraded(&gateway);
     assert!(
@@ -427,9 +484,7 @@ fn empty_file_is_a_new_database() {
 #[test]
 fn degraded_gateway_serves_clients_that_are_there() {
     let Some(mut gateway) = stored() else { return };
-    let mut newer = fs::read(database(&gateway)).expect("the database");
-    newer[USER_VERSION].copy_from_slice(&9_999_u32.to_be_bytes());
-    fs::write(database(&gateway), &newer).expect("change the version");
+    bring_on(&database(&gateway), UNREADABLE);
     gateway.run();
     let mut bystander = Bystander::new(&gateway);
     (0..5).for_each(|_| bystander.is_served());

@@ -16,40 +16,20 @@ INHIBIT_DEFAULT_DEPS = "1"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 do_install[vardeps] += "FIELDGATE_DISK FIELDGATE_PARTITION"
-do_install[file-checksums] += "${FIELDGATE_SOURCE}/systemd/appliance:True"
+do_install[file-checksums] += "${FIELDGATE_SOURCE}/systemd/appliance:True ${FIELDGATE_SOURCE}/systemd/install:True"
 
 SYSTEMD_PACKAGES = "${PN}"
 SYSTEMD_SERVICE:${PN} = "fieldgate-health-gate.service"
 # systemd/appliance/system-preset says what is started.
 SYSTEMD_AUTO_ENABLE:${PN} = "preset"
 
-APPLIANCE = "${S}/systemd/appliance"
-
 do_install() {
-    for unit in ${APPLIANCE}/*.service ${APPLIANCE}/*.mount; do
-        install -D -m 0644 "$unit" ${D}${systemd_system_unitdir}/$(basename "$unit")
-    done
-    for preset in ${APPLIANCE}/system-preset/*.preset; do
-        install -D -m 0644 "$preset" ${D}${systemd_unitdir}/system-preset/$(basename "$preset")
-    done
-    for program in ${APPLIANCE}/libexec/*; do
-        install -D -m 0755 "$program" ${D}${libexecdir}/fieldgate/$(basename "$program")
-    done
-    for entry in ${APPLIANCE}/drop-ins/*.service.d/*.conf; do
-        install -D -m 0644 "$entry" ${D}${systemd_system_unitdir}/$(basename $(dirname "$entry"))/$(basename "$entry")
-    done
-    for folder in system journald; do
-        for entry in ${APPLIANCE}/drop-ins/$folder.conf.d/*.conf; do
-            install -D -m 0644 "$entry" ${D}${nonarch_libdir}/systemd/$folder.conf.d/$(basename "$entry")
-        done
-    done
+    SYSTEMD=${systemd_unitdir} UNITS=${systemd_system_unitdir} LIB=${nonarch_libdir} LIBEXEC=${libexecdir} \
+        sh ${S}/systemd/install appliance ${D}
 
     install -d ${D}${nonarch_libdir}/fieldgate
     echo "FIELDGATE_DISK=/dev/${FIELDGATE_DISK}" > ${D}${nonarch_libdir}/fieldgate/appliance.conf
     echo "FIELDGATE_DATA=${FIELDGATE_PARTITION}4" >> ${D}${nonarch_libdir}/fieldgate/appliance.conf
-
-    # Where /data and the journal are mounted: the root is read-only, so the folders have to be in it.
-    install -d ${D}/data ${D}${localstatedir}/log/journal
 }
 
 FILES:${PN} = " \
@@ -67,6 +47,8 @@ RDEPENDS:${PN} = " \
     e2fsprogs-mke2fs \
     fieldgate \
     libubootenv-bin \
+    util-linux-blkid \
+    util-linux-fstrim \
     util-linux-partx \
     util-linux-sfdisk \
 "

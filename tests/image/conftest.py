@@ -1,0 +1,66 @@
+"""Machines of the tests, and which tests are for the long form."""
+
+import os
+import random
+
+import pytest
+
+import machine as emulated
+
+LONG = bool(os.environ.get("FIELDGATE_IMAGE_LONG"))
+# What somebody writes to the card before the device has ever run.
+CARD = {
+    "fieldgate/gateway.toml": """\
+[[listener]]
+name = "site"
+
+[[listener.port]]
+port = 8883
+authentication = "site"
+authorization = "none"
+tls = { mode = "Automatic", dns = ["localhost"] }
+
+[authentication.site]
+methods = ["password"]
+
+[est]
+http = "[::]:8080"
+""",
+    "fieldgate/users": "press-1:correct horse battery staple\n",
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes too long for each change")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("long") and not LONG:
+            item.add_marker(pytest.mark.skip(reason="part of the long form (scripts/soak image)"))
+
+
+@pytest.fixture
+def chance():
+    """Random moments; the seed is printed with whatever fails."""
+    seed = int(os.environ.get("FIELDGATE_IMAGE_SEED", random.randrange(1 << 32)))
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def device():
+    """Makes machines, which have the card of the site in them unless it is said otherwise."""
+    made = []
+    folder = emulated.IMAGES / "tests"
+
+    def make(name, card=True, **options):
+        one = emulated.Machine(folder / name, **options)
+        made.append(one)
+        if card:
+            one.put_on_boot(CARD)
+        return one
+
+    yield make
+    for one in made:
+        one.remove()
