@@ -13,7 +13,7 @@ import machine
 
 PAGE = machine.ROOT / "docs/from-mosquitto-on-kubernetes.md"
 EXAMPLE = machine.ROOT / "k3s/from-mosquitto"
-PROGRAM = machine.ROOT / "target/dist/x86_64-unknown-linux-musl/fieldgate"
+PROGRAM = machine.ROOT / "target/container/x86_64-unknown-linux-musl/fieldgate"
 
 
 def blocks(language):

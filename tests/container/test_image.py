@@ -16,7 +16,7 @@ class Archives(unittest.TestCase):
     def test_two_runs_make_the_same_archives(self):
         with tempfile.TemporaryDirectory() as folder:
             machine.run(
-                ["scripts/oci-image", "amd64", "--programs", "target/dist", "--out", folder], cwd=machine.ROOT,
+                ["scripts/oci-image", "amd64", "--programs", "target/container", "--out", folder], cwd=machine.ROOT,
             )
             for archive in (SINGLE, MULTI):
                 self.assertEqual((pathlib.Path(folder) / archive.name).read_bytes(), archive.read_bytes(), archive.name)
