@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use fieldgate::clock;
-use fieldgate::gateway::{LockFault, StateLock};
 use fieldgate::store::{self, StoreError};
 
-use super::folders::StateArgs;
+use super::folders::{StateArgs, lock_stopped};
 use super::table::bytes;
 use super::{Failure, Output};
 
@@ -51,15 +50,7 @@ pub(crate) fn backup(args: &BackupArgs) -> Result<(), Failure> {
 
 pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let folder = args.state.folder();
-    let _lock = StateLock::acquire(&folder).map_err(|fault| {
-        let is_taken = matches!(fault, LockFault::Taken { .. });
-        let failure = Failure::runtime(fault);
-        if is_taken {
-            failure.hint("stop the gateway first: systemctl stop fieldgate")
-        } else {
-            failure.hint("run as root, or as the user that the gateway runs as")
-        }
-    })?;
+    let _lock = lock_stopped(&folder)?;
     let wall = clock::wall_seconds().saturating_mul(1000);
     let report = store::restore(&args.file, &folder, wall).map_err(failed)?;
     let mut output = Output::default();

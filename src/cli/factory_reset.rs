@@ -9,10 +9,10 @@ use std::time::Duration;
 use fieldgate::appliance::Appliance;
 use fieldgate::appliance::reset::{self, Outcome, ResetFault};
 use fieldgate::config::LogSettings;
-use fieldgate::gateway::{CONFIG_FILE, LockFault, StateLock};
+use fieldgate::gateway::CONFIG_FILE;
 use fieldgate::logging::Log;
 
-use super::folders::StateArgs;
+use super::folders::{StateArgs, lock_stopped};
 use super::{Exit, Failure, Output};
 
 /// What has to be typed. Nobody types it by accident.
@@ -112,15 +112,7 @@ fn of_service(args: &Args) -> Result<(), Failure> {
         return Err(Failure::rendered(Exit::Usage, text).hint("leave `--no-reboot` out"));
     }
     let folder = args.state.folder();
-    let _lock = StateLock::acquire(&folder).map_err(|fault| {
-        let is_taken = matches!(fault, LockFault::Taken { .. });
-        let failure = Failure::runtime(fault);
-        if is_taken {
-            failure.hint("stop the gateway first: systemctl stop fieldgate")
-        } else {
-            failure.hint("run as root, or as the user that the gateway runs as")
-        }
-    })?;
+    let _lock = lock_stopped(&folder)?;
     let shown = folder.display();
     confirm(
         args.yes,

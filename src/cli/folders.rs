@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use fieldgate::admin::client::{ClientFault, ControlClient};
-use fieldgate::gateway::{CONTROL_SOCKET, Owner};
+use fieldgate::gateway::{CONTROL_SOCKET, LockFault, Owner, StateLock};
 
 use super::Failure;
 
@@ -56,6 +56,19 @@ impl StateArgs {
         };
         folders.state_dir()
     }
+}
+
+/// Holds the state folder of a gateway that has to be stopped, so that it does not start meanwhile.
+pub(crate) fn lock_stopped(folder: &Path) -> Result<StateLock, Failure> {
+    StateLock::acquire(folder).map_err(|fault| {
+        let is_taken = matches!(fault, LockFault::Taken { .. });
+        let failure = Failure::runtime(fault);
+        if is_taken {
+            failure.hint("stop the gateway first: systemctl stop fieldgate")
+        } else {
+            failure.hint("run as root, or as the user that the gateway runs as")
+        }
+    })
 }
 
 /// Options that name a running gateway.
