@@ -2,7 +2,7 @@
 //! shows that the ledger neither cries wolf nor sleeps.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::stage::rest;
+use crate::support::free_port;
 
 pub(crate) struct Mosquitto {
     dir: TempDir,
@@ -23,10 +24,9 @@ impl Mosquitto {
         std::env::var("FIELDGATE_TEST_BROKER")
             .ok()
             .filter(|broker| broker == "mosquitto")?;
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Some(Self {
             dir: tempfile::tempdir().expect("a folder"),
-            address: free.local_addr().expect("its number"),
+            address: SocketAddr::from(([127, 0, 0, 1], free_port())),
             child: None,
         })
     }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::support::client::{DEADLINE, Transport};
 use crate::support::command::binary;
 use crate::support::{
-    Bystander, Connect, Publish, TestClient, TestGateway, V3_1_1, V5, Will, property,
+    Bystander, Connect, Publish, TestClient, TestGateway, V3_1_1, V5, Will, free_port, property,
 };
 
 fn port(number: u16, more: &str) -> String {
@@ -24,12 +24,6 @@ fn config(limits: &str, ports: &[String]) -> String {
         "[admin]\nhttp = \"127.0.0.1:0\"\n[[listener]]\nname = \"test\"\n{}\n[limits]\n{limits}\n",
         ports.concat()
     )
-}
-
-/// A number that is free now, for tests that need a port to keep its number.
-fn free_port() -> u16 {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    probe.local_addr().expect("its number").port()
 }
 
 fn open(address: std::net::SocketAddr) -> TestClient {

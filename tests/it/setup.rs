@@ -1,13 +1,13 @@
 //! `fieldgate setup` as whoever unpacks a gateway, or flashes five hundred, meets it.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::TestGateway;
 use crate::support::command::{Said, fieldgate, run};
+use crate::support::{TestGateway, free_port};
 
 struct Site {
     dir: TempDir,
@@ -175,9 +175,7 @@ fn a_running_gateway_takes_the_port_over() {
     ) else {
         return;
     };
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("its number");
-    drop(free);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let answers = format!(
         "[user]\nname = \"press-1\"\ngenerate = true\n[port]\nport = {}\nbind = \"127.0.0.1\"\n",
         address.port()

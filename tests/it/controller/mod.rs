@@ -6,7 +6,7 @@ mod resources;
 mod tokens;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::backends::{AuthServer, eventually, put, tls};
 use super::support::tls::{Authority, Tls};
-use super::support::{Connect, TestClient, TestGateway, V5};
+use super::support::{Connect, TestClient, TestGateway, V5, free_port};
 
 const GROUP: &str = "mqttbroker.fieldgate.io";
 
@@ -203,12 +203,6 @@ fn open(service_type: &str, port: u16) -> Value {
     let spec =
         json!({"brokerRef": "default", "serviceType": service_type, "ports": [{"port": port}]});
     resource("BrokerListener", spec)
-}
-
-/// A port number that nobody has.
-fn free_port() -> u16 {
-    let free = TcpListener::bind("0.0.0.0:0").expect("a free port");
-    free.local_addr().expect("its number").port()
 }
 
 /// A client at a port, which answers soon.

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -321,9 +321,7 @@ impl TestGateway {
     /// Debian's mosquitto as a stand-in.
     fn mosquitto() -> Self {
         let dir = tempfile::tempdir().expect("a folder for the test");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("its number");
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], super::free_port()));
         let config = dir.path().join("mosquitto.conf");
         fs::write(
             &config,
