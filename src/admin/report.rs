@@ -50,6 +50,9 @@ pub struct Status {
     /// The certificate authority of the gateway.
     #[serde(default)]
     pub authority: AuthorityReport,
+    /// Where the gateway announces itself; nothing while no port is open to a network, or `[discovery]` says so.
+    #[serde(default)]
+    pub discovery: Vec<DiscoveryReport>,
     /// Rates over the last minute.
     pub rates: Rates,
     /// What the process uses.
@@ -62,6 +65,17 @@ pub struct AuthorityReport {
     /// How it fares; absent where there is none, and where it cannot be read.
     pub status: Option<CaStatus>,
     /// Why it cannot be read, made or looked after.
+    pub fault: Option<String>,
+}
+
+/// How a gateway announces itself on one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryReport {
+    /// Name of the interface.
+    pub interface: String,
+    /// Name under which the machine is found, without `.local`; absent while it is not known to be free.
+    pub host: Option<String>,
+    /// Why nothing is told.
     pub fault: Option<String>,
 }
 

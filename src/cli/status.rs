@@ -1,7 +1,8 @@
 //! `fieldgate status`: how a running gateway fares.
 
 use fieldgate::admin::{
-    AdminState, EstDoorReport, EstReport, ReloadOutcome, ReloadReport, Status, StoreState,
+    AdminState, DiscoveryReport, EstDoorReport, EstReport, ReloadOutcome, ReloadReport, Status,
+    StoreState,
 };
 use fieldgate::auth::users::rfc3339;
 use fieldgate::ca::Role;
@@ -121,6 +122,23 @@ fn print_configuration(status: &Status, now: u64, output: &mut Output) {
         ("root", "http", &status.est.http),
     ] {
         print_door(what, scheme, door, output);
+    }
+    print_discovery(&status.discovery, output);
+}
+
+/// Under which names the gateway is found, and what keeps it from telling them.
+fn print_discovery(links: &[DiscoveryReport], output: &mut Output) {
+    for (index, link) in links.iter().enumerate() {
+        let what = if index == 0 { "announced" } else { "" };
+        let told = match (&link.host, &link.fault) {
+            (_, Some(fault)) => format!("not on {}: {fault}", link.interface),
+            (Some(host), None) => format!("{host}.local on {}", link.interface),
+            (None, None) => format!(
+                "not yet on {}: the name is being looked for",
+                link.interface
+            ),
+        };
+        output.line(printable(&format!("{what:<14} {told}")));
     }
 }
 

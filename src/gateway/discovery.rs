@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Gateway;
+use crate::admin::DiscoveryReport;
 use crate::config::{DiscoverySettings, Endpoint, GatewayName, Protocol};
 use crate::discovery::{Announcement, OpenService, Service, ServiceKind};
 use crate::net::OpenPort;
@@ -33,6 +34,18 @@ impl Gateway {
             self.discovery
                 .set(announcement(&settings, &name, machine.as_str(), &ports));
         }
+    }
+
+    /// How the ports are announced on each interface.
+    pub(super) fn discovery_report(&self) -> Vec<DiscoveryReport> {
+        let links = self.discovery.report().into_iter();
+        links
+            .map(|link| DiscoveryReport {
+                interface: link.interface,
+                host: link.host,
+                fault: link.fault,
+            })
+            .collect()
     }
 }
 

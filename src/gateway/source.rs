@@ -82,6 +82,7 @@ impl Source for Gateway {
             est,
             store,
             authority,
+            discovery: self.discovery_report(),
             rates,
             process,
         }

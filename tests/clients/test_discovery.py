@@ -113,6 +113,11 @@ class Discovery(unittest.TestCase):
             self.assertLess(time.monotonic(), end, f"not in the log: {text}\n{path.read_text(errors='replace')}")
             time.sleep(0.05)
 
+    def status(self):
+        folder = self.folder.name
+        command = [os.environ["GATEWAY_BINARY"], "status", "--config", f"{folder}/gateway.toml", "--state-dir", f"{folder}/state"]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
+
     def discover(self, machine, what, *arguments):
         program = Program(self.network.names[machine], PYTHON, HERE / "discover.py", what, *arguments)
         self.addCleanup(program.stop, signal.SIGKILL)
@@ -172,6 +177,7 @@ class Discovery(unittest.TestCase):
         found = self.await_added(watcher, "Hall 3 (2)._mqtt._tcp.local.")
         self.assertEqual((found["host"], found["port"]), ("press-hall-2.local.", 1883))
         self.await_log("another machine has the name")
+        self.assertIn("announced      press-hall-2.local on lan0", self.status())
         self.assertIsNone(taken.process.poll())
 
     def test_address_that_comes_late_and_changes_is_followed(self):

@@ -127,6 +127,7 @@ fn status() -> Status {
             ..AccessReport::default()
         },
         est: est(),
+        discovery: Vec::new(),
         authority: authority(),
         store: StoreReport {
             commits: 9,
