@@ -16,7 +16,7 @@ install_emulator() {
     fi
     local folder archive
     folder=$(mktemp -d)
-    archive=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    archive=$(debian_archive bookworm)
     mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
     for suite in bookworm bookworm-backports; do
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main"

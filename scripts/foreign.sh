@@ -6,10 +6,8 @@
 foreign_apt() {
     local folder=$1 suite main security keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    local -a archives
-    mapfile -t archives < <(awk '/^URIs:/ { print $2 }' /etc/apt/sources.list.d/debian.sources)
-    main=${archives[0]}
-    security=${archives[1]:-}
+    main=$(debian_archive "$suite")
+    security=$(debian_archive "$suite-security" 2>/dev/null) || security=""
     mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
     : >"$folder/status"
     {

@@ -44,7 +44,7 @@ def bundle(folder, name, root, arch="arm64", signer="ours", version="9.9.9", com
     content.mkdir(parents=True)
     os.link(root, content / "root.ext4")
     (content / "manifest.raucm").write_text(
-        f"[update]\ncompatible={compatible or f'fieldgate-image-{arch}'}\nversion={version}\n\n"
+        f"[update]\ncompatible={compatible or f'fieldgate-image-{arch}-debug'}\nversion={version}\n\n"
         "[bundle]\nformat=verity\n\n[image.rootfs]\nfilename=root.ext4\n"
     )
     made = folder / f"{name}.raucb"

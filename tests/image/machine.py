@@ -20,6 +20,7 @@ MIB = 1 << 20
 BOOT_AT = 4 * MIB
 COUNTERS_AT = MIB
 COUNTERS_SIZE = 512
+SLOT = r"fieldgate: slot ([AB]), (\d+) tries left"
 # A start takes a minute of one processor; the machine of the tests may have nine others to do beside it.
 PATIENCE_S = int(os.environ.get("FIELDGATE_IMAGE_PATIENCE", "1200"))
 
@@ -187,7 +188,12 @@ class Machine:
 
     def slots(self):
         """The slots that U-Boot started since the machine was switched on, with the tries that were left."""
-        return re.findall(r"fieldgate: slot ([AB]), (\d+) tries left", self.console())
+        return re.findall(SLOT, self.console())
+
+    def all_slots(self):
+        """Those of every start since the machine was made."""
+        consoles = (self.folder / f"console-{start}.log" for start in range(1, self.starts + 1))
+        return [found for console in consoles for found in re.findall(SLOT, console.read_text(errors="replace"))]
 
     # The shell of images for tests.
 

@@ -16,6 +16,7 @@ REFUSED = {
     "unsigned": "no bundle that this machine takes",
     "foreign": "sign|takes",
     "other": "is for `fieldgate-image-armhf`",
+    "product": "is for `fieldgate-image-arm64`",
     "tampered": "Input/output error|Failed|failed",
 }
 
@@ -30,6 +31,7 @@ def medium(tmp_path_factory):
         good,
         bundles.bundle(folder, "foreign", root, signer="foreign"),
         bundles.bundle(folder, "other", root, compatible="fieldgate-image-armhf"),
+        bundles.bundle(folder, "product", root, compatible="fieldgate-image-arm64"),
         bundles.tampered(good, folder / "tampered.raucb"),
         bundles.unsigned(shipped, folder / "unsigned.raucb"),
     ]
