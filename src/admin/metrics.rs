@@ -2,6 +2,7 @@
 
 mod access;
 mod authority;
+mod cluster;
 
 use super::{PortReport, Status};
 use crate::metrics::{Family, Kind, Page, Samples};
@@ -18,7 +19,8 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(access::ROWS).chain(authority::ROWS)
+    let rows = ROWS.iter().chain(access::ROWS).chain(authority::ROWS);
+    rows.chain(cluster::ROWS)
 }
 
 /// The page of `/metrics`.

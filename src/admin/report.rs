@@ -53,6 +53,9 @@ pub struct Status {
     /// Where the gateway announces itself; nothing while no port is open to a network, or `[discovery]` says so.
     #[serde(default)]
     pub discovery: Vec<DiscoveryReport>,
+    /// The cluster whose resources open ports; absent where none is followed.
+    #[serde(default)]
+    pub cluster: Option<ClusterReport>,
     /// Rates over the last minute.
     pub rates: Rates,
     /// What the process uses.
@@ -77,6 +80,43 @@ pub struct DiscoveryReport {
     pub host: Option<String>,
     /// Why nothing is told.
     pub fault: Option<String>,
+}
+
+/// How a gateway and its cluster get on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterReport {
+    /// The namespace whose resources count.
+    pub namespace: String,
+    /// Everything there is to know has come, and changes come.
+    pub connected: bool,
+    /// What cannot be watched now.
+    pub unwatched: Vec<Unwatched>,
+    /// What went wrong with the last change and is tried again.
+    pub fault: Option<String>,
+    /// Resources that are in force as they stand.
+    pub accepted: u64,
+    /// Resources that are not.
+    pub refused: u64,
+}
+
+/// Objects of a cluster that cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwatched {
+    /// Their kind, such as `secrets`.
+    pub collection: String,
+    /// Why.
+    pub fault: String,
+}
+
+impl ClusterReport {
+    /// What is wrong, in one sentence.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let unwatched = self.unwatched.first();
+        unwatched
+            .map(|first| format!("{} cannot be watched: {}", first.collection, first.fault))
+            .or_else(|| self.fault.clone())
+    }
 }
 
 /// Whether a gateway is up, and what it waits for.

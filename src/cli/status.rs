@@ -1,8 +1,8 @@
 //! `fieldgate status`: how a running gateway fares.
 
 use fieldgate::admin::{
-    AdminState, DiscoveryReport, EstDoorReport, EstReport, ReloadOutcome, ReloadReport, Status,
-    StoreState,
+    AdminState, ClusterReport, DiscoveryReport, EstDoorReport, EstReport, ReloadOutcome,
+    ReloadReport, Status, StoreState,
 };
 use fieldgate::auth::users::rfc3339;
 use fieldgate::ca::Role;
@@ -124,6 +124,23 @@ fn print_configuration(status: &Status, now: u64, output: &mut Output) {
         print_door(what, scheme, door, output);
     }
     print_discovery(&status.discovery, output);
+    print_cluster(status.cluster.as_ref(), output);
+}
+
+/// How the gateway and its cluster get on; what is wrong is among what needs attention.
+fn print_cluster(cluster: Option<&ClusterReport>, output: &mut Output) {
+    let Some(cluster) = cluster else {
+        return;
+    };
+    let state = if cluster.connected {
+        "connected"
+    } else {
+        "not connected"
+    };
+    output.line(printable(&format!(
+        "cluster        {state}, namespace {}: {} resources in force, {} refused",
+        cluster.namespace, cluster.accepted, cluster.refused
+    )));
 }
 
 /// Under which names the gateway is found, and what keeps it from telling them.

@@ -27,6 +27,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     held: Mutex<BTreeMap<Collection, Held>>,
+    /// What cannot be watched now, with why.
+    faults: Mutex<BTreeMap<Collection, String>>,
     changed: Notify,
 }
 
@@ -39,6 +41,24 @@ impl Cache {
     /// Has whoever waits look again.
     pub(super) fn touch(&self) {
         self.changed.notify_one();
+    }
+
+    /// Notes that a collection cannot be watched, or that it can be again.
+    pub(super) fn set_fault(&self, collection: Collection, fault: Option<String>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => faults.insert(collection, fault),
+            None => faults.remove(&collection),
+        };
+    }
+
+    /// What cannot be watched now, by its name, with why.
+    pub(super) fn faults(&self) -> Vec<(String, String)> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = faults.iter();
+        faults
+            .map(|(collection, fault)| (collection.name(), fault.clone()))
+            .collect()
     }
 
     /// Whether everything was there once: before that, what is missing may only not have come yet.

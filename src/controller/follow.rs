@@ -60,6 +60,7 @@ impl Follower {
             let fault = match self.begin().await {
                 Ok((path, version)) => {
                     pause.reset();
+                    self.cache.set_fault(self.collection, None);
                     debug!(collection = self.collection.name(), "listed");
                     self.watch_on(&path, version, &mut pause).await
                 }
@@ -80,6 +81,9 @@ impl Follower {
             _ => false,
         };
         let is_news = pause.is_news(&fault);
+        let is_fault = !(is_absent && is_optional);
+        self.cache
+            .set_fault(self.collection, is_fault.then(|| fault.to_string()));
         let has_objects = self.is_expected || !self.cache.objects(self.collection).is_empty();
         if is_absent && (!has_objects || pause.has_lasted(ABSENCE)) {
             // As if there were none: others must not wait for what may never come.
@@ -178,6 +182,7 @@ impl Follower {
             self.collection.selector()
         );
         let mut lines = self.client.watch(&query, self.collection.detail()).await?;
+        self.cache.set_fault(self.collection, None);
         loop {
             let line = timeout(IDLE_MAX, lines.next()).await;
             let Some(line) = line.map_err(|_| ApiFault::Timeout)?? else {

@@ -65,6 +65,23 @@ pub struct PortFacts {
     pub detail: Option<String>,
 }
 
+/// How a gateway and its cluster get on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterFacts {
+    /// The namespace whose resources count.
+    pub namespace: String,
+    /// Whether everything there is to know has come once; before that no resource counts.
+    pub is_complete: bool,
+    /// What cannot be watched now, with what the API server says.
+    pub unwatched: Vec<(String, String)>,
+    /// What went wrong with the last change and is tried again.
+    pub fault: Option<String>,
+    /// Resources that are in force as they stand.
+    pub accepted: usize,
+    /// Resources that are not.
+    pub refused: usize,
+}
+
 /// The gateway that a controller works for.
 pub trait Host: Send + Sync + 'static {
     /// What the configuration file has by itself.
@@ -75,6 +92,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Whether a configuration can be laid over the file, or why not.
     fn check(&self, text: String) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Is told how it gets on with its cluster, whenever that changes.
+    fn hear(&self, facts: ClusterFacts);
 
     /// Loads the file anew, with what is laid over it now.
     fn reload(&self) -> impl Future<Output = Result<(), String>> + Send;
@@ -100,36 +120,49 @@ pub async fn run<H: Host>(
     info!(namespace, "resources of the cluster are watched");
     let prefix = means.server.url.path.clone();
     let client = ApiClient::new(HttpClient::new(&means.server), &prefix, means.token);
-    let (client, cache) = (Arc::new(client), Arc::new(Cache::default()));
+    let client = Arc::new(client);
     let namespace: Arc<str> = namespace.into();
-    let (mut tasks, folder) = (JoinSet::new(), Folder::new(folder));
+    loop {
+        run_once(&host, &settings, &folder, &client, &namespace).await;
+        sleep(DISCOVERY_RETRY).await;
+    }
+}
+
+/// Follows the resources until a part of it panics, which would leave the others with what it knew last.
+async fn run_once<H: Host>(
+    host: &Arc<H>,
+    settings: &KubernetesSettings,
+    folder: &Path,
+    client: &Arc<ApiClient>,
+    namespace: &Arc<str>,
+) {
+    let cache = Arc::new(Cache::default());
+    let (mut tasks, folder) = (JoinSet::new(), Folder::new(folder.to_owned()));
     let former = folder.former();
     for collection in Collection::all() {
         let follower = Follower {
-            client: Arc::clone(&client),
+            client: Arc::clone(client),
             cache: Arc::clone(&cache),
-            namespace: Arc::clone(&namespace),
+            namespace: Arc::clone(namespace),
             collection,
             is_expected: collection.is_among(&former),
         };
         tasks.spawn(follower.run());
     }
     let (found, cert_manager) = watch::channel(None);
-    tasks.spawn(discover(Arc::clone(&client), Arc::clone(&cache), found));
+    tasks.spawn(discover(Arc::clone(client), Arc::clone(&cache), found));
     let controller = Controller::new(
-        host,
-        (client, cache),
+        Arc::clone(host),
+        (Arc::clone(client), cache),
         folder,
-        namespace,
-        &settings,
+        Arc::clone(namespace),
+        settings,
         cert_manager,
     );
     tokio::select! {
-        never = controller.run() => never,
+        never = controller.run() => match never {},
         Some(ended) = tasks.join_next() => {
-            // None of them returns; one that panicked would leave the rest with what it knew last.
-            tracing::error!(?ended, "a part of the controller ended by itself");
-            pending().await
+            tracing::error!(?ended, "a part of the controller ended by itself; it begins anew");
         }
     }
 }

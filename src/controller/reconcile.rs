@@ -21,7 +21,7 @@ use super::plan::{self, Input, Key, Plan, Resource, Taken};
 use super::statement::Facts;
 use super::status::{Statement, event, is_said, timestamp};
 use super::vault::{ObjectName, Vault};
-use super::{Host, PortFacts};
+use super::{ClusterFacts, Host, PortFacts};
 use crate::clock;
 use crate::config::KubernetesSettings;
 
@@ -73,6 +73,9 @@ pub(super) struct Controller<H> {
     told: BTreeMap<Key, (Option<String>, Value)>,
     taken: Taken,
     ports: Vec<PortFacts>,
+    /// Resources that are in force as they stand, and those that are not.
+    counts: (usize, usize),
+    heard: ClusterFacts,
     done: Option<Done>,
     /// Faults that were said already.
     said: Option<String>,
@@ -105,6 +108,8 @@ impl<H: Host> Controller<H> {
             told: BTreeMap::new(),
             taken: Taken::default(),
             ports: Vec::new(),
+            counts: (0, 0),
+            heard: ClusterFacts::default(),
             done: None,
             said: None,
             retry_at: None,
@@ -126,6 +131,7 @@ impl<H: Host> Controller<H> {
                 }
                 _ = look.tick() => {}
             }
+            self.report();
             // Before that what is missing may only not have come yet.
             if !cache.is_complete() || self.cert_manager.borrow().is_none() {
                 continue;
@@ -143,6 +149,24 @@ impl<H: Host> Controller<H> {
                 false => continue,
             };
             self.note(faults);
+            self.report();
+        }
+    }
+
+    /// Tells the gateway how it gets on with the cluster, where that has changed.
+    fn report(&mut self) {
+        let (accepted, refused) = self.counts;
+        let facts = ClusterFacts {
+            namespace: self.namespace.to_string(),
+            is_complete: self.cache.is_complete(),
+            unwatched: self.cache.faults(),
+            fault: self.said.clone(),
+            accepted,
+            refused,
+        };
+        if facts != self.heard {
+            self.heard = facts.clone();
+            self.host.hear(facts);
         }
     }
 
@@ -421,6 +445,8 @@ impl<H: Host> Controller<H> {
             .iter()
             .map(|resource| facts.statement(resource))
             .collect();
+        let accepted = statements.iter().filter(|it| it.is_accepted()).count();
+        self.counts = (accepted, statements.len() - accepted);
         let mut faults = Vec::new();
         for (resource, statement) in done.resources.iter().zip(&statements) {
             if let Err(fault) = self.tell_about(resource, statement).await {

@@ -78,6 +78,12 @@ impl Statement {
         Value::Object(status)
     }
 
+    /// Whether what the resource says is in force as it stands.
+    pub(super) fn is_accepted(&self) -> bool {
+        let mut accepted = self.conditions.iter().filter(|it| it.kind == "Accepted");
+        accepted.any(|condition| condition.is_true)
+    }
+
     /// What tools read that know the resources of the cluster broker.
     fn runtime(&self) -> Value {
         let failing = self.conditions.iter().find(|condition| !condition.is_true);

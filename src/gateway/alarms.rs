@@ -2,8 +2,8 @@
 
 use super::enrolment;
 use crate::admin::{
-    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, EstReport,
-    PortReport, ProcessReport, Rates, ReloadReport, StoreReport,
+    AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BrokerReport, ClusterReport,
+    EstReport, PortReport, ProcessReport, Rates, ReloadReport, StoreReport,
 };
 
 /// Part of a bound from which on it is worth a word, in percent.
@@ -29,6 +29,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) broker: &'a BrokerReport,
     pub(crate) access: &'a AccessReport,
     pub(crate) authority: &'a AuthorityReport,
+    pub(crate) cluster: Option<&'a ClusterReport>,
     pub(crate) store: &'a StoreReport,
     pub(crate) rates: &'a Rates,
     pub(crate) process: &'a ProcessReport,
@@ -55,6 +56,8 @@ pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     );
     alarms.extend(access_alarms(facts.access));
     alarms.extend(authority_alarms(facts.authority));
+    let cluster = facts.cluster.and_then(ClusterReport::complaint);
+    alarms.extend(cluster.map(|text| alarm("cluster", "", text)));
     let near = bounds(facts)
         .into_iter()
         .filter(|(_, now, max)| is_near(*now, *max));
@@ -218,6 +221,7 @@ mod tests {
                 broker: &self.broker,
                 access: &self.access,
                 authority: &self.authority,
+                cluster: None,
                 store: &StoreReport::default(),
                 rates: &self.rates,
                 process: &ProcessReport::default(),

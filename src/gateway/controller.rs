@@ -1,15 +1,15 @@
 //! Runs the controller of a cluster where the settings say so.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 
 use super::Gateway;
 use super::configuration::added_file;
-use crate::admin::{ReloadOutcome, Source};
+use crate::admin::{ClusterReport, ReloadOutcome, Source, Unwatched};
 use crate::auth::users::Actor;
 use crate::config::{self, Endpoint, KubernetesSettings};
-use crate::controller::{self, Host, PortFacts, Taken};
+use crate::controller::{self, ClusterFacts, Host, PortFacts, Taken};
 
 /// Who reloads, for the audit log.
 const ACTOR: &str = "kubernetes";
@@ -31,12 +31,22 @@ impl Gateway {
                         never = controller::run(Arc::clone(&self), now, folder) => match never {},
                     }
                 }
-                false => settings.changed().await,
+                false => {
+                    self.set_cluster(None);
+                    settings.changed().await
+                }
             };
             if changed.is_err() {
                 return std::future::pending().await;
             }
         }
+    }
+
+    fn set_cluster(&self, report: Option<ClusterReport>) {
+        *self
+            .cluster_report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = report;
     }
 }
 
@@ -98,6 +108,20 @@ impl Host for Gateway {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn hear(&self, facts: ClusterFacts) {
+        let unwatched = facts.unwatched.into_iter();
+        self.set_cluster(Some(ClusterReport {
+            namespace: facts.namespace,
+            connected: facts.is_complete && unwatched.len() == 0,
+            unwatched: unwatched
+                .map(|(collection, fault)| Unwatched { collection, fault })
+                .collect(),
+            fault: facts.fault,
+            accepted: facts.accepted as u64,
+            refused: facts.refused as u64,
+        }));
     }
 
     async fn reload(&self) -> Result<(), String> {

@@ -44,9 +44,9 @@ pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
 pub use offline::{Offline, OfflineFault};
 
-use crate::admin::Source;
 use crate::admin::control::ControlSocket;
 use crate::admin::http::{self, HttpState};
+use crate::admin::{ClusterReport, Source};
 use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
@@ -114,6 +114,8 @@ struct Gateway {
     admin: HttpState,
     admin_address: watch_channel::Sender<Option<SocketAddr>>,
     reloads: mpsc::Sender<ReloadReply>,
+    /// How it gets on with its cluster; nothing while it follows none.
+    cluster_report: Mutex<Option<ClusterReport>>,
     #[cfg(feature = "kube")]
     cluster: watch_channel::Sender<crate::config::KubernetesSettings>,
 }
@@ -237,6 +239,7 @@ impl Gateway {
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
+            cluster_report: Mutex::default(),
             admin: HttpState::default(),
             admin_address: watch_channel::Sender::new(settings.admin.http),
             #[cfg(feature = "kube")]

@@ -52,9 +52,15 @@ impl Source for Gateway {
             self.enrolment.report(self.authority.device().read().now),
         );
         let authority = self.authority.report();
+        let cluster = self
+            .cluster_report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let alarms = alarms(&Facts {
             access: &access,
             authority: &authority,
+            cluster: cluster.as_ref(),
             ports: &ports,
             admin: &admin,
             est: &est,
@@ -83,6 +89,7 @@ impl Source for Gateway {
             store,
             authority,
             discovery: self.discovery_report(),
+            cluster,
             rates,
             process,
         }

@@ -47,7 +47,7 @@ fn request(gateway: &TestGateway, request: &str) -> (String, String) {
 }
 
 #[track_caller]
-fn get(gateway: &TestGateway, path: &str) -> (String, String) {
+pub(crate) fn get(gateway: &TestGateway, path: &str) -> (String, String) {
     request(gateway, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
 }
 

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::admin::{
     AccessReport, AdminReport, AdminState, Alarm, AuthorityReport, BackEndReport, BrokerReport,
-    CertificateReport, ClientTrustReport, ConfigurationReport, EstCount, EstReport, LoginReport,
-    ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
+    CertificateReport, ClientTrustReport, ClusterReport, ConfigurationReport, EstCount, EstReport,
+    LoginReport, ProcessReport, Rates, ReadinessReport, StoreReport, ViolationCount,
 };
 use crate::metrics;
 
@@ -128,6 +128,13 @@ fn status() -> Status {
         },
         est: est(),
         discovery: Vec::new(),
+        cluster: Some(ClusterReport {
+            namespace: "plant".to_owned(),
+            connected: true,
+            accepted: 3,
+            refused: 1,
+            ..ClusterReport::default()
+        }),
         authority: authority(),
         store: StoreReport {
             commits: 9,

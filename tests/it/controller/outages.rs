@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::*;
+use crate::support::command::run_on;
 
 #[test]
 fn watches_that_break_and_pasts_that_are_forgotten_cost_nobody_anything() {
@@ -57,6 +58,47 @@ fn conflicts_and_pauses_are_borne() {
     eventually("it is announced once", || {
         cluster.events("plain").len() == 1
     });
+}
+
+#[test]
+fn status_and_metrics_tell_how_it_gets_on_with_its_cluster() {
+    let Some(mut cluster) = Cluster::start() else {
+        return;
+    };
+    let connected = |cluster: &Cluster| cluster.gateway.control("status")["cluster"].clone();
+    eventually("it is connected", || {
+        connected(&cluster)["connected"] == true
+    });
+    let port = free_port();
+    cluster.apply(&listener_path("plain"), open("ClusterIp", port));
+    let misspelled = json!({"serviceType": "NodePort", "ports": [{"port": free_port(), "authentificationRef": "x"}]});
+    cluster.apply(
+        &listener_path("bad"),
+        resource("BrokerListener", misspelled),
+    );
+    eventually("resources are counted", || {
+        let report = connected(&cluster);
+        (&report["accepted"], &report["refused"]) == (&json!(1), &json!(1))
+    });
+    assert_eq!(connected(&cluster)["namespace"], "plant");
+    let (_, metrics) = crate::admin::get(&cluster.gateway, "/metrics");
+    for line in [
+        "fieldgate_cluster_connected 1",
+        "fieldgate_cluster_resources{state=\"refused\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+
+    drop(cluster.server.take());
+    eventually("it is told", || connected(&cluster)["connected"] == false);
+    let said = run_on(&cluster.gateway.path("state"), &["status"]).stdout;
+    assert!(
+        said.contains(
+            "cluster        not connected, namespace plant: 1 resources in force, 1 refused"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("cannot be watched: the "), "{said}");
 }
 
 #[test]
