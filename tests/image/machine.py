@@ -60,7 +60,7 @@ def free_port():
 class Machine:
     """One device. `start` switches it on; what it has on its disk stays over `cut` and the next `start`."""
 
-    def __init__(self, folder, arch="arm64", debug=False, disk_mib=None):
+    def __init__(self, folder, arch="arm64", debug=False, more_mib=0):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.arch = arch
@@ -68,8 +68,8 @@ class Machine:
         self.disk = folder / "disk.img"
         source = IMAGES / ("debug" if debug else "shipped") / f"fieldgate-{arch}.img"
         run(["cp", "--sparse=always", source, self.disk])
-        if disk_mib:
-            os.truncate(self.disk, disk_mib * MIB)
+        # A card that is larger than the image.
+        os.truncate(self.disk, self.disk.stat().st_size + more_mib * MIB)
         self.ports = {guest: free_port() for guest in (1883, 8883, 8080)}
         self.process = None
         self.starts = 0
@@ -103,6 +103,14 @@ class Machine:
             if place:
                 found[place[3]] = (int(place[1]) * 512, int(place[2]) * 512)
         return found
+
+    def size_of_data(self):
+        """Bytes of the file system on the data partition, from its superblock."""
+        start, _ = self.partitions()["data"]
+        with open(self.disk, "rb") as disk:
+            disk.seek(start + 1024)
+            superblock = disk.read(64)
+        return int.from_bytes(superblock[4:8], "little") * (1024 << int.from_bytes(superblock[24:28], "little"))
 
     def damage(self, partition, offset, length):
         """What a dying card does: other bytes than were written."""

@@ -1,6 +1,8 @@
 """The image as it is shipped, seen from outside: a card with a configuration, a start, a plug that is pulled."""
 
+import hashlib
 import re
+import ssl
 import time
 
 import pytest
@@ -27,11 +29,16 @@ def cut_at_random(machine, chance):
 
 @pytest.mark.parametrize("arch", ["armhf", "arm64"])
 def test_card_is_taken_and_the_gateway_serves(device, arch):
-    machine = device(f"card-{arch}", arch=arch)
+    machine = device(f"card-{arch}", arch=arch, more_mib=512)
+    _, size = machine.partitions()["data"]
     machine.start()
-    machine.await_serving()
+    root = machine.await_serving()
     emulated.await_that("the start is called good", lambda: machine.counters().get("BOOT_A_LEFT") == "9")
     assert machine.slots()[0][0] == "A"
+    # Whoever stands before it reads where it is found, and the fingerprint of the root that was fetched.
+    machine.await_console(r"Fieldgate [0-9.]+ on fieldgate-[0-9a-f]{6}\.local")
+    der = ssl.PEM_cert_to_DER_cert(root.read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+    machine.await_console("Root +SHA-256 " + hashlib.sha256(der).hexdigest())
     console = machine.console()
     assert "FAILED" not in console, [line for line in console.splitlines() if "FAILED" in line]
     machine.cut()
@@ -39,6 +46,9 @@ def test_card_is_taken_and_the_gateway_serves(device, arch):
     assert "fieldgate/errors.txt" not in files, machine.read_from_boot("fieldgate/errors.txt")
     assert "fieldgate/users" not in files, "passwords stay on a card that anybody can read"
     assert re.fullmatch("[0-9a-f]{32}", machine.counters()["machine_id"])
+    # The data partition has the rest of the card, and its file system all of the partition.
+    assert machine.partitions()["data"][1] >= size + 500 * emulated.MIB
+    assert machine.size_of_data() >= size + 500 * emulated.MIB
 
 
 def test_plug_is_pulled_during_the_first_start_and_under_load(device, chance):
