@@ -3,7 +3,16 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::warn;
+
+/// Time that anybody waits for a manager that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One message is on its way at a time, so that a manager that does not read costs one thread.
+static SENDING: Semaphore = Semaphore::const_new(1);
 
 /// Tells the service manager how the process fares.
 #[derive(Clone, Copy, Debug)]
@@ -71,18 +80,25 @@ impl Notifier {
             .map(|time| time / 2)
     }
 
-    /// Sends on a thread of its own: the socket of a manager that does not read would block, and with it every client.
+    /// Sends on a thread of its own: the socket of a manager that does not read would block, and with it every client. What
+    /// such a manager is not told in time it is not told at all.
     async fn send(&self, message: String) {
         if !self.present {
             return;
         }
-        let sent = tokio::task::spawn_blocking(move || {
-            sd_notify::notify(&[NotifyState::Custom(&message)])
-        });
-        match sent.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the service manager does not take notifications"),
-            Err(error) => warn!(%error, "a notification of the service manager was not sent"),
+        let sent = async {
+            let turn = SENDING.acquire().await;
+            let send = move || {
+                let _turn = turn;
+                sd_notify::notify(&[NotifyState::Custom(&message)])
+            };
+            spawn_blocking(send).await
+        };
+        match timeout(SEND_TIMEOUT, sent).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!(%error, "the service manager does not take notifications"),
+            Ok(Err(error)) => warn!(%error, "a notification of the service manager was not sent"),
+            Err(_) => warn!("the service manager does not read what it is told"),
         }
     }
 }

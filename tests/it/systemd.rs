@@ -73,6 +73,26 @@ fn refused_file_shows_in_the_status() {
     );
 }
 
+/// Its socket holds a few messages; the next one blocked the reload, and every one after it, for good.
+#[test]
+fn service_manager_that_does_not_read_keeps_nobody_waiting() {
+    let Some(mut gateway) = TestGateway::configured(PLAIN) else {
+        return;
+    };
+    let unread = "does not read what it is told";
+    let mut reloads = 0;
+    while !gateway.log().contains(unread) {
+        gateway.control("reload");
+        reloads += 1;
+        assert!(reloads < 1000, "the socket takes everything");
+    }
+    gateway.control("reload");
+    let mut client = gateway.v5("press-1");
+    assert_eq!(client.ping(), []);
+    gateway.signal(Signal::SIGTERM);
+    assert!(gateway.await_end().success());
+}
+
 #[test]
 fn clients_are_told_of_the_stop() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
