@@ -33,10 +33,12 @@ install_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "$@" >&2
 }
 
-# debian_archive SUITE: where this machine gets a suite of Debian from, however its sources are written.
+# debian_archive SUITE: where this machine gets a suite of Debian from, however its sources are written, and whether or not it has
+# fetched their lists.
 debian_archive() {
     local archive
-    archive=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' | awk -v suite="$1" '$1 == suite { print $2; exit }')
+    archive=$(apt-get --print-uris update | awk -v end="/dists/$1/InRelease'" '
+        (at = index($1, end)) && !found { found = 1; print substr($1, 2, at - 2) }')
     if [ -n "$archive" ]; then echo "$archive"; return 0; fi
     echo "error: the sources of apt do not name the suite $1 of Debian" >&2
     return 1

@@ -44,6 +44,13 @@ def await_that(what, condition):
         time.sleep(0.2)
 
 
+def is_first(process):
+    """Whether it has number 1 in a space of its own."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
+    numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
 class Machine:
     """One machine. It is a folder until it is booted; `enter` then runs commands inside."""
 
@@ -97,12 +104,13 @@ class Machine:
         return self.enter("systemctl", "is-system-running", check=False)[1].strip() in ("running", "degraded")
 
     def leader(self):
-        """The first process of the machine, by its number outside; none while it starts again."""
+        """The first process of the machine, by its number outside; none while it starts or starts again."""
         try:
             children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        except FileNotFoundError:
+            # Before the first process there is one that prepares its place, and still sees this machine's own service manager.
+            return next((child for child in children if is_first(child)), None)
+        except (FileNotFoundError, ProcessLookupError):
             return None
-        return children[0] if children else None
 
     def enter(self, *command, check=True):
         leader = self.leader()

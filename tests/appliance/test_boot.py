@@ -106,6 +106,25 @@ class Service(unittest.TestCase):
         self.machine.enter("systemctl", "start", UNIT)
 
 
+class Activated(unittest.TestCase):
+    def test_port_that_systemd_holds_outlives_the_service_and_starts_it(self):
+        held = machine.Machine()
+        self.addCleanup(held.remove)
+        held.write(
+            "etc/fieldgate/gateway.toml",
+            '[[listener]]\nname = "hall"\n[[listener.port]]\nsystemd = "mqtt"\nauthentication = "none"\nauthorization = "none"\n',
+        )
+        machine.run(["systemctl", f"--root={held.root}", "enable", "fieldgate.socket"])
+        held.boot()
+        self.assertEqual(held.property("fieldgate.socket", "ActiveState"), "active")
+        held.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "kept", "-m", "held", "-r", "-q", "1")
+        held.enter("systemctl", "stop", UNIT)
+        self.assertEqual(held.property(UNIT, "ActiveState"), "inactive")
+        _, said = held.enter("mosquitto_sub", "-h", "127.0.0.1", "-t", "kept", "-C", "1", "-W", "60")
+        self.assertEqual(said.strip(), "held")
+        self.assertEqual(held.property(UNIT, "ActiveState"), "active")
+
+
 class PowerOff(unittest.TestCase):
     def test_machine_that_is_switched_off_keeps_what_was_acknowledged(self):
         off = machine.Machine()

@@ -1,6 +1,8 @@
 """The Debian package: what lintian says, and what is there after installing, upgrading, removing and purging it."""
 
+import os
 import pathlib
+import tempfile
 import unittest
 
 import machine
@@ -25,6 +27,45 @@ class Package(unittest.TestCase):
         contents = machine.run(["dpkg-deb", "--contents", machine.package()])[1]
         for name in ("usr/share/man/man1/fieldgate.1.gz", "usr/share/man/man1/fieldgate-serve.1.gz", "bash-completion/completions/fieldgate"):
             self.assertIn(name, contents)
+
+
+class Sources(unittest.TestCase):
+    """Where Debian is found, on machines that have fetched nothing yet."""
+
+    def archive(self, suite, file, text):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            for below in ("parts", "lists/partial", "cache/archives/partial"):
+                (folder / below).mkdir(parents=True)
+            (folder / "sources.list").touch()
+            (folder / file).write_text(text)
+            (folder / "apt.conf").write_text(
+                f'Dir::Etc::sourcelist "{folder}/sources.list";\nDir::Etc::sourceparts "{folder}/parts";\n'
+                f'Dir::State::lists "{folder}/lists";\nDir::Cache "{folder}/cache";\n'
+            )
+            code, said = machine.run(
+                ["bash", "-euo", "pipefail", "-c", '. scripts/packages.sh; debian_archive "$1"', "bash", suite],
+                check=False, cwd=machine.ROOT, env={**os.environ, "APT_CONFIG": str(folder / "apt.conf")},
+            )
+            return code, said.strip()
+
+    def test_both_ways_of_writing_them_are_read(self):
+        lines = (
+            "deb-src http://archive.invalid/debian bookworm main\n"
+            "deb [arch=amd64] http://archive.invalid/debian bookworm main contrib\n"
+            "deb http://archive.invalid/debian-security bookworm-security main\n"
+        )
+        fields = (
+            "Types: deb\nURIs: http://archive.invalid/debian\nSuites: bookworm bookworm-updates\nComponents: main\n\n"
+            "Types: deb\nURIs: http://archive.invalid/debian-security/\nSuites: bookworm-security\nComponents: main\n"
+        )
+        for file, text in (("sources.list", lines), ("parts/debian.list", lines), ("parts/debian.sources", fields)):
+            with self.subTest(file):
+                self.assertEqual(self.archive("bookworm", file, text), (0, "http://archive.invalid/debian"))
+                self.assertEqual(self.archive("bookworm-security", file, text), (0, "http://archive.invalid/debian-security"))
+                code, said = self.archive("trixie", file, text)
+                self.assertNotEqual(code, 0)
+                self.assertIn("do not name the suite trixie", said)
 
 
 class Installed(unittest.TestCase):

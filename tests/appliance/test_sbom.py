@@ -60,5 +60,77 @@ class Materials(unittest.TestCase):
                 self.assertIn(f"\n{part['name']} {part['version']}: ", text)
 
 
+STATUS = """\
+Package: libc6
+Status: install ok installed
+Architecture: arm64
+Source: glibc
+Version: 2.36-9+deb12u10
+Description: GNU C Library: Shared libraries
+ Contains the standard libraries: of nearly all programs.
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: arm64
+Version: 1
+
+Package: libstdc++6
+Status: install ok installed
+Architecture: arm64
+Source: gcc-12 (12.2.0-14)
+Version: 1:12.2.0-14+b1
+"""
+
+KERNEL = "Package: linux-image-6.1.0-1-arm64\nArchitecture: arm64\nSource: linux\nVersion: 6.1.1-1\n"
+
+
+class Image(unittest.TestCase):
+    """What an image is made of: the program with its crates, and packages of Debian."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        (cls.folder / "status").write_text(STATUS)
+        (cls.folder / "kernel").mkdir()
+        (cls.folder / "kernel/linux.fields").write_text(KERNEL)
+        for name in ("first", "second"):
+            machine.run(
+                ["scripts/image-sbom", "--status", cls.folder / "status", "--kernel", cls.folder / "kernel", "--target", TARGET,
+                 "--name", "fieldgate-arm64", "--version", "1.2.3", "--out", cls.folder / name],
+                cwd=machine.ROOT,
+            )
+        cls.cyclonedx = (cls.folder / "first/fieldgate-arm64.cdx.json").read_text()
+        cls.spdx = cls.folder / "first/fieldgate-arm64.spdx.json"
+
+    def test_same_packages_make_the_same_files(self):
+        for file in (self.folder / "first").iterdir():
+            self.assertEqual(file.read_bytes(), (self.folder / "second" / file.name).read_bytes(), file.name)
+
+    def test_cyclonedx_is_valid(self):
+        self.assertIsNone(JsonStrictValidator(SchemaVersion.V1_5).validate_str(self.cyclonedx))
+
+    def test_spdx_is_valid(self):
+        messages = validate_full_spdx_document(parse_file(str(self.spdx)))
+        self.assertEqual([message.validation_message for message in messages], [])
+
+    def test_what_is_installed_is_named_as_advisories_name_it(self):
+        components = json.loads(self.cyclonedx)["components"]
+        packages = {part["name"]: part["purl"] for part in components if part.get("purl", "").startswith("pkg:deb/")}
+        self.assertEqual(
+            packages,
+            {
+                "libc6": "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=arm64&distro=debian-12&upstream=glibc",
+                "libstdc++6": "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bb1?arch=arm64&distro=debian-12&upstream=gcc-12%4012.2.0-14",
+                "linux-image-6.1.0-1-arm64":
+                    "pkg:deb/debian/linux-image-6.1.0-1-arm64@6.1.1-1?arch=arm64&distro=debian-12&upstream=linux",
+            },
+        )
+        self.assertLessEqual({"fieldgate", "tokio", "sqlite"}, {part["name"] for part in components})
+        named = {part["name"] for part in json.loads(self.spdx.read_text())["packages"]}
+        self.assertEqual(named, {part["name"] for part in components} | {"fieldgate-arm64"})
+
+
 if __name__ == "__main__":
     unittest.main()

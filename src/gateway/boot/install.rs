@@ -89,8 +89,9 @@ impl<'a> Workplace<'a> {
     }
 
     /// What was taken before. A new record is kept at once, because what files are known by depends on it.
-    pub(super) fn record(&self) -> Result<Record, BootFault> {
-        let record = Record::load(&self.folder)?;
+    pub(super) fn record(&self, warnings: &mut Vec<String>) -> Result<Record, BootFault> {
+        let (record, damage) = Record::load(&self.folder)?;
+        warnings.extend(damage);
         let path = Record::path(&self.folder);
         if !path.exists() {
             let text = record.render();
@@ -175,7 +176,11 @@ impl<'a> Workplace<'a> {
     }
 
     /// Does what was decided; done again from the beginning it comes to the same.
-    pub(super) fn carry_out(&self, list: &List) -> Result<(), BootFault> {
+    pub(super) fn carry_out(
+        &self,
+        list: &List,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), BootFault> {
         let staged = self.folder.join(STAGED);
         if list.has_users || list.has_authority {
             self.change_database(list, &staged)?;
@@ -190,7 +195,7 @@ impl<'a> Workplace<'a> {
             self.replace(file, line.as_bytes(), 0o644, None)
                 .map_err(|error| BootFault::io(file, error))?;
         }
-        let mut record = Record::load(&self.folder)?;
+        let mut record = self.record(warnings)?;
         record.add(list);
         let finish = || {
             self.replace(&Record::path(&self.folder), &record.render()?, 0o600, None)?;

@@ -190,7 +190,7 @@ impl BootImport {
     fn take_all(&self, report: &mut BootReport) -> Result<(), BootFault> {
         let place = Workplace::open(self).map_err(|error| BootFault::io(&self.etc, error))?;
         let at_work = |error| BootFault::io(&self.work_folder(), error);
-        match self.finish(&place) {
+        match self.finish(&place, &mut report.warnings) {
             Ok(taken) => report.taken = taken,
             // The card may be another one by now, and must not wait for what never succeeds.
             Err(fault) if fault.is_lasting() => {
@@ -208,19 +208,23 @@ impl BootImport {
             self.forget_errors();
             return Ok(());
         };
-        let taken = self.take_new(&place, &files, problems)?;
+        let taken = self.take_new(&place, &files, problems, &mut report.warnings)?;
         report.taken.extend(taken);
         self.tidy_card(&files, report);
         Ok(())
     }
 
     /// Finishes what was decided before.
-    fn finish(&self, place: &Workplace<'_>) -> Result<Vec<String>, BootFault> {
+    fn finish(
+        &self,
+        place: &Workplace<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<String>, BootFault> {
         let list = place.unfinished();
         let Some(list) = list.map_err(|error| BootFault::io(&self.work_folder(), error))? else {
             return Ok(Vec::new());
         };
-        place.carry_out(&list)?;
+        place.carry_out(&list, warnings)?;
         Ok(list.taken.into_iter().map(|(name, _)| name).collect())
     }
 
@@ -230,11 +234,12 @@ impl BootImport {
         place: &Workplace<'_>,
         files: &[CardFile],
         mut problems: Vec<Problem>,
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<String>, BootFault> {
         // Found out before anything is decided.
         drop(StateLock::acquire(&self.state_dir).map_err(OfflineFault::from)?);
         offline::give_away(&self.state_dir);
-        let record = place.record()?;
+        let record = place.record(warnings)?;
         let digests: Vec<String> = files.iter().map(|file| record.digest(file)).collect();
         let new: Vec<(&CardFile, &String)> = files
             .iter()
@@ -275,7 +280,7 @@ impl BootImport {
             .iter()
             .map(|(file, digest)| (file.name.clone(), (*digest).clone()));
         let list = place.decide(&plan, taken.collect()).map_err(at_work)?;
-        place.carry_out(&list)?;
+        place.carry_out(&list, warnings)?;
         Ok(list.taken.into_iter().map(|(name, _)| name).collect())
     }
 

@@ -17,6 +17,9 @@ use super::install::List;
 
 const FILE: &str = "taken.json";
 
+/// What a record that cannot be understood is called from then on.
+const DAMAGED: &str = "taken.json.damaged";
+
 /// Files that are remembered; the oldest are forgotten.
 const FILES_MAX: usize = 500;
 
@@ -47,19 +50,31 @@ impl Record {
         folder.join(FILE)
     }
 
-    /// The record, or a new one.
-    pub(super) fn load(folder: &Path) -> Result<Self, BootFault> {
+    /// The record, or a new one. One that cannot be understood is set aside, and what is said of it comes second: it would keep
+    /// the gateway from taking anything for good.
+    pub(super) fn load(folder: &Path) -> Result<(Self, Option<String>), BootFault> {
         let path = Self::path(folder);
-        let read = || {
-            if fs::metadata(&path)?.len() > BYTES_MAX {
-                return Err(io::Error::other("it is too long"));
+        let fault = |error| BootFault::io(&path, error);
+        let text = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Self::new()?, None));
             }
-            Ok(serde_json::from_slice(&fs::read(&path)?)?)
+            read => read.map_err(fault)?,
         };
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::new(),
-            read => read.map_err(|error| BootFault::io(&path, error)),
-        }
+        let damage = match text.as_deref().map(serde_json::from_slice) {
+            Some(Ok(record)) => return Ok((record, None)),
+            Some(Err(error)) => error.to_string(),
+            None => "it is too long".to_owned(),
+        };
+        let aside = folder.join(DAMAGED);
+        fs::rename(&path, &aside).map_err(fault)?;
+        let said = format!(
+            "the record of what was taken before, `{}`, cannot be read ({damage}): it is now `{}`, and all files on the boot \
+             partition count as new",
+            path.display(),
+            aside.display()
+        );
+        Ok((Self::new()?, Some(said)))
     }
 
     fn new() -> Result<Self, BootFault> {
@@ -120,4 +135,12 @@ impl Record {
     pub(super) fn render(&self) -> io::Result<Vec<u8>> {
         Ok(serde_json::to_vec(self)?)
     }
+}
+
+/// What the file holds; `None` where that is more than a record can be.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if fs::metadata(path)?.len() > BYTES_MAX {
+        return Ok(None);
+    }
+    fs::read(path).map(Some)
 }

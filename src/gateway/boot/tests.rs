@@ -143,6 +143,30 @@ fn everything_is_taken_once_and_secrets_leave_the_card() {
     );
 }
 
+/// It kept the gateway from taking anything, for good.
+#[test]
+fn record_that_is_damaged_is_set_aside_and_said() {
+    for damage in ["", "{\"salt\":", &" ".repeat((1 << 20) + 1)] {
+        let world = World::new();
+        world.card("gateway.toml", OPEN);
+        assert_eq!(world.takes(), ["gateway.toml"]);
+        fs::write(world.path("etc/.import/taken.json"), damage).unwrap();
+        world.card("hostname", "press-hall");
+
+        let report = world.import().run().unwrap();
+        assert_eq!(report.taken, ["gateway.toml", "hostname"]);
+        let [warning] = &report.warnings[..] else {
+            panic!("{:?}", report.warnings);
+        };
+        assert!(warning.contains("taken.json`, cannot be read"), "{warning}");
+        assert_eq!(
+            world.installed(".import/taken.json.damaged").unwrap(),
+            damage
+        );
+        assert_eq!(world.takes(), [""; 0], "each is taken once again");
+    }
+}
+
 #[test]
 fn one_fault_and_nothing_is_taken() {
     let world = World::new();
