@@ -133,8 +133,11 @@ impl Follower {
                 value.and_then(Value::as_str).unwrap_or_default().to_owned()
             };
             let (version, token) = (text("resourceVersion"), text("continue"));
-            let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
-                return Err(ApiFault::Answer("a list without items"));
+            let items = match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => items,
+                // As the API server writes an empty list of metadata.
+                Some(Value::Null) => Vec::new(),
+                _ => return Err(ApiFault::Answer("a list without items")),
             };
             if version.is_empty() {
                 return Err(ApiFault::Answer("a list without a version"));

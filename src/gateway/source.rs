@@ -1,6 +1,6 @@
 //! What the gateway tells about itself.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -42,21 +42,12 @@ impl Source for Gateway {
             bytes: broker.stored_bytes,
             ..self.storing.report()
         };
-        let control = self
-            .control_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let (control, cluster) = (copy(&self.control_fault), copy(&self.cluster_report));
         let (access, est) = (
             self.access_report(),
             self.enrolment.report(self.authority.device().read().now),
         );
         let authority = self.authority.report();
-        let cluster = self
-            .cluster_report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let alarms = alarms(&Facts {
             access: &access,
             authority: &authority,
@@ -186,6 +177,13 @@ impl Source for Gateway {
             }
         }
     }
+}
+
+fn copy<T: Clone>(shared: &Mutex<T>) -> T {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
 
 /// What a port waits for, if it does.

@@ -231,7 +231,8 @@ class Handler(fake_api_server.Handler):
         more = start + size < len(names)
         items = [STORE.objects[name] for name in names[start : start + size]]
         if "PartialObjectMetadata" in self.headers.get("Accept", ""):
-            items = [metadata_only(item) for item in items]
+            # A real one writes an empty list of these so.
+            items = [metadata_only(item) for item in items] or None
         metadata = {"resourceVersion": str(STORE.version)}
         if more:
             metadata["continue"] = str(start + size)

@@ -58,7 +58,9 @@ class Api:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", content_type)
         with urllib.request.urlopen(request, context=self.context, timeout=30) as answer:
-            return json.load(answer)
+            text = answer.read()
+        # Whether it is ready is said in plain words.
+        return json.loads(text) if text[:1] == b"{" else text.decode()
 
     def status(self, method, path, body=None, content_type="application/json"):
         """The status of a request that may be refused."""

@@ -68,6 +68,13 @@ fn est() -> EstReport {
     }
 }
 
+fn cluster() -> ClusterReport {
+    ClusterReport {
+        connected: true,
+        ..ClusterReport::default()
+    }
+}
+
 fn status() -> Status {
     let certificate = CertificateReport {
         subject: "CN=gw".to_owned(),
@@ -128,13 +135,7 @@ fn status() -> Status {
         },
         est: est(),
         discovery: Vec::new(),
-        cluster: Some(ClusterReport {
-            namespace: "plant".to_owned(),
-            connected: true,
-            accepted: 3,
-            refused: 1,
-            ..ClusterReport::default()
-        }),
+        cluster: Some(cluster()),
         authority: authority(),
         store: StoreReport {
             commits: 9,
