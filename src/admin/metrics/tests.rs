@@ -68,10 +68,11 @@ fn est() -> EstReport {
     }
 }
 
-fn cluster() -> ClusterReport {
-    ClusterReport {
-        connected: true,
-        ..ClusterReport::default()
+fn admin() -> AdminReport {
+    AdminReport {
+        address: None,
+        state: AdminState::Off,
+        detail: None,
     }
 }
 
@@ -115,11 +116,7 @@ fn status() -> Status {
         configuration: ConfigurationReport::default(),
         state_dir: "/s".into(),
         control_socket: "/s/control.sock".into(),
-        admin: AdminReport {
-            address: None,
-            state: AdminState::Off,
-            detail: None,
-        },
+        admin: admin(),
         ports: vec![port],
         broker: BrokerReport {
             violations: vec![ViolationCount {
@@ -135,7 +132,7 @@ fn status() -> Status {
         },
         est: est(),
         discovery: Vec::new(),
-        cluster: Some(cluster()),
+        cluster: Some(ClusterReport::default()),
         authority: authority(),
         store: StoreReport {
             commits: 9,
