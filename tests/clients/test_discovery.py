@@ -114,8 +114,7 @@ class Discovery(unittest.TestCase):
             time.sleep(0.05)
 
     def status(self):
-        folder = self.folder.name
-        command = [os.environ["GATEWAY_BINARY"], "status", "--config", f"{folder}/gateway.toml", "--state-dir", f"{folder}/state"]
+        command = [os.environ["GATEWAY_BINARY"], "status", "--state-dir", f"{self.folder.name}/state"]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
 
     def discover(self, machine, what, *arguments):
