@@ -77,7 +77,9 @@ def listing(tree, root):
         name = "/" + str(path.relative_to(root))
         if path.name in of_the_program(tree):
             continue
-        if path.is_dir():
+        if path.is_symlink():
+            lines.append(f"{name} -> {path.readlink()}")
+        elif path.is_dir():
             if not any(path.iterdir()):
                 lines.append(f"{name}/")
         else:

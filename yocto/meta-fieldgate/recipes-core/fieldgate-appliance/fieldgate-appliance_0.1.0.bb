@@ -42,6 +42,7 @@ FILES:${PN} = " \
     ${nonarch_libdir}/systemd \
     ${nonarch_libdir}/fieldgate \
     ${libexecdir}/fieldgate \
+    ${sysconfdir}/issue.d \
     ${localstatedir}/log/journal \
 "
 
