@@ -4,7 +4,7 @@ use fieldgate::admin::Status;
 use fieldgate::auth::users::{UserReply, UserRequest};
 use fieldgate::ca::{CaReply, CaRequest};
 use fieldgate::config::GatewayName;
-use fieldgate::gateway::BootImport;
+use fieldgate::gateway::{BOOT_IMPORT, BootImport};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
@@ -138,7 +138,9 @@ fn lines(known: &Known, addresses: &[(String, String)], errors: Option<&str>) ->
     if let Some(root) = &known.root {
         lines.push(format!("Root        SHA-256 {}", root.fingerprint));
     }
-    for alarm in status.alarms.iter().take(LINES_MAX) {
+    // What is wrong with files of the boot partition is shown whole below.
+    let alarms = status.alarms.iter().filter(|it| it.name != BOOT_IMPORT);
+    for alarm in alarms.take(LINES_MAX) {
         lines.push(printable(&format!("Warning     {}", alarm.text)));
     }
     if known.users == Some(0) {

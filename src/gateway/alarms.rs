@@ -24,6 +24,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) ports: &'a [PortReport],
     pub(crate) admin: &'a AdminReport,
     pub(crate) est: &'a EstReport,
+    pub(crate) incidents: &'a [Alarm],
     pub(crate) refused: Option<&'a ReloadReport>,
     pub(crate) control: Option<&'a str>,
     pub(crate) broker: &'a BrokerReport,
@@ -39,6 +40,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn alarms(facts: &Facts<'_>) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     alarms.extend(facts.refused.map(refused));
+    alarms.extend_from_slice(facts.incidents);
     let complaint = facts.store.complaint();
     alarms.extend(complaint.map(|text| alarm("store", "", text)));
     alarms.extend(facts.ports.iter().flat_map(port_alarms));
@@ -127,7 +129,7 @@ fn port_alarms(port: &PortReport) -> impl Iterator<Item = Alarm> {
     waiting.into_iter().chain(notes)
 }
 
-fn alarm(name: &str, subject: &str, text: String) -> Alarm {
+pub(super) fn alarm(name: &str, subject: &str, text: String) -> Alarm {
     Alarm {
         name: name.to_owned(),
         subject: subject.to_owned(),
@@ -213,6 +215,7 @@ mod tests {
 
         fn alarms(&self) -> Vec<String> {
             let facts = Facts {
+                incidents: &[],
                 ports: std::slice::from_ref(&self.port),
                 admin: &self.admin,
                 est: &EstReport::default(),

@@ -14,6 +14,7 @@ mod discovery;
 mod enrolment;
 mod expiry;
 mod heartbeat;
+mod incidents;
 mod lock;
 mod offline;
 mod process;
@@ -40,13 +41,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 pub use boot::{BootFault, BootImport, BootReport, Problem};
+pub use incidents::BOOT_IMPORT;
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
 pub use lock::{LockFault, Owner, StateLock};
 pub use offline::{Offline, OfflineFault};
 
 use crate::admin::control::ControlSocket;
 use crate::admin::http::{self, HttpState};
-use crate::admin::{ClusterReport, Source};
+use crate::admin::{Alarm, ClusterReport, Source};
 use crate::auth::{Access, Users};
 use crate::clock;
 use crate::config::Settings;
@@ -111,6 +113,7 @@ struct Gateway {
     rates: Mutex<RateWindow>,
     control_socket: PathBuf,
     control_fault: Mutex<Option<String>>,
+    incidents: Vec<Alarm>,
     admin: HttpState,
     admin_address: watch_channel::Sender<Option<SocketAddr>>,
     reloads: mpsc::Sender<ReloadReply>,
@@ -239,6 +242,7 @@ impl Gateway {
             rates: Mutex::default(),
             control_socket: control_path(&options, settings),
             control_fault: Mutex::default(),
+            incidents: incidents::incidents(&options.runtime_dir, configuration.main()),
             cluster_report: Mutex::default(),
             admin: HttpState::default(),
             admin_address: watch_channel::Sender::new(settings.admin.http),

@@ -55,6 +55,7 @@ impl Source for Gateway {
             ports: &ports,
             admin: &admin,
             est: &est,
+            incidents: &self.incidents,
             refused: refused.as_ref(),
             control: control.as_deref(),
             broker: &broker,

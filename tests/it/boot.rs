@@ -115,3 +115,15 @@ fn faults_end_with_78_and_are_told_in_the_words_of_check() {
     let kept = fs::read_to_string(gateway.path("gateway.toml")).expect("the old one");
     assert!(kept.starts_with("# as delivered"), "{kept}");
 }
+
+#[test]
+fn status_tells_that_the_card_was_refused() {
+    let Some(mut gateway) = TestGateway::unstarted("# as delivered\n") else {
+        return;
+    };
+    card(&gateway, "gateway.toml", "nonsense = true\n");
+    assert_eq!(import(&gateway).code, 78);
+    gateway.run();
+    let status = gateway.control("status");
+    assert_eq!(status["alarms"][0]["name"], "boot-import", "{status}");
+}
