@@ -13,8 +13,8 @@ import layer
 import support
 
 RUST_OF_THE_RELEASE = "1.94.1"
-# Of the targets the one whose types have other widths; both are built by scripts/cross-build, with the newest Rust.
-TARGET, COMPILER = "armv7-unknown-linux-gnueabihf", "arm-linux-gnueabihf-gcc"
+# What the machines of the layer run on, and who compiles the C of it here.
+TARGETS = {"aarch64-unknown-linux-gnu": "aarch64-linux-gnu-gcc", "armv7-unknown-linux-gnueabihf": "arm-linux-gnueabihf-gcc"}
 INCLUDE = "yocto/meta-fieldgate/recipes-fieldgate/fieldgate/fieldgate-crates.inc"
 BUILD = support.ROOT / "target/yocto"
 
@@ -95,10 +95,11 @@ def test_crate_that_is_not_there_is_not_fetched_without_a_network(tmp_path_facto
 
 
 def test_rust_of_the_release_takes_the_program(crates):
-    compiler = {f"CC_{TARGET.replace('-', '_')}": COMPILER}
+    compilers = {f"CC_{target.replace('-', '_')}": compiler for target, compiler in TARGETS.items()}
+    targets = [f"--target={target}" for target in TARGETS]
     code, output = cargo(
-        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", "--target", TARGET,
-        "--target-dir", str(BUILD), toolchain=RUST_OF_THE_RELEASE, environment=compiler,
+        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", "--no-default-features", *targets,
+        "--target-dir", str(BUILD), toolchain=RUST_OF_THE_RELEASE, environment=compilers,
     )
     assert code == 0, output[-4000:]
 
