@@ -288,7 +288,7 @@ fn no_gateway_fails() {
     assert_fails(&said, "no gateway is running");
 }
 
-/// A state folder on a small volume; `None` where mounting is not allowed.
+/// A state folder on a small volume; `None` where mounting is not allowed, which is a fault where FIELDGATE_TEST_MOUNTS is set.
 fn on_volume() -> Option<(TestGateway, Unmount)> {
     let mut gateway = TestGateway::unstarted(LOOPBACK)?;
     let (state, run) = (gateway.path("state"), gateway.path("run"));
@@ -300,6 +300,10 @@ fn on_volume() -> Option<(TestGateway, Unmount)> {
         .arg(&state)
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
+        assert!(
+            std::env::var_os("FIELDGATE_TEST_MOUNTS").is_none(),
+            "FIELDGATE_TEST_MOUNTS is set, and mounting failed"
+        );
         return None;
     }
     gateway.add_arg("--runtime-dir");
