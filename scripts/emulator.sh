@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by tests, after packages.sh: the emulator of the boards.
 #
 # The emulated flash of QEMU 7.2, which Debian 12 has, gives up half way through what U-Boot saves; the one of the backports

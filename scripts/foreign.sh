@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it, after packages.sh: Debian packages of other architectures and suites, unpacked into a folder
 # of their own, and programs of other machines. Nothing is installed, and the configuration of the machine's own apt stays as it
 # is.

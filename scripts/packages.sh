@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: installs Debian packages for commands that are missing.
 
 as_root() {
