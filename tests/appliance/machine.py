@@ -1,6 +1,7 @@
 """A small Debian in a folder, with the package installed in it, booted in a container."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SYSTEM = ROOT / "tests/.tools/debian-amd64.tar"
+SYSTEM = ROOT / f"tests/.tools/debian-{os.environ['FIELDGATE_DEBIAN']}-amd64.tar"
 PACKAGES = ROOT / "target/appliance"
 SCRATCH = ROOT / "target/tmp"
 # Long enough for a machine that compiles beside the tests.
@@ -78,6 +79,9 @@ class Machine:
 
     def path(self, name):
         return self.root / name
+
+    def systemd_version(self):
+        return int(self.chroot("systemctl", "--version")[1].split()[1])
 
     def write(self, name, text, mode=0o644):
         file = self.root / name
