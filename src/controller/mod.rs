@@ -1,7 +1,7 @@
 //! Floor 4: the gateway as the broker of a cluster. Resources of its namespace open and close its ports.
 //!
 //! * `client`, `fault`, `lines`: the API server, as far as it is needed.
-//! * `collection`, `follow`, `cache`: what is watched, and what of it is known.
+//! * `collection`, `follow`, `listing`, `cache`: what is watched, and what of it is known.
 //! * `vault`: Secrets and ConfigMaps that resources name, and no others.
 //! * `plan`: from resources to a configuration, by the importer; what is bad leaves the others alone.
 //! * `manifests`: services, policy and certificates that go with it.
@@ -19,6 +19,7 @@ mod fault;
 mod folder;
 mod follow;
 mod lines;
+mod listing;
 mod manifests;
 mod plan;
 mod reconcile;
