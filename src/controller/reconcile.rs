@@ -170,13 +170,10 @@ impl<H: Host> Controller<H> {
 
     /// When something is to be tried again, but for what the cluster is told.
     fn next(&self) -> Option<Instant> {
-        let all = [
-            self.vault.next(),
-            self.writer.next(),
-            self.loader.next(),
-            self.planning.at(),
-        ];
-        all.into_iter().flatten().min()
+        let all = [self.vault.next(), self.writer.next(), self.loader.next()];
+        // Without a plan the others have nothing to do.
+        let planning = self.planning.at();
+        planning.or_else(|| all.into_iter().flatten().min())
     }
 
     /// Tells the gateway how it gets on with the cluster, where that has changed.
