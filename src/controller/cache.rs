@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::{self, Instant};
 
 use super::collection::Collection;
+use super::listing::BYTES_MAX;
 
-/// Bytes of all objects of a collection, as they came.
-const BYTES_MAX: usize = 16 << 20;
+/// Time for which something cannot be listed before the rest does without it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An object that is shared by the cache and who works with it.
 pub(super) type Object = Arc<Value>;
@@ -19,6 +22,8 @@ pub(super) type Object = Arc<Value>;
 struct Held {
     /// Whether they were all there once, or are known not to exist.
     is_known: bool,
+    /// Whether there are objects that there was no room for.
+    is_partial: bool,
     objects: BTreeMap<String, (Object, usize)>,
     bytes: usize,
 }
@@ -27,8 +32,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     held: Mutex<BTreeMap<Collection, Held>>,
-    /// What cannot be watched now, with why.
-    faults: Mutex<BTreeMap<Collection, String>>,
+    /// What cannot be watched now, with why and since when.
+    faults: Mutex<BTreeMap<Collection, (String, Instant)>>,
     changed: Notify,
 }
 
@@ -45,26 +50,52 @@ impl Cache {
 
     /// Notes that a collection cannot be watched, or that it can be again.
     pub(super) fn set_fault(&self, collection: Collection, fault: Option<String>) {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        match fault {
-            Some(fault) => faults.insert(collection, fault),
-            None => faults.remove(&collection),
+        let mut faults = self.lock_faults();
+        let Some(fault) = fault else {
+            faults.remove(&collection);
+            return;
         };
+        let now = time::Instant::now();
+        let since = faults.get(&collection).map_or(now, |(_, since)| *since);
+        faults.insert(collection, (fault, since));
     }
 
     /// What cannot be watched now, by its name, with why.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = self.lock_faults();
         let faults = faults.iter();
         faults
-            .map(|(collection, fault)| (collection.name(), fault.clone()))
+            .map(|(collection, (fault, _))| (collection.name(), fault.clone()))
             .collect()
     }
 
-    /// Whether everything was there once: before that, what is missing may only not have come yet.
+    /// Whether everything was there once: before that, what is missing may only not have come yet. What resources only name
+    /// is not waited for without an end.
     pub(super) fn is_complete(&self) -> bool {
         let held = self.lock();
-        Collection::all().all(|collection| held.get(&collection).is_some_and(|held| held.is_known))
+        let faults = self.lock_faults();
+        Collection::all().all(|collection| {
+            let is_known = held.get(&collection).is_some_and(|held| held.is_known);
+            let is_given_up = collection.is_auxiliary()
+                && faults
+                    .get(&collection)
+                    .is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
+            is_known || is_given_up
+        })
+    }
+
+    /// Whether what is not there does not exist.
+    pub(super) fn is_whole(&self, collection: Collection) -> bool {
+        let held = self.lock();
+        let held = held.get(&collection);
+        held.is_some_and(|held| held.is_known && !held.is_partial)
+    }
+
+    /// Collections of which there is more than is kept.
+    pub(super) fn partial(&self) -> Vec<Collection> {
+        let held = self.lock();
+        let partial = held.iter().filter(|(_, held)| held.is_partial);
+        partial.map(|(collection, _)| *collection).collect()
     }
 
     /// The objects of a collection by their names.
@@ -83,30 +114,38 @@ impl Cache {
         Some(Arc::clone(object))
     }
 
-    /// Takes a whole list in place of what was there. Returns how many objects there was no room for.
-    pub(super) fn replace(&self, collection: Collection, list: Vec<(Value, usize)>) -> usize {
+    /// Takes a list in place of what was there; `is_partial` where it is not whole. Returns whether there is no room for all
+    /// of it where there was before.
+    pub(super) fn replace(
+        &self,
+        collection: Collection,
+        list: Vec<(Value, usize)>,
+        is_partial: bool,
+    ) -> bool {
         let mut fresh = Held {
             is_known: true,
+            is_partial,
             ..Held::default()
         };
-        let mut left_out = 0;
         for (object, bytes) in list {
-            left_out += usize::from(!fresh.put(collection, object, bytes));
+            fresh.put(collection, object, bytes);
         }
-        self.lock().insert(collection, fresh);
+        let is_partial = fresh.is_partial;
+        let former = self.lock().insert(collection, fresh);
         self.touch();
-        left_out
+        is_partial && !former.is_some_and(|former| former.is_partial)
     }
 
-    /// Takes an object that is new or has changed. Returns whether there was room for it.
+    /// Takes an object that is new or has changed. Returns whether it is the first that there is no room for.
     pub(super) fn put(&self, collection: Collection, object: Value, bytes: usize) -> bool {
-        let has_room = self
-            .lock()
-            .entry(collection)
-            .or_default()
-            .put(collection, object, bytes);
+        let mut all = self.lock();
+        let held = all.entry(collection).or_default();
+        let was_partial = held.is_partial;
+        held.put(collection, object, bytes);
+        let is_news = held.is_partial && !was_partial;
+        drop(all);
         self.touch();
-        has_room
+        is_news
     }
 
     pub(super) fn remove(&self, collection: Collection, name: &str) {
@@ -119,20 +158,24 @@ impl Cache {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Collection, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_faults(&self) -> MutexGuard<'_, BTreeMap<Collection, (String, Instant)>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Held {
-    fn put(&mut self, collection: Collection, object: Value, bytes: usize) -> bool {
+    fn put(&mut self, collection: Collection, object: Value, bytes: usize) {
         let Some(name) = name_of(&object).map(ToOwned::to_owned) else {
-            return true;
+            return;
         };
         self.remove(&name);
         if self.objects.len() >= collection.objects_max() || self.bytes + bytes > BYTES_MAX {
-            return false;
+            self.is_partial = true;
+            return;
         }
         self.bytes += bytes;
         self.objects.insert(name, (Arc::new(object), bytes));
-        true
     }
 
     fn remove(&mut self, name: &str) {
@@ -165,11 +208,9 @@ mod tests {
     #[test]
     fn a_list_takes_the_place_of_what_was_there() {
         let cache = Cache::default();
-        assert!(cache.put(Collection::Services, object("a"), 10));
-        assert_eq!(
-            cache.replace(Collection::Services, vec![(object("b"), 10)]),
-            0
-        );
+        cache.put(Collection::Services, object("a"), 10);
+        let list = vec![(object("b"), 10)];
+        assert!(!cache.replace(Collection::Services, list, false));
         assert!(cache.object(Collection::Services, "a").is_none());
         assert!(cache.object(Collection::Services, "b").is_some());
         cache.remove(Collection::Services, "b");
@@ -181,26 +222,51 @@ mod tests {
         let cache = Cache::default();
         for collection in Collection::all() {
             assert!(!cache.is_complete(), "{collection:?}");
-            cache.replace(collection, Vec::new());
+            cache.replace(collection, Vec::new(), false);
         }
         assert!(cache.is_complete());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_only_named_is_not_awaited_without_an_end() {
+        let cache = Cache::default();
+        for collection in Collection::all().filter(|one| !one.is_auxiliary()) {
+            cache.replace(collection, Vec::new(), false);
+        }
+        let refused = || Some("no right".to_owned());
+        for collection in Collection::all().filter(|one| one.is_auxiliary()) {
+            cache.set_fault(collection, refused());
+        }
+        time::advance(PATIENCE / 2).await;
+        cache.set_fault(Collection::Secrets, refused());
+        assert!(!cache.is_complete());
+        time::advance(PATIENCE / 2).await;
+        assert!(cache.is_complete());
+        assert!(!cache.is_whole(Collection::Secrets));
     }
 
     #[test]
     fn number_and_bytes_are_bounded() {
         let cache = Cache::default();
-        let max = Collection::Services.objects_max();
-        let list = (0..max + 3)
+        let (services, secrets) = (Collection::Services, Collection::Secrets);
+        let list = (0..services.objects_max() + 3)
             .map(|n| (object(&format!("s{n}")), 1))
             .collect();
-        assert_eq!(cache.replace(Collection::Services, list), 3);
-        assert!(!cache.put(Collection::Secrets, object("a"), BYTES_MAX + 1));
-        assert!(cache.put(Collection::Secrets, object("a"), BYTES_MAX));
-        assert!(!cache.put(Collection::Secrets, object("b"), 1));
-        assert!(
-            cache.put(Collection::Secrets, object("a"), 5),
-            "one that is there makes room for itself"
-        );
-        assert!(cache.put(Collection::Secrets, object("b"), 1));
+        assert!(cache.replace(services, list, false));
+        assert_eq!(cache.objects(services).len(), services.objects_max());
+        assert_eq!(cache.partial(), [services]);
+        assert!(!cache.put(services, object("more"), 1), "it is said once");
+
+        cache.replace(secrets, Vec::new(), false);
+        assert!(cache.put(secrets, object("a"), BYTES_MAX + 1));
+        cache.replace(secrets, Vec::new(), false);
+        assert!(cache.is_whole(secrets), "another list, another look");
+        assert!(!cache.put(secrets, object("a"), BYTES_MAX));
+        assert!(cache.put(secrets, object("b"), 1));
+        assert!(!cache.is_whole(secrets));
+        cache.put(secrets, object("a"), 5);
+        cache.put(secrets, object("b"), 1);
+        let held = cache.objects(secrets).len();
+        assert_eq!(held, 2, "one that is there makes room for itself");
     }
 }

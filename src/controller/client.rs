@@ -10,7 +10,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue,
 use hyper::{Method, Response};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::fault::ApiFault;
@@ -25,12 +25,6 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of what the API server says about a fault.
 const FAULT_BYTES_MAX: usize = 16 << 10;
-
-/// Times that a request is repeated because the API server asks for a pause.
-const BUSY_TRIES_MAX: u32 = 3;
-
-/// Pause where the API server asks for one and does not say how long.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who changes objects, for server-side apply.
 const FIELD_MANAGER: &str = "fieldgate";
@@ -54,7 +48,7 @@ pub(super) enum Detail {
     Metadata,
 }
 
-/// A client of an API server. Token and authority are read again for each request, because both are replaced as time goes.
+/// A client of an API server. It tries nothing again: who asks knows what can wait. Token and authority are read again for each request, because both are replaced as time goes.
 #[derive(Debug)]
 pub(super) struct ApiClient {
     http: HttpClient,
@@ -105,7 +99,7 @@ impl ApiClient {
             .map(drop)
     }
 
-    /// Makes an object with a name that the server chooses.
+    /// Makes an object that is not there.
     pub(super) async fn create(&self, path: &str, object: &Value) -> Result<(), ApiFault> {
         self.call(Method::POST, path, JSON, Some((JSON, object)))
             .await
@@ -138,18 +132,9 @@ impl ApiClient {
         accept: &'static str,
         body: Option<(&'static str, &Value)>,
     ) -> Result<Bytes, ApiFault> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let called = self.call_once(method.clone(), path, accept, body);
-            let answer = timeout(REQUEST_TIMEOUT, called).await;
-            match answer.unwrap_or(Err(ApiFault::Timeout)) {
-                Err(ApiFault::Busy { retry_after }) if tries < BUSY_TRIES_MAX => {
-                    sleep(retry_after.unwrap_or(BUSY_PAUSE)).await;
-                }
-                answer => return answer,
-            }
-        }
+        let called = self.call_once(method, path, accept, body);
+        let answer = timeout(REQUEST_TIMEOUT, called).await;
+        answer.unwrap_or(Err(ApiFault::Timeout))
     }
 
     async fn call_once(
@@ -168,7 +153,7 @@ impl ApiClient {
             .await;
         let body = body.map_err(
             |error| match error.is::<http_body_util::LengthLimitError>() {
-                true => ApiFault::Answer("more than 8 MiB"),
+                true => ApiFault::TooLarge,
                 false => ApiFault::Unreachable(format!("the API server broke off: {error}")),
             },
         )?;

@@ -108,6 +108,11 @@ impl Collection {
         matches!(self, Self::Resources(Group::Foreign, _))
     }
 
+    /// Whether it says nothing by itself: resources name its objects, or have made them.
+    pub(super) fn is_auxiliary(self) -> bool {
+        !matches!(self, Self::Resources(..))
+    }
+
     /// Whether documents, by the paths of their resources, are of this collection.
     pub(super) fn is_among(self, documents: &BTreeMap<String, String>) -> bool {
         let Self::Resources(group, kind) = self else {

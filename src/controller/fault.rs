@@ -53,6 +53,15 @@ pub(super) enum ApiFault {
     /// The answer is of no use.
     #[error("the API server answers with {0}")]
     Answer(&'static str),
+    /// The answer is longer than what is read.
+    #[error("the API server answers with more than the gateway reads")]
+    TooLarge,
+    /// There is an object of somebody else.
+    #[error("a {0} of this name is there and is none of ours")]
+    Foreign(&'static str),
+    /// It has not had its turn.
+    #[error("it waits for its turn")]
+    Postponed,
 }
 
 impl From<HttpFault> for ApiFault {
@@ -84,6 +93,9 @@ impl ApiFault {
             429 | 503 => Self::Busy {
                 retry_after: retry_after.and_then(seconds),
             },
+            500.. if retry_after.and_then(seconds).is_some() => Self::Busy {
+                retry_after: retry_after.and_then(seconds),
+            },
             _ => Self::Status {
                 status,
                 message: message(body),
@@ -102,6 +114,25 @@ impl ApiFault {
                 message: shown(text.unwrap_or_default()),
             },
             fault => fault,
+        }
+    }
+
+    /// Whether other requests are as good as in vain.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Timeout | Self::Unauthorized
+        )
+    }
+
+    /// Whether the same request may succeed later although nobody changes anything.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status >= 500,
+            Self::Forbidden(_) | Self::NotFound | Self::Gone => false,
+            Self::Answer(_) | Self::TooLarge | Self::Foreign(_) => false,
+            Self::Unreachable(_) | Self::Timeout | Self::Unauthorized => true,
+            Self::Conflict | Self::Busy { .. } | Self::Postponed => true,
         }
     }
 
@@ -157,6 +188,7 @@ mod tests {
         assert_eq!(of(429, Some("3"), ""), busy(3));
         assert_eq!(of(429, Some("99999"), "").pause(), Some(RETRY_AFTER_MAX));
         assert_eq!(of(429, Some("soon"), "").pause(), None);
+        assert_eq!(of(504, Some("3"), ""), busy(3));
         let body = r#"{"kind":"Status","message":"no\nright"}"#;
         assert_eq!(of(403, None, body), ApiFault::Forbidden("no right".into()));
         let long = "x".repeat(10_000);

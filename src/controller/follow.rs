@@ -4,20 +4,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{self, Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::cache::{Cache, name_of};
-use super::client::{ApiClient, Detail};
+use super::client::ApiClient;
 use super::collection::Collection;
 use super::fault::ApiFault;
-
-/// Objects of one page of a list.
-const PAGE_OBJECTS: usize = 250;
-
-/// Pages of one list.
-const PAGES_MAX: usize = 200;
+use super::listing::{Listed, Listing, encoded, fitted};
 
 /// How long the API server is asked to watch; then it ends the answer, and another watch begins where it ended.
 const WATCH_SECONDS: u64 = 120;
@@ -29,8 +24,11 @@ const IDLE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 20);
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Time between a watch whose beginning is forgotten and the list.
+/// Time between a watch whose beginning is forgotten and the list; where that happens again and again, pauses grow.
 const RELIST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Time after a list for which it must be of use; otherwise the next one waits longer.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Time between two looks for a kind that does not exist.
 const DISCOVERY_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -55,8 +53,9 @@ pub(super) struct Follower {
 impl Follower {
     /// Runs until dropped.
     pub(super) async fn run(self) -> Infallible {
-        let mut pause = Pause::default();
+        let (mut pause, mut relist) = (Pause::default(), Pause::default());
         loop {
+            let begun = time::Instant::now();
             let fault = match self.begin().await {
                 Ok((path, version)) => {
                     pause.reset();
@@ -66,7 +65,19 @@ impl Follower {
                 }
                 Err(fault) => fault,
             };
-            let wait = self.complain(fault, &mut pause);
+            let wait = match fault {
+                ApiFault::Gone | ApiFault::TooLarge if begun.elapsed() >= FRESH => {
+                    relist.reset();
+                    RELIST_PAUSE
+                }
+                // As one whose lists are forgotten before they are read.
+                ApiFault::Gone | ApiFault::TooLarge => {
+                    let fault = fault.to_string();
+                    self.cache.set_fault(self.collection, Some(fault));
+                    relist.next(&ApiFault::Gone, PAUSE_MAX)
+                }
+                fault => self.complain(fault, &mut pause),
+            };
             sleep(wait).await;
         }
     }
@@ -75,7 +86,6 @@ impl Follower {
     fn complain(&self, fault: ApiFault, pause: &mut Pause) -> Duration {
         let is_optional = self.collection.is_optional();
         let is_absent = match &fault {
-            ApiFault::Gone => return RELIST_PAUSE,
             ApiFault::NotFound => true,
             ApiFault::Forbidden(_) => is_optional,
             _ => false,
@@ -87,7 +97,7 @@ impl Follower {
         let has_objects = self.is_expected || !self.cache.objects(self.collection).is_empty();
         if is_absent && (!has_objects || pause.has_lasted(ABSENCE)) {
             // As if there were none: others must not wait for what may never come.
-            self.cache.replace(self.collection, Vec::new());
+            self.cache.replace(self.collection, Vec::new(), false);
         }
         if is_news {
             match is_absent && is_optional {
@@ -113,47 +123,30 @@ impl Follower {
     /// Lists everything; returns where it is and the version to watch from.
     async fn begin(&self) -> Result<(String, String), ApiFault> {
         let path = self.collection.path(&self.client, &self.namespace).await?;
-        let (list, version) = self.list(&path).await?;
-        let left_out = self.cache.replace(self.collection, list);
-        self.note_left_out(left_out);
-        Ok((path, version))
+        let listed = self.list(&path).await?;
+        let is_news = self
+            .cache
+            .replace(self.collection, listed.objects, listed.is_partial);
+        self.note_partial(is_news);
+        Ok((path, listed.version))
     }
 
-    async fn list(&self, path: &str) -> Result<(Vec<(Value, usize)>, String), ApiFault> {
-        let mut objects = Vec::new();
-        let mut next = String::new();
-        for _ in 0..PAGES_MAX {
-            let query = format!(
-                "{path}?limit={PAGE_OBJECTS}{}{next}",
-                self.collection.selector()
-            );
-            let mut page = self.client.get(&query, self.collection.detail()).await?;
-            let text = |key: &str| {
-                let value = page.get("metadata").and_then(|metadata| metadata.get(key));
-                value.and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let (version, token) = (text("resourceVersion"), text("continue"));
-            let items = match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => items,
-                // As the API server writes an empty list of metadata.
-                Some(Value::Null) => Vec::new(),
-                _ => return Err(ApiFault::Answer("a list without items")),
-            };
-            if version.is_empty() {
-                return Err(ApiFault::Answer("a list without a version"));
+    /// Reads a list. One whose rest is forgotten meanwhile (410) has to be read from its beginning.
+    async fn list(&self, path: &str) -> Result<Listed, ApiFault> {
+        let mut listing = Listing::new(self.collection);
+        loop {
+            let query = listing.query(path);
+            let page = self.client.get(&query, self.collection.detail()).await;
+            match page {
+                Ok(page) => {
+                    if listing.take(page)? {
+                        return Ok(listing.finish());
+                    }
+                }
+                Err(ApiFault::TooLarge) if listing.shrink() => {}
+                Err(fault) => return Err(fault),
             }
-            let detail = self.collection.detail();
-            objects.extend(items.into_iter().map(|item| {
-                let item = slim(item, detail);
-                let bytes = item.to_string().len();
-                (item, bytes)
-            }));
-            if token.is_empty() {
-                return Ok((objects, version));
-            }
-            next = format!("&continue={}", encoded(&token));
         }
-        Err(ApiFault::Answer("a list that does not end"))
     }
 
     /// Watches from a version on; returns what makes a list necessary.
@@ -162,10 +155,14 @@ impl Follower {
             let begun = time::Instant::now();
             let watched = self.watch(path, &mut version).await;
             match watched {
+                // What there was no room for may have room by now, and no event would say so.
+                Ok(()) if !self.cache.is_whole(self.collection) => return ApiFault::Gone,
                 Ok(()) if begun.elapsed() >= SHORT => pause.reset(),
                 // One that ends at once must not be begun at once, again and again.
                 Ok(()) => sleep(pause.next(&ApiFault::Timeout, PAUSE_MAX)).await,
-                Err(fault @ (ApiFault::Gone | ApiFault::NotFound)) => return fault,
+                Err(fault @ (ApiFault::Gone | ApiFault::NotFound | ApiFault::TooLarge)) => {
+                    return fault;
+                }
                 Err(fault) => {
                     if begun.elapsed() >= SHORT {
                         pause.reset();
@@ -196,12 +193,12 @@ impl Follower {
             }
             let event: Value = serde_json::from_slice(&line)
                 .map_err(|_| ApiFault::Answer("an event that is none"))?;
-            self.take(event, line.len(), version)?;
+            self.take(event, version)?;
         }
     }
 
     /// Takes one event of a watch.
-    fn take(&self, mut event: Value, bytes: usize, version: &mut String) -> Result<(), ApiFault> {
+    fn take(&self, mut event: Value, version: &mut String) -> Result<(), ApiFault> {
         let kind = event
             .get("type")
             .and_then(Value::as_str)
@@ -216,9 +213,9 @@ impl Follower {
         }
         match kind.as_str() {
             "ADDED" | "MODIFIED" => {
-                let object = slim(object, self.collection.detail());
-                let has_room = self.cache.put(self.collection, object, bytes);
-                self.note_left_out(usize::from(!has_room));
+                let (object, bytes) = fitted(object, self.collection.detail());
+                let is_news = self.cache.put(self.collection, object, bytes);
+                self.note_partial(is_news);
             }
             "DELETED" => {
                 if let Some(name) = name_of(&object) {
@@ -231,11 +228,12 @@ impl Follower {
         Ok(())
     }
 
-    fn note_left_out(&self, count: usize) {
-        if count > 0 {
+    fn note_partial(&self, is_news: bool) {
+        if is_news {
             warn!(
                 collection = self.collection.name(),
-                "{count} objects are left out: there are more than the gateway looks at"
+                "objects are left out: there are more than {} of them, or they are too large together",
+                self.collection.objects_max()
             );
         }
     }
@@ -279,27 +277,6 @@ impl Pause {
     }
 }
 
-/// An object without what nobody here reads. Where a server sends more than names and versions, the rest is forgotten at once.
-fn slim(mut object: Value, detail: Detail) -> Value {
-    match detail {
-        Detail::Whole => {
-            if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-                metadata.remove("managedFields");
-            }
-            object
-        }
-        Detail::Metadata => {
-            let text = |key| super::cache::metadata(&object, key).unwrap_or_default();
-            json!({"metadata": {"name": text("name"), "resourceVersion": text("resourceVersion")}})
-        }
-    }
-}
-
-/// A value of a query.
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,21 +306,5 @@ mod tests {
         assert!(pause.is_news(&ApiFault::Unauthorized));
         pause.reset();
         assert!(pause.is_news(&ApiFault::Unauthorized));
-    }
-
-    #[test]
-    fn of_secrets_nothing_but_names_is_kept() {
-        let secret =
-            json!({"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"k": "djo="}});
-        let slim = slim(secret, Detail::Metadata);
-        assert_eq!(
-            slim,
-            json!({"metadata": {"name": "a", "resourceVersion": "7"}})
-        );
-    }
-
-    #[test]
-    fn tokens_of_pages_come_into_queries_whole() {
-        assert_eq!(encoded("a+/=&b"), "a%2B%2F%3D%26b");
     }
 }

@@ -30,7 +30,7 @@ impl Lines {
                 return Ok(Some(line));
             }
             if self.buffer.bytes.len() > LINE_BYTES_MAX {
-                return Err(ApiFault::Answer("an object of more than 4 MiB"));
+                return Err(ApiFault::TooLarge);
             }
             match self.body.frame().await {
                 None => return Ok(None),

@@ -1,11 +1,13 @@
 //! Floor 4: the gateway as the broker of a cluster. Resources of its namespace open and close its ports.
 //!
 //! * `client`, `fault`, `lines`: the API server, as far as it is needed.
-//! * `collection`, `follow`, `cache`: what is watched, and what of it is known.
+//! * `collection`, `follow`, `listing`, `cache`: what is watched, and what of it is known.
+//! * `retry`: what failed and is tried again.
 //! * `vault`: Secrets and ConfigMaps that resources name, and no others.
 //! * `plan`: from resources to a configuration, by the importer; what is bad leaves the others alone.
 //! * `manifests`: services, policy and certificates that go with it.
-//! * `folder`: all of it on the disk, so that a gateway starts without its cluster.
+//! * `writer`, `teller`: what is written to the cluster, until it is there.
+//! * `folder`, `loader`: all of it on the disk, so that a gateway starts without its cluster, and in force.
 //! * `statement`, `status`: what the cluster is told.
 //! * `reconcile`: the order of it all.
 //!
@@ -19,12 +21,17 @@ mod fault;
 mod folder;
 mod follow;
 mod lines;
+mod listing;
+mod loader;
 mod manifests;
 mod plan;
 mod reconcile;
+mod retry;
 mod statement;
 mod status;
+mod teller;
 mod vault;
+mod writer;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -191,21 +198,19 @@ async fn discover(
 ) -> Infallible {
     loop {
         let asked = client.get("/apis/cert-manager.io/v1", Detail::Whole).await;
-        let is_there = match asked {
-            Ok(_) => Some(true),
-            Err(ApiFault::NotFound | ApiFault::Forbidden(_)) => Some(false),
-            Err(_) => None,
+        let (is_there, pause) = match asked {
+            Ok(_) => (Some(true), DISCOVERY_PAUSE),
+            Err(ApiFault::NotFound | ApiFault::Forbidden(_)) => (Some(false), DISCOVERY_PAUSE),
+            Err(fault) => {
+                let pause = fault.pause().unwrap_or_default();
+                (None, pause.max(DISCOVERY_RETRY))
+            }
         };
         let is_news = is_there.is_some()
             && found.send_if_modified(|known| std::mem::replace(known, is_there) != is_there);
         if is_news {
             cache.touch();
         }
-        sleep(if is_there.is_some() {
-            DISCOVERY_PAUSE
-        } else {
-            DISCOVERY_RETRY
-        })
-        .await;
+        sleep(pause).await;
     }
 }

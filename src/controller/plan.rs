@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Object;
 use super::collection::{Group, Kind};
+use super::listing::{OBJECT_BYTES_MAX, is_too_large};
 use crate::config::{self, Settings};
 use crate::import::{
     AioCluster, AioImport, AioOptions, ImportFault, ImportReport, ImportedFile, NeededObject,
@@ -177,13 +178,21 @@ fn counting(candidates: &[Candidate<'_>]) -> Vec<usize> {
 }
 
 fn candidate<'c>(resource: &'c Resource, input: &Input<'_>) -> Candidate<'c> {
-    let fate = match collision(resource, input.taken) {
-        Some(why) => Fate::Out(why),
-        None => Fate::InForce(String::new()),
+    let former = input.former.get(&resource.key.path());
+    let (fate, document) = match collision(resource, input.taken) {
+        Some(why) => (Fate::Out(why), resource.document()),
+        None if is_too_large(&resource.object) => {
+            let why = format!("it has more than {} KiB", OBJECT_BYTES_MAX >> 10);
+            match former {
+                Some(former) => (Fate::Former(why), former.clone()),
+                None => (Fate::Out(why), resource.document()),
+            }
+        }
+        None => (Fate::InForce(String::new()), resource.document()),
     };
     Candidate {
         resource,
-        document: resource.document(),
+        document,
         fate,
     }
 }

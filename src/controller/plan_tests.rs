@@ -104,6 +104,27 @@ fn what_a_bad_resource_said_before_stays() {
 }
 
 #[test]
+fn what_is_too_large_goes_on_as_it_was() {
+    let text = "x".repeat(OBJECT_BYTES_MAX);
+    let spec = json!({"serviceType": "ClusterIp", "ports": [{"port": 1884}], "text": text});
+    let mut large = resource(Kind::Listener, "plain", spec);
+    let detail = crate::controller::client::Detail::Whole;
+    let (stub, _) = crate::controller::listing::fitted((*large.object).clone(), detail);
+    large.object = Arc::new(stub);
+    let mut given = Given::of(vec![large.clone()]);
+    let plan = given.plan();
+    assert!(ports(&plan).is_empty());
+    assert!(why(&plan, "plain").contains("more than 512 KiB"));
+
+    given.resources = vec![open("plain", "ClusterIp", 1883)];
+    given.former = given.plan().documents;
+    given.resources = vec![large.clone()];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    assert!(matches!(plan.fates[&large.key], Fate::Former(_)));
+}
+
+#[test]
 fn a_listener_without_its_authentication_is_closed() {
     let spec = json!({"ports": [{"port": 1883, "authenticationRef": "devices"}]});
     let listener = resource(Kind::Listener, "plain", spec);

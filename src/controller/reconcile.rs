@@ -1,39 +1,36 @@
 //! From a change in the cluster to ports that are open, in this order: services, certificates, configuration, status.
+//!
+//! Each of them remembers what failed and when to try it again, so that none waits for another to be well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{self, Instant, MissedTickBehavior, interval, sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::cache::{Cache, Object, metadata};
-use super::client::{ApiClient, Detail};
-use super::collection::{Collection, Group, Kind, LISTENER_LABEL, group_name};
-use super::fault::ApiFault;
+use super::client::ApiClient;
+use super::collection::{Collection, Group, Kind};
 use super::folder::Folder;
-use super::manifests::{Manifest, Place, api_version};
+use super::loader::Loader;
 use super::plan::{self, Input, Key, Plan, Resource, Taken};
+use super::retry::Backoff;
 use super::statement::Facts;
-use super::status::{Statement, event, is_said, timestamp};
+use super::status::Statement;
+use super::teller::Teller;
 use super::vault::{ObjectName, Vault};
+use super::writer::{Unwritten, Writer};
 use super::{ClusterFacts, Host, PortFacts};
-use crate::clock;
 use crate::config::KubernetesSettings;
 
 /// Time between a change and what comes of it, so that a file with ten resources is one change.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// Time between two looks at the ports and at the configuration file.
+/// Time between two looks at the ports, at the configuration file and at what is to be tried again.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Pauses before something is tried again that failed.
-const RETRY_MIN: Duration = Duration::from_secs(2);
-const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Time after which objects are applied anew, whatever has become of them.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -41,8 +38,9 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// Rounds of a plan: what is read may name more.
 const ROUNDS_MAX: usize = 4;
 
-/// Times that a status is written anew because the resource has changed meanwhile.
-const CONFLICTS_MAX: u32 = 4;
+/// Time for which nothing is done because nobody says whether cert-manager is there. After that whoever wishes for it waits,
+/// and nobody else.
+const DISCOVERY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of the last change.
 struct Done {
@@ -50,7 +48,7 @@ struct Done {
     plan: Plan,
     /// Why the gateway does not take it.
     refused: Option<String>,
-    object_faults: BTreeMap<Key, String>,
+    unwritten: Unwritten,
 }
 
 /// Brings a gateway to what the resources of its cluster say.
@@ -58,29 +56,30 @@ pub(super) struct Controller<H> {
     host: Arc<H>,
     client: Arc<ApiClient>,
     cache: Arc<Cache>,
-    folder: Folder,
+    files: std::path::PathBuf,
     namespace: Arc<str>,
-    instance: String,
     /// Keys of the configuration that say how the API server is asked about tokens.
     api_server: Vec<(&'static str, String)>,
     cert_manager: watch::Receiver<Option<bool>>,
+    begun: Instant,
     vault: Vault,
-    /// Documents that were good, by the path of their resource.
-    former: BTreeMap<String, String>,
-    /// Objects as they were applied last, by path.
-    applied: BTreeMap<String, Value>,
-    /// What was said last about each resource.
-    told: BTreeMap<Key, (Option<String>, Value)>,
+    loader: Loader<H>,
+    writer: Writer,
+    teller: Teller,
+    /// For plans that cannot be made.
+    planning: Backoff,
     taken: Taken,
     ports: Vec<PortFacts>,
     /// Resources that are in force as they stand, and those that are not.
     counts: (usize, usize),
     heard: ClusterFacts,
     done: Option<Done>,
+    /// What went wrong when the last change was brought about.
+    faults: Vec<String>,
+    /// What went wrong when the cluster was told.
+    untold: Vec<String>,
     /// Faults that were said already.
     said: Option<String>,
-    retry_at: Option<Instant>,
-    retry_pause: Duration,
     resync_at: Instant,
 }
 
@@ -93,28 +92,35 @@ impl<H: Host> Controller<H> {
         settings: &KubernetesSettings,
         cert_manager: watch::Receiver<Option<bool>>,
     ) -> Self {
+        let means = || (Arc::clone(&client), Arc::clone(&cache));
+        let now = time::Instant::now();
         Self {
+            files: folder.files(),
+            loader: Loader::new(Arc::clone(&host), folder),
+            writer: Writer::new(
+                means(),
+                Arc::clone(&namespace),
+                settings.instance.to_string(),
+            ),
+            teller: Teller::new(means(), Arc::clone(&namespace)),
+            vault: Vault::default(),
+            planning: Backoff::default(),
             host,
             client,
             cache,
             namespace,
-            instance: settings.instance.to_string(),
             api_server: keys_of(settings),
             cert_manager,
-            vault: Vault::default(),
-            former: folder.former(),
-            folder,
-            applied: BTreeMap::new(),
-            told: BTreeMap::new(),
+            begun: now,
             taken: Taken::default(),
             ports: Vec::new(),
             counts: (0, 0),
             heard: ClusterFacts::default(),
             done: None,
+            faults: Vec::new(),
+            untold: Vec::new(),
             said: None,
-            retry_at: None,
-            retry_pause: Duration::ZERO,
-            resync_at: time::Instant::now() + RESYNC,
+            resync_at: now + RESYNC,
         }
     }
 
@@ -132,35 +138,54 @@ impl<H: Host> Controller<H> {
                 _ = look.tick() => {}
             }
             self.report();
-            // Before that what is missing may only not have come yet.
-            if !cache.is_complete() || self.cert_manager.borrow().is_none() {
+            if !self.is_ready() {
                 continue;
             }
-            is_due |= self.retry_at.is_some_and(|at| at <= time::Instant::now());
-            is_due |= self.done.is_some() && self.host.taken() != self.taken;
-            if self.resync_at <= time::Instant::now() {
-                self.resync_at = time::Instant::now() + RESYNC;
-                self.applied.clear();
+            let now = time::Instant::now();
+            is_due |= self.next().is_some_and(|at| at <= now);
+            is_due |= self.done.is_none() || self.host.taken() != self.taken;
+            if self.resync_at <= now {
+                self.resync_at = now + RESYNC;
+                self.writer.forget();
                 is_due = true;
             }
-            let faults = match std::mem::take(&mut is_due) {
-                true => self.reconcile().await,
-                false if self.host.ports() != self.ports => self.tell().await,
-                false => continue,
-            };
-            self.note(faults);
+            if std::mem::take(&mut is_due) {
+                self.reconcile().await;
+            } else if self.host.ports() != self.ports || self.teller.is_due() {
+                self.tell().await;
+            } else {
+                continue;
+            }
+            self.note();
             self.report();
         }
+    }
+
+    /// Whether what is missing does not only have not come yet.
+    fn is_ready(&self) -> bool {
+        let is_sure =
+            self.cert_manager.borrow().is_some() || self.begun.elapsed() >= DISCOVERY_PATIENCE;
+        is_sure && self.cache.is_complete()
+    }
+
+    /// When something is to be tried again, but for what the cluster is told.
+    fn next(&self) -> Option<Instant> {
+        let all = [self.vault.next(), self.writer.next(), self.loader.next()];
+        // Without a plan the others have nothing to do.
+        let planning = self.planning.at();
+        planning.or_else(|| all.into_iter().flatten().min())
     }
 
     /// Tells the gateway how it gets on with the cluster, where that has changed.
     fn report(&mut self) {
         let (accepted, refused) = self.counts;
+        let faults = self.said.iter().cloned().chain(self.left_out());
+        let fault = faults.collect::<Vec<_>>().join("; ");
         let facts = ClusterFacts {
             namespace: self.namespace.to_string(),
             is_complete: self.cache.is_complete(),
             unwatched: self.cache.faults(),
-            fault: self.said.clone(),
+            fault: (!fault.is_empty()).then_some(fault),
             accepted,
             refused,
         };
@@ -170,56 +195,65 @@ impl<H: Host> Controller<H> {
         }
     }
 
-    /// Says what went wrong, once, and when it is tried again.
-    fn note(&mut self, faults: Vec<String>) {
+    /// Bounds that the cluster is beyond.
+    fn left_out(&self) -> impl Iterator<Item = String> {
+        let partial = self.cache.partial().into_iter();
+        partial.map(|collection| {
+            let (name, max) = (collection.name(), collection.objects_max());
+            format!("there are more {name} than the gateway looks at, which is {max} or 4 MiB")
+        })
+    }
+
+    /// Says what is wrong, once.
+    fn note(&mut self) {
+        let faults: Vec<&str> = self
+            .faults
+            .iter()
+            .chain(&self.untold)
+            .map(String::as_str)
+            .collect();
         let text = faults.join("; ");
         if text.is_empty() {
             if self.said.take().is_some() {
                 info!("the cluster has been brought up to date");
             }
-            (self.retry_at, self.retry_pause) = (None, Duration::ZERO);
             return;
         }
-        self.retry_pause = (self.retry_pause * 2).clamp(RETRY_MIN, RETRY_MAX);
-        self.retry_at = Some(time::Instant::now() + self.retry_pause);
         if self.said.as_ref() != Some(&text) {
             warn!("resources of the cluster: {text}; trying again");
         }
         self.said = Some(text);
     }
 
-    /// Does everything that the resources ask for; returns what went wrong and is worth another try.
-    async fn reconcile(&mut self) -> Vec<String> {
-        let mut faults = Vec::new();
+    /// Does everything that the resources ask for; what went wrong is noted and tried again.
+    async fn reconcile(&mut self) {
+        self.faults.clear();
         self.taken = self.host.taken();
         let resources = self.resources();
-        let plan = match self.plan(&resources, &mut faults).await {
-            Ok(plan) => plan,
+        let (plan, refused, unwritten) = match self.plan(&resources).await {
+            Ok(plan) => {
+                self.planning.succeeded();
+                let unwritten = self.writer.write(&resources, &plan).await;
+                self.faults.extend(unwritten.faults.iter().cloned());
+                let refused = self.loader.load(&plan).await.err();
+                (plan, refused, unwritten)
+            }
             Err(why) => {
-                faults.push(why.clone());
-                self.done = Some(Done {
-                    resources,
-                    plan: Plan::default(),
-                    refused: Some(why),
-                    object_faults: BTreeMap::new(),
-                });
-                faults.extend(self.tell().await);
-                return faults;
+                self.planning.failed(None);
+                (Plan::default(), Some(why), Unwritten::default())
             }
         };
-        let object_faults = self.apply_objects(&resources, &plan, &mut faults).await;
-        let refused = self.host.check(plan.text.clone()).await.err();
-        if refused.is_none() {
-            self.put_into_force(&plan, &mut faults).await;
+        if let Some(why) = &refused {
+            self.faults
+                .push(format!("the configuration is refused: {why}"));
         }
         self.done = Some(Done {
             resources,
             plan,
             refused,
-            object_faults,
+            unwritten,
         });
-        faults.extend(self.tell().await);
-        faults
+        self.tell().await;
     }
 
     /// Every resource that may count: our own before those of the other group, older ones before newer ones.
@@ -247,185 +281,51 @@ impl<H: Host> Controller<H> {
     }
 
     /// Makes a plan with everything that the resources name.
-    async fn plan(
-        &mut self,
-        resources: &[Resource],
-        faults: &mut Vec<String>,
-    ) -> Result<Plan, String> {
+    async fn plan(&mut self, resources: &[Resource]) -> Result<Plan, String> {
+        self.vault.begin();
+        let plan = self.plan_in_rounds(resources).await;
+        self.vault.end();
+        let unread = self.vault.faults.iter();
+        self.faults
+            .extend(unread.map(|((kind, name), fault)| format!("the {kind} {name}: {fault}")));
+        plan
+    }
+
+    async fn plan_in_rounds(&mut self, resources: &[Resource]) -> Result<Plan, String> {
         let mut round = 0;
         loop {
             round += 1;
-            let files = self.folder.files();
             let plan = plan::make(&Input {
                 resources,
-                former: &self.former,
+                former: &self.loader.former,
                 objects: &self.vault.objects,
                 taken: &self.taken,
                 namespace: &self.namespace,
-                has_cert_manager: self.cert_manager.borrow().unwrap_or_default(),
+                has_cert_manager: self.cert_manager.borrow().unwrap_or(true),
                 api_server: &self.api_server,
-                folder: &files,
+                folder: &self.files,
             })?;
             let named = plan.needed.iter().map(|need| &need.object);
             let named: BTreeSet<ObjectName> = named
                 .map(|object| (object.kind, object.name.clone()))
                 .collect();
             let means = (&*self.client, &*self.cache);
-            let (changed, fault) = self.vault.refresh(&named, means, &self.namespace).await;
-            if !changed || round >= ROUNDS_MAX {
-                faults.extend(fault.map(|fault| format!("a Secret or ConfigMap: {fault}")));
-                return Ok(plan);
-            }
-        }
-    }
-
-    /// Services, so that they have addresses before anything else is there, then certificates. Returns what is wrong with
-    /// those of a listener.
-    async fn apply_objects(
-        &mut self,
-        resources: &[Resource],
-        plan: &Plan,
-        faults: &mut Vec<String>,
-    ) -> BTreeMap<Key, String> {
-        let place = Place {
-            namespace: &self.namespace,
-            instance: &self.instance,
-        };
-        let owner = |name: &str| {
-            let mut owners = resources.iter().filter(|resource| {
-                let key = &resource.key;
-                let counts = plan.fates.get(key).is_some_and(plan::Fate::counts);
-                key.kind == Kind::Listener && key.name == name && counts
-            });
-            owners.next().map(|owner| (&owner.key, &owner.object))
-        };
-        let listeners = plan
-            .settings
-            .iter()
-            .flat_map(|settings| &settings.listeners);
-        let services: Vec<Manifest> = listeners
-            .filter_map(|listener| place.service(owner(listener.name.as_str())?, listener))
-            .collect();
-        let owners: Vec<_> = services
-            .iter()
-            .filter_map(|service| owner(&service.owner.name))
-            .collect();
-        let policy = place.network_policy(&owners, plan);
-        let certificates: Vec<Manifest> = plan
-            .certificates
-            .iter()
-            .filter_map(|(key, wanted)| Some(place.certificate(owner(&key.name)?, wanted)))
-            .collect();
-        let mut object_faults = BTreeMap::new();
-        for service in &services {
-            if let Err(why) = self.apply_service(service).await {
-                faults.push(format!("the Service {}: {why}", service.name));
-                object_faults.insert(service.owner.clone(), why);
-            }
-        }
-        self.remove_services(&services, faults).await;
-        for manifest in policy.iter().chain(&certificates) {
-            if let Err(fault) = self.apply(manifest).await {
-                let what = manifest.object["kind"].as_str().unwrap_or_default();
-                faults.push(format!("the {what} {}: {fault}", manifest.name));
-            }
-        }
-        object_faults
-    }
-
-    async fn apply_service(&mut self, service: &Manifest) -> Result<(), String> {
-        let is_ours = self
-            .cache
-            .object(Collection::Services, &service.name)
-            .is_some();
-        if !is_ours {
-            // It may be there and belong to somebody else, or have been removed by somebody.
-            self.applied.remove(&service.path);
-            match self.client.get(&service.path, Detail::Whole).await {
-                Ok(found)
-                    if found
-                        .pointer("/metadata/labels")
-                        .is_none_or(|labels| labels.get(LISTENER_LABEL).is_none()) =>
-                {
-                    return Err("a Service of this name is there and is none of ours".to_owned());
-                }
-                Ok(_) | Err(ApiFault::NotFound) => {}
-                Err(fault) => return Err(fault.to_string()),
-            }
-        }
-        self.apply(service).await.map_err(|fault| fault.to_string())
-    }
-
-    /// Applies an object unless it was applied as it is.
-    async fn apply(&mut self, manifest: &Manifest) -> Result<(), ApiFault> {
-        if self.applied.get(&manifest.path) == Some(&manifest.object) {
-            return Ok(());
-        }
-        self.client.apply(&manifest.path, &manifest.object).await?;
-        debug!(path = manifest.path, "applied");
-        self.applied
-            .insert(manifest.path.clone(), manifest.object.clone());
-        Ok(())
-    }
-
-    /// Removes services that we have made and that no listener has any more.
-    async fn remove_services(&mut self, wanted: &[Manifest], faults: &mut Vec<String>) {
-        for (name, object) in self.cache.objects(Collection::Services) {
-            let instance = object.pointer("/metadata/labels/app.kubernetes.io~1instance");
-            let is_ours = instance.and_then(Value::as_str) == Some(&self.instance);
-            if !is_ours || wanted.iter().any(|service| service.name == name) {
+            let changed = self.vault.refresh(&named, means, &self.namespace).await;
+            if changed && round >= ROUNDS_MAX {
+                // What was read last is not in this plan; it will be in the next one.
+                self.cache.touch();
+            } else if changed {
                 continue;
             }
-            let path = format!("/api/v1/namespaces/{}/services/{name}", self.namespace);
-            self.applied.remove(&path);
-            match self.client.delete(&path).await {
-                Ok(()) | Err(ApiFault::NotFound) => info!(service = name, "service removed"),
-                Err(fault) => faults.push(format!("the Service {name}: {fault}")),
-            }
+            return Ok(plan);
         }
     }
 
-    /// Writes the configuration and has the gateway load it, where it is another.
-    async fn put_into_force(&mut self, plan: &Plan, faults: &mut Vec<String>) {
-        let folder = self.folder.clone();
-        let (text, documents) = (plan.text.clone(), plan.documents.clone());
-        let files = plan.files.iter().map(|file| crate::import::ImportedFile {
-            name: file.name.clone(),
-            content: file.content.clone(),
-            is_secret: file.is_secret,
-        });
-        let files: Vec<_> = files.collect();
-        let written = spawn_blocking(move || folder.write(&text, &files, &documents)).await;
-        match written {
-            Ok(Ok(true)) => {
-                if let Err(why) = self.host.reload().await {
-                    faults.push(format!("the configuration is refused: {why}"));
-                }
-            }
-            Ok(Ok(false)) => {}
-            Ok(Err(fault)) => {
-                faults.push(fault.to_string());
-                return;
-            }
-            Err(error) => {
-                faults.push(error.to_string());
-                return;
-            }
-        }
-        self.former.clone_from(&plan.documents);
-        let made = plan.files.iter().map(|file| file.name.clone());
-        let needed = plan.needed.iter().map(|need| need.object.file.clone());
-        let named: BTreeSet<String> = made.chain(needed).collect();
-        let folder = self.folder.clone();
-        // What is left over costs nothing but room.
-        let _ = spawn_blocking(move || folder.tidy(&named)).await;
-    }
-
-    /// Tells the cluster about every resource; returns what went wrong.
-    async fn tell(&mut self) -> Vec<String> {
+    /// Tells the cluster about every resource.
+    async fn tell(&mut self) {
         self.ports = self.host.ports();
-        let Some(done) = self.done.take() else {
-            return Vec::new();
+        let Some(done) = &self.done else {
+            return;
         };
         let services: BTreeMap<String, Object> = self
             .cache
@@ -436,113 +336,19 @@ impl<H: Host> Controller<H> {
             plan: &done.plan,
             ports: &self.ports,
             refused: done.refused.as_deref(),
-            object_faults: &done.object_faults,
+            unwritten: &done.unwritten,
+            unread: &self.vault.faults,
             services: &services,
             namespace: &self.namespace,
         };
-        let statements: Vec<Statement> = done
-            .resources
-            .iter()
-            .map(|resource| facts.statement(resource))
+        let resources = done.resources.iter();
+        let statements: Vec<(&Resource, Statement)> = resources
+            .map(|resource| (resource, facts.statement(resource)))
             .collect();
-        let accepted = statements.iter().filter(|it| it.is_accepted()).count();
+        let accepted = statements.iter().filter(|(_, it)| it.is_accepted());
+        let accepted = accepted.count();
         self.counts = (accepted, statements.len() - accepted);
-        let mut faults = Vec::new();
-        for (resource, statement) in done.resources.iter().zip(&statements) {
-            if let Err(fault) = self.tell_about(resource, statement).await {
-                let key = &resource.key;
-                faults.push(format!(
-                    "the status of {} {}: {fault}",
-                    key.kind.word(),
-                    key.name
-                ));
-            }
-        }
-        let is_there = |key: &Key| done.resources.iter().any(|resource| resource.key == *key);
-        self.told.retain(|key, _| is_there(key));
-        self.done = Some(done);
-        faults
-    }
-
-    /// Writes a status where it is another, with an event for each condition that has changed its mind.
-    async fn tell_about(
-        &mut self,
-        resource: &Resource,
-        statement: &Statement,
-    ) -> Result<(), ApiFault> {
-        let key = &resource.key;
-        let collection = Collection::Resources(key.group, key.kind);
-        // The newest one that is known; it may have gone.
-        let Some(mut object) = self.cache.object(collection, &key.name) else {
-            return Ok(());
-        };
-        let now = timestamp(clock::wall_seconds());
-        let api_version = api_version(key.group, &object);
-        let version = api_version.rsplit('/').next().unwrap_or_default();
-        let path = format!(
-            "/apis/{}/{version}/namespaces/{}/{}/{}",
-            group_name(key.group),
-            self.namespace,
-            key.kind.plural(),
-            key.name
-        );
-        for _ in 0..CONFLICTS_MAX {
-            let before = self.before(key, &object);
-            let status = statement.status(&before, &now);
-            if is_said(&before, &status) {
-                return Ok(());
-            }
-            let change = json!({
-                "metadata": {"resourceVersion": metadata(&object, "resourceVersion")},
-                "status": status,
-            });
-            match self.client.merge(&format!("{path}/status"), &change).await {
-                Ok(()) => {
-                    let uid = metadata(&object, "uid").map(ToOwned::to_owned);
-                    self.told.insert(key.clone(), (uid, status));
-                    let resource = (api_version.as_str(), key.kind.word());
-                    return self.announce(resource, &before, statement, &now).await;
-                }
-                Err(ApiFault::Conflict) => {
-                    object = Arc::new(self.client.get(&path, Detail::Whole).await?);
-                }
-                // It has gone, or its kind has no status.
-                Err(ApiFault::NotFound) => return Ok(()),
-                Err(fault) => return Err(fault),
-            }
-        }
-        Err(ApiFault::Conflict)
-    }
-
-    /// An object with the status that was written last, which the watch may not have brought yet, or of which the cluster may
-    /// keep only a part.
-    fn before(&self, key: &Key, object: &Value) -> Value {
-        let mut before = object.clone();
-        let uid = metadata(object, "uid");
-        if let Some((known, status)) = self.told.get(key)
-            && known.as_deref() == uid
-        {
-            before["status"] = status.clone();
-        }
-        before
-    }
-
-    async fn announce(
-        &self,
-        resource: (&str, &str),
-        before: &Value,
-        statement: &Statement,
-        now: &str,
-    ) -> Result<(), ApiFault> {
-        let path = format!("/api/v1/namespaces/{}/events", self.namespace);
-        for transition in statement.transitions(before) {
-            let event = event(resource, before, &transition, now);
-            // An event is worth one try: the status says the same.
-            if let Err(fault) = self.client.create(&path, &event).await {
-                debug!("an event was not written: {fault}");
-            }
-        }
-        Ok(())
+        self.untold = self.teller.tell(&statements).await;
     }
 }
 

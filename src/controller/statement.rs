@@ -8,6 +8,8 @@ use super::PortFacts;
 use super::collection::Kind;
 use super::plan::{Fate, Key, Need, Plan, Resource};
 use super::status::{Condition, Statement};
+use super::vault::ObjectName;
+use super::writer::Unwritten;
 use crate::config::ListenerSettings;
 use crate::kubernetes::{reachable, service_name};
 
@@ -17,8 +19,10 @@ pub(super) struct Facts<'f> {
     pub(super) ports: &'f [PortFacts],
     /// Why the gateway does not take the plan.
     pub(super) refused: Option<&'f str>,
-    /// What is wrong with the objects of a listener.
-    pub(super) object_faults: &'f BTreeMap<Key, String>,
+    /// What could not be written.
+    pub(super) unwritten: &'f Unwritten,
+    /// Why Secrets and ConfigMaps could not be read.
+    pub(super) unread: &'f BTreeMap<ObjectName, String>,
     /// Services by name.
     pub(super) services: &'f BTreeMap<String, super::cache::Object>,
     pub(super) namespace: &'f str,
@@ -55,7 +59,7 @@ impl Facts<'_> {
             (false, _) => Condition::new("Ready", false, "NotAccepted", "it does not count"),
             (true, Some(why)) => Condition::new("Ready", false, "Refused", why),
             (true, None) => match self.missing(key).next() {
-                Some(need) => Condition::new("Ready", false, reason_of(need), awaited(need)),
+                Some(need) => self.awaiting("Ready", need),
                 None => Condition::new("Ready", true, "InForce", "it is in force"),
             },
         });
@@ -88,9 +92,16 @@ impl Facts<'_> {
     fn resolved(&self, resource: &Resource) -> Condition {
         let missing: Vec<&Need> = self.missing(&resource.key).collect();
         if let Some(first) = missing.first() {
-            let mut words: Vec<String> = missing.iter().map(|need| awaited(need)).collect();
+            let words = missing
+                .iter()
+                .map(|need| self.awaiting("ResolvedRefs", need));
+            let mut words: Vec<String> = words.map(|condition| condition.message).collect();
             words.dedup();
-            return Condition::new("ResolvedRefs", false, reason_of(first), words.join("; "));
+            let message = words.join("; ");
+            return Condition {
+                message,
+                ..self.awaiting("ResolvedRefs", first)
+            };
         }
         match self.unknown_reference(resource) {
             Some((kind, name)) => {
@@ -110,6 +121,23 @@ impl Facts<'_> {
     fn missing(&self, key: &Key) -> impl Iterator<Item = &Need> {
         let needed = self.plan.needed.iter();
         needed.filter(move |need| need.by == *key && !need.object.is_there)
+    }
+
+    /// That an object is awaited, and why it is not known where it may be there.
+    fn awaiting(&self, kind: &'static str, need: &Need) -> Condition {
+        let object = &need.object;
+        let unread = self.unread.get(&(object.kind, object.name.clone()));
+        let reason = match (object.kind, unread) {
+            ("Secret", None) => "SecretNotFound",
+            ("Secret", Some(_)) => "SecretUnreadable",
+            (_, None) => "ConfigMapNotFound",
+            (_, Some(_)) => "ConfigMapUnreadable",
+        };
+        let message = match unread {
+            Some(fault) => format!("{}: {fault}", awaited(need)),
+            None => awaited(need),
+        };
+        Condition::new(kind, false, reason, message)
     }
 
     /// A resource that a listener names and that does not count.
@@ -152,7 +180,7 @@ impl Facts<'_> {
             let is_open = found.is_some_and(|port| port.state == "listening");
             (!is_open).then_some((*number, found))
         });
-        let ready = match (self.object_faults.get(&resource.key), closed) {
+        let ready = match (self.unwritten.services.get(&resource.key), closed) {
             (Some(fault), _) => Condition::new("Ready", false, "ServiceFailed", fault),
             (None, None) => {
                 let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
@@ -165,7 +193,11 @@ impl Facts<'_> {
                 let message = format!("port {number}: {}", detail.unwrap_or_else(|| state.into()));
                 match (missing, state) {
                     (Some(need), "awaiting-certificate") => {
-                        Condition::new("Ready", false, reason_of(need), awaited(need))
+                        let mut condition = self.awaiting("Ready", need);
+                        if let Some(fault) = self.unwritten.certificates.get(&resource.key) {
+                            condition.message = format!("{}; {fault}", condition.message);
+                        }
+                        condition
                     }
                     (None, "awaiting-certificate") => {
                         Condition::new("Ready", false, "CertificateUnusable", message)
@@ -229,13 +261,6 @@ fn addresses(service: &str, namespace: &str, object: Option<&Value>) -> Value {
         }
     }
     Value::Array(addresses)
-}
-
-fn reason_of(need: &Need) -> &'static str {
-    match need.object.kind {
-        "Secret" => "SecretNotFound",
-        _ => "ConfigMapNotFound",
-    }
 }
 
 fn awaited(need: &Need) -> String {

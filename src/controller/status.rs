@@ -1,9 +1,15 @@
 //! What the cluster is told about a resource.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
 use serde_json::{Map, Value, json};
 
 /// Letters of a message.
 const MESSAGE_CHARS_MAX: usize = 1024;
+
+/// Bytes of the name of a resource that are in the names of its events, which are 253 at most.
+const EVENT_ABOUT_MAX: usize = 200;
 
 /// One of `status.conditions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub(super) struct Statement {
 }
 
 /// A change of a condition that somebody may want to know of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Transition {
     pub(super) is_warning: bool,
     pub(super) reason: &'static str,
@@ -156,14 +162,14 @@ pub(super) fn event(
     (api_version, kind): (&str, &str),
     object: &Value,
     transition: &Transition,
-    now: &str,
+    (now, count): (&str, u64),
 ) -> Value {
     let metadata = |key: &str| super::cache::metadata(object, key).unwrap_or_default();
     json!({
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "generateName": format!("{}.", metadata("name")),
+            "name": event_name(metadata("name"), &(metadata("uid"), transition, now, count)),
             "namespace": metadata("namespace"),
         },
         "involvedObject": {
@@ -183,6 +189,15 @@ pub(super) fn event(
         "lastTimestamp": now,
         "count": 1,
     })
+}
+
+/// A name that no other event has, and that is the same when the event is written again.
+fn event_name(about: &str, what: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    let about = about.get(..EVENT_ABOUT_MAX).unwrap_or(about);
+    let about = about.trim_end_matches(['-', '.']);
+    format!("{about}.{:016x}", hasher.finish())
 }
 
 /// The time as resources write it.
@@ -252,6 +267,17 @@ mod tests {
         assert!(!is_said(&json!({}), &status));
         let other = statement(false).status(&json!({}), "T1");
         assert!(!is_said(&json!({"status": status}), &other));
+    }
+
+    #[test]
+    fn an_event_has_a_name_of_its_own() {
+        let name = event_name("plain", &("u1", 1));
+        assert_eq!(name, event_name("plain", &("u1", 1)));
+        assert_ne!(name, event_name("plain", &("u1", 2)));
+        assert!(name.starts_with("plain.") && name.len() == "plain.".len() + 16);
+        let long = format!("{}-{}", "a".repeat(EVENT_ABOUT_MAX - 1), "b".repeat(52));
+        let name = event_name(&long, &1);
+        assert!(name.len() <= 253 && !name.contains("-."), "{name}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ Script, which may change at any time:
     drop        another number: every watch breaks off
     expire      another number: every watch is told that the past is forgotten, and no older version is known any more
     busy        {"match": REGEX, "count": N, "id": ANY}: the next N such requests are answered with 429
+    faults      [{"match": REGEX, "count": N, "status": S, "retry_after": SECONDS, "id": ANY}]: the next N such requests are answered
+                with a status; without one they are carried out, and the answer is lost
+    stale       {"count": N, "id": ANY}: the next N further pages of a list are answered with 410
     conflict    {"count": N, "id": ANY}: the next N changes of a status are answered with 409
     refuse      REGEX of "METHOD PATH" that is answered with 403
     balancer    address that services of the type LoadBalancer get
@@ -146,7 +149,11 @@ def metadata_only(found):
 
 
 class Handler(fake_api_server.Handler):
+    retry_after = None
+    is_lost = False
+
     def handle_request(self):
+        self.retry_after, self.is_lost = None, False
         parts = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(parts.query))
         if self.command == "GET" and query.get("watch"):
@@ -162,13 +169,17 @@ class Handler(fake_api_server.Handler):
             log.write(json.dumps({"line": f"{self.command} {self.path}", "headers": [], "body": ""}) + "\n")
 
     def reply(self, status, body):
+        if self.is_lost:
+            self.close_connection = True
+            self.connection.close()
+            return
         text = body if isinstance(body, str) else json.dumps(body)
         data = text.encode("utf-8")
         self.send_response(status)
         self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
         self.send_header("Content-Length", str(len(data)))
-        if status == 429:
-            self.send_header("Retry-After", "1")
+        if self.retry_after:
+            self.send_header("Retry-After", str(self.retry_after))
         self.end_headers()
         self.wfile.write(data)
 
@@ -183,7 +194,15 @@ class Handler(fake_api_server.Handler):
         busy = script.get("busy")
         with STORE.changed:
             if busy and re.search(busy["match"], line) and STORE.once(busy):
+                self.retry_after = 1
                 return fake_api_server.failure(429, "TooManyRequests")
+            for fault in script.get("faults", []):
+                if not re.search(fault["match"], line) or not STORE.once(fault):
+                    continue
+                if "status" in fault:
+                    self.retry_after = fault.get("retry_after")
+                    return fake_api_server.failure(fault["status"], "Fault")
+                self.is_lost = True
         group = path.split("/")[2] if path.startswith("/apis/") else None
         if group and group not in BUILT_IN and group not in script.get("groups", []):
             return 404, "404 page not found\n"
@@ -211,8 +230,10 @@ class Handler(fake_api_server.Handler):
                 return self.apply(script, path, json.loads(body))
             if self.command == "POST":
                 found = json.loads(body)
-                name = found["metadata"]["generateName"] + str(STORE.version)
-                STORE.new(f"{path}/{name}", found)
+                place = f"{path}/{found['metadata']['name']}"
+                if place in STORE.objects:
+                    return fake_api_server.failure(409, "AlreadyExists")
+                STORE.new(place, found)
                 return 201, found
             if path not in STORE.objects:
                 return fake_api_server.failure(404, "NotFound")
@@ -227,6 +248,8 @@ class Handler(fake_api_server.Handler):
         names = sorted(name for name in STORE.objects if name.rsplit("/", 1)[0] == path)
         names = [name for name in names if selected(STORE.objects[name], query)]
         start = int(query.get("continue", "0"))
+        if start and STORE.once(script.get("stale")):
+            return fake_api_server.failure(410, "Expired")
         size = min(int(query.get("limit", "500")), script.get("page", 500))
         more = start + size < len(names)
         items = [STORE.objects[name] for name in names[start : start + size]]

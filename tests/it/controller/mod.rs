@@ -1,8 +1,10 @@
 //! The gateway as the broker of a cluster: the real binary against an API server of `tests/backends`, with clients of MQTT.
 
+mod bounds;
 mod changes;
 mod outages;
 mod resources;
+mod retries;
 mod tokens;
 
 use std::fs;
@@ -165,6 +167,14 @@ never_banned = ["127.0.0.0/8"]
         events
             .map(|event| (text(&event["type"]), text(&event["reason"])))
             .collect()
+    }
+
+    /// The reasons of the events about a resource, sorted.
+    fn reasons(&self, name: &str) -> Vec<String> {
+        let events = self.events(name).into_iter();
+        let mut reasons: Vec<String> = events.map(|(_, reason)| reason).collect();
+        reasons.sort();
+        reasons
     }
 
     /// How many requests have begun so.
