@@ -1,7 +1,9 @@
 //! The definitions of our own resources, which have the shape of those of the cluster broker.
 //!
-//! What `import/aio` reads is more lenient: letters of either case and names of older versions. Here is what is written anew;
-//! the API server refuses everything else before it is stored.
+//! What `import/aio` takes in the present shape the API server stores, and so some of what it does not take: a server drops keys
+//! that a definition does not have, and with a misspelled `authenticationRef` it would drop what closes a port. So every table keeps
+//! the keys that nobody knows, for the importer to find and the condition `Accepted` to name. Only what cannot be meant otherwise is
+//! refused at once: wrong types, numbers out of range, words that do not exist.
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +18,7 @@ pub fn custom_resource_definitions() -> String {
     render_yaml(&definitions())
 }
 
-fn definitions() -> Vec<Value> {
+pub(super) fn definitions() -> Vec<Value> {
     vec![
         definition("Broker", "brokers", &broker(), &json!([])),
         definition(
@@ -96,7 +98,15 @@ fn column(name: &str, path: &str) -> Value {
     json!({"name": name, "type": "string", "jsonPath": path})
 }
 
+/// A table of a specification, with whatever else is written into it.
 fn object<const N: usize>(required: Required, properties: [(&str, Value); N]) -> Value {
+    let mut schema = closed(required, properties);
+    schema["x-kubernetes-preserve-unknown-fields"] = json!(true);
+    schema
+}
+
+/// A table that loses what it does not have.
+fn closed<const N: usize>(required: Required, properties: [(&str, Value); N]) -> Value {
     let properties = properties
         .into_iter()
         .map(|(name, schema)| (name.to_owned(), schema));
@@ -121,8 +131,19 @@ fn name() -> Value {
     })
 }
 
+/// One of several words, in letters of either case. An `enum` would know one of the two.
 fn word(words: &[&str]) -> Value {
-    json!({"type": "string", "enum": words})
+    word_or(words, &[])
+}
+
+/// One of several words, or an older one for the same.
+fn word_or(words: &[&str], older: &[&str]) -> Value {
+    let all = [words, older].concat();
+    json!({
+        "type": "string",
+        "description": words.join(", "),
+        "pattern": format!("^(?i:{})$", all.join("|")),
+    })
 }
 
 fn default(mut schema: Value, value: &str) -> Value {
@@ -156,9 +177,9 @@ fn mode() -> Value {
     word(&["Enabled", "Disabled"])
 }
 
-fn listener() -> Value {
+fn tls() -> Value {
     let issuer = object(
-        &["name", "kind"],
+        &["name"],
         [
             ("name", name()),
             ("kind", text()),
@@ -170,15 +191,18 @@ fn listener() -> Value {
         "Ec256", "Ec384", "Ec521", "Ed25519", "Rsa2048", "Rsa4096", "Rsa8192",
     ];
     let key = object(
-        &["algorithm", "rotationPolicy"],
+        &[],
         [
-            ("algorithm", word(&algorithms)),
+            (
+                "algorithm",
+                word_or(&algorithms, &["ec-p256", "ec-p384", "ec-p521"]),
+            ),
             ("rotationPolicy", word(&["Always", "Never"])),
         ],
     );
     let san = object(&[], [("dns", list(text())), ("ip", list(text()))]);
     let wishes = object(
-        &["issuerRef"],
+        &[],
         [
             ("issuerRef", issuer),
             ("secretName", name()),
@@ -188,23 +212,27 @@ fn listener() -> Value {
             ("san", san),
         ],
     );
-    let tls = object(
-        &["mode"],
+    object(
+        &[],
         [
             ("mode", word(&["Automatic", "Manual"])),
             ("certManagerCertificateSpec", wishes),
             ("manual", object(&["secretRef"], [("secretRef", name())])),
         ],
-    );
+    )
+}
+
+fn listener() -> Value {
+    let protocol = word_or(&["Mqtt", "WebSockets"], &["websocket"]);
     let port = object(
         &["port"],
         [
             ("port", number(1, 65535)),
             ("nodePort", number(0, 65535)),
-            ("protocol", default(word(&["Mqtt", "WebSockets"]), "Mqtt")),
+            ("protocol", default(protocol, "Mqtt")),
             ("authenticationRef", name()),
             ("authorizationRef", name()),
-            ("tls", tls),
+            ("tls", tls()),
         ],
     );
     let mut ports = list(port);
@@ -237,10 +265,10 @@ fn authentication() -> Value {
         [
             (
                 "endpoint",
-                json!({"type": "string", "pattern": "^https://.*$", "maxLength": 4096}),
+                json!({"type": "string", "pattern": "^(?i:https)://.*$", "maxLength": 4096}),
             ),
             ("caCertConfigMap", name()),
-            ("auth", object(&["x509"], [("x509", certificate)])),
+            ("auth", object(&[], [("x509", certificate)])),
             ("headers", map(json!({"type": "string"}))),
         ],
     );
@@ -264,10 +292,12 @@ fn authentication() -> Value {
             ),
         ],
     );
+    let methods = ["Custom", "ServiceAccountToken", "X509", "UsernamePassword"];
+    let older = ["sat", "k8s-sat", "x509Credentials", "x509Credential"];
     let method = object(
-        &["method"],
+        &[],
         [
-            ("method", word(&["Custom", "ServiceAccountToken", "X509"])),
+            ("method", word_or(&methods, &older)),
             ("customSettings", custom),
             (
                 "serviceAccountTokenSettings",
@@ -304,7 +334,7 @@ fn authorization() -> Value {
         ],
     );
     let keys = object(
-        &["keyType", "keys", "method"],
+        &[],
         [
             ("keyType", word(&["Pattern", "String", "Binary"])),
             ("keys", texts()),
@@ -312,7 +342,7 @@ fn authorization() -> Value {
         ],
     );
     let rule = object(
-        &["principals", "brokerResources"],
+        &["principals"],
         [
             ("principals", principals),
             ("brokerResources", list(resource)),
@@ -392,11 +422,14 @@ fn broker() -> Value {
 /// What the controller writes.
 fn status() -> Value {
     let text = || json!({"type": "string"});
-    let condition = object(
+    let condition = closed(
         &["type", "status", "reason", "message", "lastTransitionTime"],
         [
             ("type", text()),
-            ("status", word(&["True", "False", "Unknown"])),
+            (
+                "status",
+                json!({"type": "string", "enum": ["True", "False", "Unknown"]}),
+            ),
             ("reason", text()),
             ("message", text()),
             ("observedGeneration", number(0, i64::MAX)),
@@ -409,12 +442,12 @@ fn status() -> Value {
     let mut conditions = list(condition);
     conditions["x-kubernetes-list-type"] = json!("map");
     conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
-    let address = object(&["type", "value"], [("type", text()), ("value", text())]);
-    let port = object(
+    let address = closed(&["type", "value"], [("type", text()), ("value", text())]);
+    let port = closed(
         &["port", "state"],
         [("port", number(1, 65_535)), ("state", text())],
     );
-    object(
+    closed(
         &[],
         [
             ("observedGeneration", number(0, i64::MAX)),
@@ -425,7 +458,7 @@ fn status() -> Value {
             ("addresses", list(address)),
             (
                 "runtimeStatus",
-                object(&[], [("status", text()), ("description", text())]),
+                closed(&[], [("status", text()), ("description", text())]),
             ),
         ],
     )

@@ -8,7 +8,7 @@ mod crds;
 mod mounts;
 mod services;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod workload;

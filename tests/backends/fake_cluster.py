@@ -17,6 +17,8 @@ Script, which may change at any time:
     refuse      REGEX of "METHOD PATH" that is answered with 403
     balancer    address that services of the type LoadBalancer get
 
+Of what there is a definition of, only what that has is stored: see definitions.py.
+
 Everything that is there is in STATE.json beside the script whenever it changes.
 """
 
@@ -28,6 +30,7 @@ import threading
 import time
 import urllib.parse
 
+import definitions
 import fake_api_server
 import serving
 
@@ -53,6 +56,7 @@ class Store:
 
     def put(self, path, found, kind):
         """Stores an object under a new version. The lock is held."""
+        definitions.prune(path, found)
         self.version += 1
         found["metadata"]["resourceVersion"] = str(self.version)
         self.objects[path] = found

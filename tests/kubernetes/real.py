@@ -186,6 +186,14 @@ def check_definitions(api):
     bad = listener([{"port": 70000}])
     bad["metadata"] = {"name": "bad"}
     assert api.status("POST", f"{GROUP}/brokerlisteners", bad) == 422, "a port that does not exist"
+    # What is misspelled is stored as it is, so that it can be told and opens nothing.
+    bad = listener([{"port": 1885, "authentificationRef": "default"}], serviceType="nodePort")
+    bad["metadata"] = {"name": "misspelled"}
+    assert api.status("POST", f"{GROUP}/brokerlisteners", bad) in (200, 201), "letters of either case"
+    [accepted] = api.condition("misspelled", "Accepted", "False", "Invalid")
+    assert "`authenticationRef`" in accepted["message"], accepted
+    assert not is_open(1885)
+    api.call("DELETE", f"{GROUP}/brokerlisteners/misspelled")
 
 
 def check_listeners(api):

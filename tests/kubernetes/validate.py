@@ -69,7 +69,7 @@ def main():
     parser.add_argument("--binary", required=True)
     binary = parser.parse_args().binary
     found, count, configurations = [], 0, 0
-    texts = {path.name: path.read_text() for path in sorted((ROOT / "k3s").glob("*.yaml"))}
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "k3s").rglob("*.yaml"))}
     full = ["--cluster-issuer", "plant", "--storage-class", "local-path", "--storage", "8Gi", "--namespace", "edge"]
     sources = [*(ROOT / "config" / "examples").glob("*.toml"), *(ROOT / "tests" / "kubernetes").glob("*.toml")]
     sources += (ROOT / "tests" / "aio" / "expected").glob("*.toml")

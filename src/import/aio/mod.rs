@@ -7,6 +7,8 @@
 mod authentication;
 mod authorization;
 mod broker;
+#[cfg(test)]
+mod definitions_tests;
 mod export;
 mod fields;
 mod listener;

@@ -32,6 +32,9 @@ const KINDS: &[Word] = &[
     ("BrokerAuthorization", &[]),
 ];
 
+/// Kinds of the cluster itself that resources name.
+const OBJECTS: &[&str] = &["Secret", "ConfigMap", "ServiceAccount"];
+
 /// A resource of the broker.
 pub(super) struct Resource {
     pub(super) kind: &'static str,
@@ -104,18 +107,25 @@ impl Found {
             report.note(spot, "document", Verdict::Bad { why });
             return;
         };
-        if head.kind.ends_with("List") && depth < LIST_DEPTH_MAX {
-            for item in items(node) {
-                self.add_document(item, file, report, depth + 1);
+        if head.is_list() {
+            match items(node) {
+                Ok(items) if depth < LIST_DEPTH_MAX => {
+                    for item in items {
+                        self.add_document(item, file, report, depth + 1);
+                    }
+                }
+                Ok(_) => {
+                    let why = format!("more than {LIST_DEPTH_MAX} lists are inside each other");
+                    report.note(spot, head.shown_kind(), Verdict::Bad { why });
+                }
+                Err(why) => report.note(spot, head.shown_kind(), Verdict::Bad { why }),
             }
             return;
         }
         let subject = format!("{} {}", head.shown_kind(), head.shown_name());
+        let subject = subject.trim_end().to_owned();
         let mut note = |verdict| report.note(spot, subject.clone(), verdict);
-        let group = head
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
+        let group = head.group();
         if group.is_empty() && head.is_object() {
             if !is_name(head.name) {
                 let why = "it has no `metadata.name` that a cluster takes".into();
@@ -212,6 +222,13 @@ impl Found {
     }
 }
 
+/// Whether the broker has such a kind.
+fn is_kind(text: &str) -> bool {
+    KINDS
+        .iter()
+        .any(|(kind, _)| kind.eq_ignore_ascii_case(text))
+}
+
 fn spec(node: &Node, fields: &Fields<'_>) -> Option<(usize, usize)> {
     let at = fields.get("spec")?;
     let Value::Map(entries) = &node.value else {
@@ -224,8 +241,10 @@ fn spec(node: &Node, fields: &Fields<'_>) -> Option<(usize, usize)> {
 }
 
 fn foreign(group: &str, head: &Head<'_>) -> Verdict {
-    let is_named_so = KINDS.iter().any(|(kind, _)| *kind == head.kind);
-    if is_named_so && let Some(meant) = crate::config::nearest(group, GROUPS.iter().copied()) {
+    let kind = head.kind.strip_suffix("List").unwrap_or(head.kind);
+    if is_kind(kind)
+        && let Some(meant) = crate::config::nearest(group, GROUPS.iter().copied())
+    {
         let why = format!("there is no such group; write `{meant}`");
         return Verdict::Bad { why };
     }
@@ -237,10 +256,13 @@ fn foreign(group: &str, head: &Head<'_>) -> Verdict {
     Verdict::NotNeeded { why: why.into() }
 }
 
-fn items(node: &Node) -> &[Rc<Node>] {
+/// The resources of a list, which the API server writes as `null` where there are none.
+fn items(node: &Node) -> Result<&[Rc<Node>], String> {
     match value_of(node, "items").map(|node| &node.value) {
-        Some(Value::List(items)) => items,
-        _ => &[],
+        Some(Value::List(items)) => Ok(items),
+        Some(Value::Null) => Ok(&[]),
+        Some(other) => Err(format!("its `items` take a list, not {}", other.what())),
+        None => Err("it has no `items`".to_owned()),
     }
 }
 
@@ -283,8 +305,24 @@ impl<'n> Head<'n> {
         })
     }
 
+    fn group(&self) -> &'n str {
+        let parts = self.api_version.split_once('/');
+        parts.map_or("", |(group, _)| group)
+    }
+
     fn is_object(&self) -> bool {
-        ["Secret", "ConfigMap", "ServiceAccount"].contains(&self.kind)
+        OBJECTS.contains(&self.kind)
+    }
+
+    /// Whether it is a list of any kind, or of one that is read. What others call a list is theirs.
+    fn is_list(&self) -> bool {
+        let Some(kind) = self.kind.strip_suffix("List") else {
+            return false;
+        };
+        match self.group() {
+            "" => kind.is_empty() || OBJECTS.contains(&kind),
+            group => GROUPS.contains(&group) && is_kind(kind),
+        }
     }
 
     fn shown_kind(&self) -> String {

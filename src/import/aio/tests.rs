@@ -181,6 +181,42 @@ fn files_hold_what_the_objects_held() {
     assert!(done.import.report.render().contains("--out-dir"));
 }
 
+#[test]
+fn cert_manager_is_asked_in_its_own_words() {
+    let certificates = |text: &str| {
+        let mut options = options(false);
+        options.cluster = Some(AioCluster {
+            namespace: "plant".to_owned(),
+            has_cert_manager: true,
+            api_server: Vec::new(),
+        });
+        let file = (PathBuf::from("resources"), Zeroizing::new(text.to_owned()));
+        aio_texts(&[file], &options).map(|done| done.certificates)
+    };
+    let text = std::fs::read_to_string(root().join("listener-sdk-case.yaml")).unwrap();
+    let [wanted] = certificates(&text).unwrap().try_into().unwrap();
+    assert_eq!(wanted.issuer_kind, "ClusterIssuer");
+    assert_eq!(wanted.issuer_group, "cert-manager.io");
+    assert_eq!(wanted.algorithm, Some("Ec256"));
+
+    // Who issues in another group is called as that group likes.
+    let issuer = "{name: issuer, kind: clusterissuer}";
+    let other = "{name: issuer, kind: privateIssuer, group: pki.example}";
+    let [wanted] = certificates(&text.replace(issuer, other))
+        .unwrap()
+        .try_into()
+        .unwrap();
+    assert_eq!(wanted.issuer_kind, "privateIssuer");
+    assert_eq!(wanted.issuer_group, "pki.example");
+
+    // With and without cert-manager the same is refused.
+    for wrong in ["{name: issuer, kind: Isuer}", "{kind: Issuer}"] {
+        let text = text.replace(issuer, wrong);
+        assert!(certificates(&text).is_err(), "{wrong}");
+        assert!(translated("x", &text).is_err(), "{wrong}");
+    }
+}
+
 /// What values are replaced by.
 const VALUES: &[&str] = &[
     "",

@@ -36,6 +36,9 @@ const WISHES: &[&str] = &[
 /// Group of the issuers of cert-manager.
 const CERT_MANAGER: &str = "cert-manager.io";
 
+/// Kinds of them.
+const ISSUERS: &[Word] = &[("Issuer", &[]), ("ClusterIssuer", &[])];
+
 /// How long a certificate may be valid, in seconds.
 const DURATION: (u64, u64) = (3600, 5 * 365 * 86_400);
 
@@ -179,18 +182,7 @@ fn issued(
     issuer: &At<'_>,
     place: &mut Place<'_>,
 ) -> Option<(String, String)> {
-    let below = notes.fields(issuer, &["name", "kind", "group"])?;
-    let text = |notes: &mut Notes<'_>, key: &str| {
-        let at = below.get(key)?;
-        notes.text(at).map(ToOwned::to_owned)
-    };
-    let Some(name) = below.get("name") else {
-        notes.missing(&below, "name");
-        return None;
-    };
-    let name = super::objects::object_name(notes, name)?.to_owned();
-    let group = text(notes, "group").unwrap_or_else(|| CERT_MANAGER.to_owned());
-    let kind = text(notes, "kind").unwrap_or_else(|| "Issuer".to_owned());
+    let Issuer { name, kind, group } = named_issuer(notes, issuer)?;
     let mut wanted = WantedCertificate {
         text: notes.file(),
         secret: format!("{}-{}", place.listener, place.port),
@@ -237,6 +229,37 @@ fn issued(
     )
 }
 
+/// Who issues a certificate.
+struct Issuer {
+    name: String,
+    kind: String,
+    group: String,
+}
+
+/// An issuer as cert-manager looks it up, which knows one spelling of each word. Those of other groups are called as those like.
+fn named_issuer(notes: &mut Notes<'_>, at: &At<'_>) -> Option<Issuer> {
+    let fields = notes.fields(at, &["name", "kind", "group"])?;
+    let Some(name) = fields.get("name") else {
+        notes.missing(&fields, "name");
+        return None;
+    };
+    let name = super::objects::object_name(notes, name)?.to_owned();
+    let group = match fields.get("group") {
+        Some(at) => notes.text(at)?.to_ascii_lowercase(),
+        None => CERT_MANAGER.to_owned(),
+    };
+    let kind = match fields.get("kind") {
+        Some(at) if group == CERT_MANAGER => notes.word(at, ISSUERS)?,
+        Some(at) => notes.text(at)?,
+        None => "Issuer",
+    };
+    Some(Issuer {
+        name,
+        kind: kind.to_owned(),
+        group,
+    })
+}
+
 /// What cert-manager is told about the key.
 fn wished_key(notes: &mut Notes<'_>, fields: &Fields<'_>, wanted: &mut WantedCertificate) {
     let Some(at) = fields.get("privateKey") else {
@@ -268,11 +291,7 @@ fn certificate(
     for (key, below) in fields.iter() {
         match key {
             "issuerRef" => {
-                if let Some(fields) = notes.fields(below, &["name", "kind", "group"])
-                    && let Some(at) = fields.get("kind")
-                {
-                    notes.word(at, &[("Issuer", &[]), ("ClusterIssuer", &[])]);
-                }
+                named_issuer(notes, below);
                 let how = "the authority of the gateway issues the certificate; see docs/ca.md for one under your own";
                 notes.differs(below, how);
             }

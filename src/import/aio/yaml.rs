@@ -1,6 +1,7 @@
 //! YAML and JSON as a tree with places, of bounded size whatever a file says.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
@@ -175,6 +176,7 @@ impl<'t> Reading<'t> {
 
     fn map(&mut self, line: usize, depth: usize) -> Result<Vec<Entry>, YamlFault> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut keys = HashSet::new();
         loop {
             let (event, span) = self.awaited(line)?;
             let line = span.start.line();
@@ -184,7 +186,7 @@ impl<'t> Reading<'t> {
                 _ => return Err(YamlFault::new(line, "a key is not a text")),
             };
             self.count(1, line)?;
-            if entries.iter().any(|entry| entry.key == key) {
+            if !keys.insert(key.clone()) {
                 let text = format!("the key `{}` stands here twice", shown_key(&key));
                 return Err(YamlFault::new(line, text));
             }
@@ -271,6 +273,18 @@ mod tests {
         }
         let fault = parse(&bomb).err().unwrap();
         assert!(fault.text.contains("more than 200000 values"), "{fault:?}");
+    }
+
+    #[test]
+    fn a_large_table_takes_no_longer_for_each_key() {
+        // Compared with all before it, the last of these keys would come after minutes.
+        let mut text: String = (0..95_000).map(|key| format!("key{key}: 1\n")).collect();
+        text.push_str("key7: 2\n");
+        let (done, awaited) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(parse(&text).err()));
+        let fault = awaited.recv_timeout(std::time::Duration::from_secs(30));
+        let fault = fault.expect("it is read by now").expect("a fault");
+        assert_eq!(fault.text, "the key `key7` stands here twice");
     }
 
     #[test]
