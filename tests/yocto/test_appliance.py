@@ -338,6 +338,8 @@ class Boot:
         self.said = work / "said"
         (work / "mounts").write_text(f"proc /proc proc rw 0 0\n/dev/vda1 {self.folder} {kind} ro 0 0\n")
         stub(work / "bin", "mount", f'echo "$@" >>{self.said}')
+        # What is done in the mounts of the machine.
+        stub(work / "bin", "nsenter", '[ "$1" = --mount=/proc/1/ns/mnt ] || exit 64\nshift\nexec "$@"')
         self.environment = {"BOOT": self.folder, "MOUNTS": work / "mounts"}
         self.stubs = work / "bin"
 

@@ -55,6 +55,7 @@ RDEPENDS:${PN} = " \
     libubootenv-bin \
     util-linux-blkid \
     util-linux-fstrim \
+    util-linux-nsenter \
     util-linux-partx \
     util-linux-sfdisk \
 "
