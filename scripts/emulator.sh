@@ -6,7 +6,8 @@
 
 install_emulator_if_old() {
     local version
-    version=$(qemu-system-aarch64 --version 2>/dev/null | sed -n '1s/.*version \([0-9]*\).*/\1/p')
+    # None at all is no fault of this script, whose callers have pipefail.
+    version=$(qemu-system-aarch64 --version 2>/dev/null | sed -n '1s/.*version \([0-9]*\).*/\1/p') || version=0
     if [ "${version:-0}" -lt 9 ]; then install_emulator; fi
 }
 

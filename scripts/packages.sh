@@ -45,8 +45,32 @@ debian_archive() {
     return 1
 }
 
+# needs_root SCRIPT WHY: says before anything is made that it takes root.
+needs_root() {
+    [ "$(id -u)" = 0 ] && return 0
+    echo "error: $2" >&2
+    echo "hint: sudo $1" >&2
+    return 1
+}
+
+# as_caller COMMAND...: as whoever called sudo. Rust is in the home of a person, and root is to leave nothing of its own there.
+as_caller() {
+    if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+        sudo -H -u "$SUDO_USER" "$@"
+    else
+        "$@"
+    fi
+}
+
 find_cargo() {
+    local home
     command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    if ! command -v cargo >/dev/null && [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ]; then
+        # The home of root has no Rust; that of whoever called sudo has it.
+        home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
+        export CARGO_HOME="${CARGO_HOME:-$home/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
+        PATH="$PATH:$CARGO_HOME/bin"
+    fi
     command -v cargo >/dev/null && return 0
     echo "error: cargo is missing" >&2
     echo "hint: install Rust with rustup, then run this again" >&2

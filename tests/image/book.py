@@ -1,5 +1,6 @@
 """A client that keeps account: what the gateway acknowledged has to be there, whatever happens to the gateway meanwhile."""
 
+import collections
 import json
 import ssl
 import threading
@@ -17,9 +18,9 @@ def fetch_root(machine, file):
         file.write_bytes(answer.read())
 
 
-def connected(machine, root, patience=30, **callbacks):
+def connected(machine, root, patience=30, protocol=mqtt.MQTTv311, **callbacks):
     """A client of the port with TLS, with its thread running; it trusts this root alone."""
-    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=protocol)
     made.username_pw_set(NAME, PASSWORD)
     made.tls_set(ca_certs=str(root), tls_version=ssl.PROTOCOL_TLS_CLIENT)
     # A gateway that is gone stays gone for this client.
@@ -69,6 +70,25 @@ def round_trip(machine, root):
         close(made)
 
 
+def answers_to(machine, root, count):
+    """What MQTT 5 answers to so many retained messages on new topics."""
+    codes, all_came = [], threading.Event()
+
+    def on_publish(_client, _data, _identifier, code, _properties):
+        codes.append(code)
+        if len(codes) == count:
+            all_came.set()
+
+    made = connected(machine, root, protocol=mqtt.MQTTv5, on_publish=on_publish)
+    try:
+        for number in range(count):
+            made.publish(f"answers/{number}", "x" * 1024, 1, retain=True)
+        assert all_came.wait(120), f"{len(codes)} of {count} were answered"
+    finally:
+        close(made)
+    return codes
+
+
 class Book:
     """Writes retained messages one after the other, and knows which of them were acknowledged."""
 
@@ -79,42 +99,66 @@ class Book:
         self.number = 0
         self.stopping = threading.Event()
         self.thread = None
+        self.fault = None
+        self.before = 0
 
     def write(self):
-        """Goes on until it is told to stop or the gateway is gone."""
+        """Goes on until it is told to stop or the gateway is gone. Returns when something was acknowledged."""
         self.stopping.clear()
-        self.thread = threading.Thread(target=self.writing, daemon=True)
+        self.fault, self.before = None, len(self.acknowledged)
+        self.thread = threading.Thread(target=self.written, daemon=True)
         self.thread.start()
+        end = time.monotonic() + 120
+        while len(self.acknowledged) == self.before and self.thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def written(self):
+        try:
+            self.writing()
+        except Exception as fault:  # Told by `stop`, in the thread of the test.
+            self.fault = fault
 
     def writing(self):
+        # Identifiers that were acknowledged, from the thread of the client; it holds a lock then that `publish` takes as well, so
+        # no other lock may be waited for there.
+        answered = collections.deque()
         waiting = {}
-        lock = threading.Lock()
 
-        def on_publish(_client, _data, identifier, _code, _properties):
-            with lock:
-                number = waiting.pop(identifier, None)
-                if number is not None:
-                    self.acknowledged.add(number)
+        def settle():
+            while answered:
+                self.acknowledged.add(waiting.pop(answered.popleft()))
 
-        made = connected(self.machine, self.root, on_publish=on_publish)
+        made = connected(self.machine, self.root, on_publish=lambda _client, _data, identifier, *_: answered.append(identifier))
         try:
             while not self.stopping.is_set() and made.is_connected():
                 if len(waiting) > 20:
                     time.sleep(0.01)
-                    continue
-                self.number += 1
-                with lock:
+                else:
+                    self.number += 1
                     waiting[made.publish(f"book/{self.number}", json.dumps(self.number), 1, retain=True).mid] = self.number
-                time.sleep(0.005)
+                    time.sleep(0.005)
+                settle()
         finally:
             close(made)
+            settle()
 
     def stop(self):
+        """A round in which nothing was acknowledged has shown nothing."""
         self.stopping.set()
         self.thread.join(60)
+        assert not self.thread.is_alive(), "it does not end"
+        if self.fault is not None:
+            raise AssertionError("nothing could be written") from self.fault
+        assert len(self.acknowledged) > self.before, "nothing was acknowledged"
+
+    def write_for(self, seconds):
+        self.write()
+        time.sleep(seconds)
+        self.stop()
 
     def missing(self):
         """Numbers that were acknowledged and are not there."""
+        assert self.acknowledged, "nothing was put to the test"
         there, done = set(), threading.Event()
         def on_message(_client, _data, message):
             if message.topic == "end":

@@ -1,5 +1,6 @@
 """Updates as somebody else would make them: the root of the image with another program in it, signed by whom one likes."""
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import machine
 
 KEYS = pathlib.Path(os.environ.get("FIELDGATE_IMAGE_KEYS", "/nonexistent"))
+MADE = machine.IMAGES / "updates"
 
 # Brokers that do not serve. Every other command is that of the program, so that the gate judges and is not itself the fault.
 OTHERWISE = "#!/bin/sh\n[ \"$1\" = serve ] || exec /usr/bin/fieldgate.whole \"$@\"\n"
@@ -16,25 +18,51 @@ BAD = {
     "hangs": OTHERWISE + "systemd-notify --ready\nexec sleep infinity\n",
     # No store can be opened there.
     "storeless": OTHERWISE + "exec /usr/bin/fieldgate.whole serve --state-dir /usr/lib/fieldgate/none\n",
+    # Brings the database to a format that the version before does not know, as a newer one does: a copy first, then the number in
+    # the header of the file. Nobody has it open, so it is all in the file. Then it fails.
+    "newer": OTHERWISE + """\
+database=/var/lib/fieldgate/gateway.db
+format=$(od -An -tu1 -j63 -N1 "$database" | tr -d ' ')
+if [ ! -e "$database-wal" ] && [ "$format" != 99 ]; then
+    cp "$database" "$database.v$format.bak"
+    printf '\\143' | dd of="$database" bs=1 seek=63 conv=notrunc 2>/dev/null
+    sync
+fi
+exit 1
+""",
 }
 # The gate is patient, since a slow card is no fault. These never pass, so it need not be.
 IMPATIENT = "[Service]\nEnvironment=TIME=20s\n"
+# A shell is not the one who says that it is ready, its child is.
+LENIENT = "[Service]\nNotifyAccess=all\n"
+# What is wrong with each, and with which words it is refused.
+REFUSED = {
+    "unsigned": "no bundle that this machine takes",
+    "foreign": "sign|takes",
+    "other": "is for `fieldgate-image-armhf`",
+    "product": "is for `fieldgate-image-arm64`",
+    "tampered": "Input/output error|Failed|failed",
+}
 
 
 def root_with_broker(source, made, program):
     """A copy of the root whose broker is this program."""
     machine.run(["cp", "--sparse=always", source, made])
-    files = {"program": program, "impatient": IMPATIENT}
+    files = {"program": program, "impatient": IMPATIENT, "lenient": LENIENT}
     for name, content in files.items():
         made.with_name(f"{made.name}.{name}").write_text(content)
-    folder = "/usr/lib/systemd/system/fieldgate-health-gate.service.d"
+    units = "/usr/lib/systemd/system"
     script = made.with_name(f"{made.name}.debugfs")
     script.write_text(
         "ln /usr/bin/fieldgate /usr/bin/fieldgate.whole\nunlink /usr/bin/fieldgate\n"
         f"write {made}.program /usr/bin/fieldgate\nsif /usr/bin/fieldgate mode 0100755\n"
-        f"mkdir {folder}\nwrite {made}.impatient {folder}/90-test.conf\n"
+        f"mkdir {units}/fieldgate-health-gate.service.d\n"
+        f"write {made}.impatient {units}/fieldgate-health-gate.service.d/90-test.conf\n"
+        f"write {made}.lenient {units}/fieldgate.service.d/90-test.conf\n"
     )
     machine.run(["debugfs", "-w", "-f", script, made])
+    for file in ("/usr/bin/fieldgate", f"{units}/fieldgate-health-gate.service.d/90-test.conf", f"{units}/fieldgate.service.d/90-test.conf"):
+        assert "Type: regular" in machine.run(["debugfs", "-R", f"stat {file}", made]), f"{file} was not written"
     return made
 
 
@@ -75,14 +103,45 @@ def unsigned(source, made):
     return made
 
 
-def medium(folder, files):
-    """A second disk with these files, as an operator brings it."""
-    content = folder / "medium"
-    content.mkdir()
-    for file in files:
-        os.link(file, content / file.name)
-    made = folder / "medium.img"
-    size = sum(file.stat().st_size for file in files) * 5 // 4 // machine.MIB + 16
-    machine.run(["mke2fs", "-q", "-t", "ext4", "-L", "medium", "-d", content, made, f"{size}M"])
-    shutil.rmtree(content)
+def updates(folder, arch, bad, refused):
+    """A good one, and those that are bad or refused."""
+    shipped, root = machine.IMAGES / f"debug/fieldgate-{arch}.raucb", machine.IMAGES / f"debug/fieldgate-{arch}.ext4"
+    good = bundle(folder, "good", root, arch)
+    yield good
+    for name in bad:
+        changed = root_with_broker(root, folder / f"{name}.ext4", BAD[name])
+        yield bundle(folder, name, changed, arch)
+        changed.unlink()
+    makers = {
+        "foreign": lambda: bundle(folder, "foreign", root, arch, signer="foreign"),
+        "other": lambda: bundle(folder, "other", root, compatible="fieldgate-image-armhf"),
+        "product": lambda: bundle(folder, "product", root, compatible="fieldgate-image-arm64"),
+        "tampered": lambda: tampered(good, folder / "tampered.raucb"),
+        "unsigned": lambda: unsigned(shipped, folder / "unsigned.raucb"),
+    }
+    for name in refused:
+        yield makers[name]()
+
+
+def medium(arch, bad, refused):
+    """A second disk with these updates, as an operator brings it. The first process that needs it makes it, for all of the run and
+    for those after it, until there is another image."""
+    MADE.mkdir(parents=True, exist_ok=True)
+    made = MADE / f"{arch}-{len(bad) + len(refused)}.img"
+    sources = (machine.IMAGES / f"debug/fieldgate-{arch}.raucb", KEYS / "ours/signer.cert.pem", pathlib.Path(__file__))
+    with open(MADE / f"{arch}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+            return made
+        folder = MADE / arch
+        shutil.rmtree(folder, ignore_errors=True)
+        content = folder / "medium"
+        content.mkdir(parents=True)
+        files = list(updates(folder, arch, bad, refused))
+        for file in files:
+            os.link(file, content / file.name)
+        size = sum(file.stat().st_size for file in files) * 5 // 4 // machine.MIB + 16
+        machine.run(["mke2fs", "-q", "-t", "ext4", "-L", "medium", "-d", content, folder / "medium.img", f"{size}M"])
+        (folder / "medium.img").rename(made)
+        shutil.rmtree(folder)
     return made

@@ -2,9 +2,11 @@
 
 import os
 import random
+import sys
 
 import pytest
 
+import bundles
 import machine as emulated
 
 LONG = bool(os.environ.get("FIELDGATE_IMAGE_LONG"))
@@ -32,12 +34,26 @@ http = "[::]:8080"
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes too long for each change")
+    config.addinivalue_line("markers", "minutes(number): how long it takes; those that take longest begin first")
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
+    def minutes(item):
         if item.get_closest_marker("long") and not LONG:
             item.add_marker(pytest.mark.skip(reason="part of the long form (scripts/soak image)"))
+            return 0
+        marker = item.get_closest_marker("minutes")
+        return marker.args[0] if marker else 1
+
+    items.sort(key=minutes, reverse=True)
+
+
+def pytest_runtest_logreport(report):
+    """Tells of each test when it is over, and why it failed: the others may take hours."""
+    if os.environ.get("PYTEST_XDIST_WORKER") or report.when != "call" and not report.failed:
+        return
+    said = f"\n{report.longreprtext}" if report.failed else ""
+    sys.stderr.write(f"{report.nodeid}: {report.outcome}, {report.duration:.0f} s{said}\n")
 
 
 @pytest.fixture
@@ -64,3 +80,14 @@ def device():
     yield make
     for one in made:
         one.remove()
+
+
+@pytest.fixture(scope="session")
+def medium():
+    """A second disk with every update that the tests need."""
+    return bundles.medium("arm64", bundles.BAD if LONG else ["exits"], bundles.REFUSED)
+
+
+@pytest.fixture(scope="session")
+def medium_of_armhf():
+    return bundles.medium("armhf", ["exits"], [])

@@ -3,6 +3,7 @@
 import http.client
 import os
 import pathlib
+import random
 import re
 import secrets
 import shutil
@@ -40,6 +41,34 @@ def run(arguments, **options):
     return done.stdout
 
 
+def pieces(disk, start, size):
+    """Offset and length of what is no hole between two places of a file."""
+    at, end = start, start + size
+    while at < end:
+        try:
+            at = os.lseek(disk.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            # Nothing but a hole is left.
+            return
+        hole = min(os.lseek(disk.fileno(), at, os.SEEK_HOLE), end)
+        if at < hole:
+            yield at, hole - at
+        at = hole
+
+
+def copy_part(source, start, size, made):
+    """Part of a file, whose holes stay holes: a card of 64 GB is mostly of them."""
+    with open(source, "rb") as disk, open(made, "wb") as part:
+        part.truncate(size)
+        for at, length in pieces(disk, start, size):
+            disk.seek(at)
+            part.seek(at - start)
+            while length > 0:
+                block = disk.read(min(4 * MIB, length))
+                part.write(block)
+                length -= len(block)
+
+
 def await_that(what, condition, patience=PATIENCE_S):
     """What `condition` gives as soon as that is something."""
     end = time.monotonic() + patience
@@ -51,10 +80,41 @@ def await_that(what, condition, patience=PATIENCE_S):
         time.sleep(0.3)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count):
+    """Below those that the system gives to clients, so that they stay free while a machine is off, and other ones for each process
+    of the tests."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20000 + worker % 12 * 1000
+    found = []
+    for port in random.sample(range(first, first + 1000), 1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no port is free")
+
+
+class Data:
+    """The data partition of a machine that is off, as its next start finds it: in a copy, whose journal is played back."""
+
+    def __init__(self, machine):
+        start, self.partition_size = machine.partitions()["data"]
+        self.image = machine.folder / "data.img"
+        copy_part(machine.disk, start, self.partition_size, self.image)
+        done = subprocess.run(["e2fsck", "-fy", self.image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode <= 2, done.stdout.decode(errors="replace")
+        said = run(["dumpe2fs", "-h", self.image])
+        number = lambda name: int(re.search(rf"^{name}: +(\d+)$", said, re.M)[1])
+        self.block_size = number("Block size")
+        self.size = number("Block count") * self.block_size
+        self.bytes_of_inode = self.size // number("Inode count")
+
+    def has(self, path):
+        return "Inode:" in run(["debugfs", "-R", f"stat {path}", self.image])
 
 
 class Machine:
@@ -70,7 +130,7 @@ class Machine:
         run(["cp", "--sparse=always", source, self.disk])
         # A card that is larger than the image.
         os.truncate(self.disk, self.disk.stat().st_size + more_mib * MIB)
-        self.ports = {guest: free_port() for guest in (1883, 8883, 8080)}
+        self.ports = dict(zip((1883, 8883, 8080), free_ports(3)))
         self.process = None
         self.starts = 0
 
@@ -95,6 +155,14 @@ class Machine:
     def read_from_boot(self, name):
         return run(["mtype", "-i", f"{self.disk}@@{BOOT_AT}", f"::/{name}"])
 
+    def boot_is_clean(self):
+        """Whether nobody has the boot partition open for writing, or had when the plug was pulled: FAT16 has a bit for that."""
+        with open(self.disk, "rb") as disk:
+            disk.seek(BOOT_AT)
+            sector = disk.read(512)
+        assert sector[54:62] == b"FAT16   "
+        return not sector[0x25] & 1
+
     def partitions(self):
         """Start and size of each in bytes, by its name."""
         found = {}
@@ -104,13 +172,20 @@ class Machine:
                 found[place[3]] = (int(place[1]) * 512, int(place[2]) * 512)
         return found
 
-    def size_of_data(self):
-        """Bytes of the file system on the data partition, from its superblock."""
-        start, _ = self.partitions()["data"]
+    def data(self):
+        return Data(self)
+
+    def holds(self, partition, text):
+        """Whether these bytes are anywhere on a partition, in files or beside them."""
+        start, size = self.partitions()[partition]
         with open(self.disk, "rb") as disk:
-            disk.seek(start + 1024)
-            superblock = disk.read(64)
-        return int.from_bytes(superblock[4:8], "little") * (1024 << int.from_bytes(superblock[24:28], "little"))
+            for at, length in pieces(disk, start, size):
+                # A private key is in one block of the file system, and pieces are of whole ones.
+                for place in range(at, at + length, 16 * MIB):
+                    disk.seek(place)
+                    if text in disk.read(min(16 * MIB, at + length - place)):
+                        return True
+        return False
 
     def damage(self, partition, offset, length):
         """What a dying card does: other bytes than were written."""
@@ -136,7 +211,7 @@ class Machine:
     # The plug.
 
     def start(self, *options, disk=None):
-        """Switches it on. `disk` is a second one, for what an operator brings."""
+        """Switches it on. `disk` is a second one, for what an operator brings. Nothing beyond this machine can be reached from it."""
         assert self.process is None, "it is on already"
         self.starts += 1
         self.console_file = self.folder / f"console-{self.starts}.log"
@@ -147,7 +222,7 @@ class Machine:
         command = [
             *emulator, "-m", "512", "-smp", "2", "-accel", "tcg,thread=multi", "-bios", firmware,
             "-drive", f"if=none,id=d0,format=raw,file={self.disk}", "-device", "virtio-blk-device,drive=d0",
-            "-netdev", f"user,id=n0,{forwards}", "-device", "virtio-net-device,netdev=n0",
+            "-netdev", f"user,id=n0,restrict=on,{forwards}", "-device", "virtio-net-device,netdev=n0",
             "-device", "virtio-rng-device",
             "-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off",
             "-device", "virtio-serial-device", "-device", "virtconsole,chardev=agent",
@@ -197,6 +272,10 @@ class Machine:
     def slots(self):
         """The slots that U-Boot started since the machine was switched on, with the tries that were left."""
         return re.findall(SLOT, self.console())
+
+    def sections(self):
+        """What the console showed of each start since the machine was switched on, behind the choice of its slot."""
+        return re.split(SLOT, self.console())[3::3]
 
     def all_slots(self):
         """Those of every start since the machine was made."""

@@ -9,36 +9,14 @@ import bundles
 import machine as emulated
 from book import Book
 from conftest import LONG
+from test_reset import is_reset, leave_traces
 
 MEDIUM = "/run/medium"
-# What is wrong with each, and with which words it is refused.
-REFUSED = {
-    "unsigned": "no bundle that this machine takes",
-    "foreign": "sign|takes",
-    "other": "is for `fieldgate-image-armhf`",
-    "product": "is for `fieldgate-image-arm64`",
-    "tampered": "Input/output error|Failed|failed",
-}
-
-
-@pytest.fixture(scope="module")
-def medium(tmp_path_factory):
-    """A second disk with every update that the tests need."""
-    folder = tmp_path_factory.mktemp("updates")
-    shipped, root = emulated.IMAGES / "debug/fieldgate-arm64.raucb", emulated.IMAGES / "debug/fieldgate-arm64.ext4"
-    good = bundles.bundle(folder, "good", root)
-    files = [
-        good,
-        bundles.bundle(folder, "foreign", root, signer="foreign"),
-        bundles.bundle(folder, "other", root, compatible="fieldgate-image-armhf"),
-        bundles.bundle(folder, "product", root, compatible="fieldgate-image-arm64"),
-        bundles.tampered(good, folder / "tampered.raucb"),
-        bundles.unsigned(shipped, folder / "unsigned.raucb"),
-    ]
-    for name, program in bundles.BAD.items():
-        if LONG or name == "exits":
-            files.append(bundles.bundle(folder, name, bundles.root_with_broker(root, folder / f"{name}.ext4", program)))
-    return bundles.medium(folder, files)
+# Installations that are cut or finished, in turn, and cuts in a row of the start that tries what was installed.
+INSTALLS = 6
+TRIALS = (1, 2, 3)
+# Before the gateway has been judged.
+TRIAL_MOMENTS = ("Linux version", "systemd\\[1\\]", "fieldgate-data", "Configuration from the boot partition", "MQTT broker")
 
 
 def start(machine, medium):
@@ -54,6 +32,19 @@ def proven(machine):
     return machine.slots()[-1][0]
 
 
+def machine_with_book(device, medium, name, **options):
+    """A machine in slot A, and what it has acknowledged."""
+    machine = device(name, debug=True, **options)
+    assert start(machine, medium) == "A"
+    book = Book(machine)
+    book.write_for(5)
+    return machine, book
+
+
+def other(slot):
+    return "B" if slot == "A" else "A"
+
+
 def install(machine, name, check=True):
     return machine.shell(f"fieldgate update install {MEDIUM}/{name}.raucb", check)
 
@@ -67,25 +58,49 @@ def start_again(machine):
     return [*(tried for tried, _ in machine.slots()[before:-1]), slot]
 
 
+def row(status, slot):
+    """What `fieldgate update status` says of a slot: the version, then whether it runs, is proven, and the tries left."""
+    found = re.search(rf"^{slot} +(as delivered|\S+) .* (yes|no) +(yes|no) +(\d+)$", status, re.MULTILINE)
+    assert found, status
+    return found.groups()
+
+
+def good_update_is_taken(machine, book):
+    here = machine.slots()[-1][0]
+    install(machine, "good")
+    status = machine.shell("fieldgate update status")
+    assert row(status, other(here)) == ("9.9.9", "no", "no", "3") and f"The next start tries slot {other(here)}" in status
+    assert start_again(machine) == [other(here)]
+    assert book.missing() == []
+    status = machine.shell("fieldgate update status")
+    # What runs, and that it proved good.
+    assert row(status, other(here)) == ("9.9.9", "yes", "yes", "9")
+    assert f"slot {other(here)} passed" in status and "The next start" not in status
+
+
 def bad_update_falls_back(machine, name, book):
     here = machine.slots()[-1][0]
-    there = "B" if here == "A" else "A"
+    there = other(here)
     install(machine, name)
     assert start_again(machine) == [there, there, there, here]
     assert book.missing() == []
+    status = machine.shell("fieldgate update status")
+    assert row(status, here)[1:] == ("yes", "yes", "9") and row(status, there) == ("9.9.9", "no", "no", "0")
+    assert f"slot {there} did not pass" in status and "The next start" not in status
+    # Whether systemd took it for ready is what tells those who hang from those who exit.
+    was_ready = [bool(re.search(r"Started .*fieldgate\.service", text)) for text in machine.sections()[-4:-1]]
+    if name == "hangs":
+        assert all(was_ready), "the broker did not hang, it never was ready"
+    elif name != "storeless":
+        assert not any(was_ready)
 
 
+@pytest.mark.minutes(12)
 def test_updates(device, medium):
     """One machine for all of it, since each start takes its minute."""
-    machine = device("updates", debug=True)
-    assert start(machine, medium) == "A"
-    book = Book(machine)
-    book.write()
-    time.sleep(5)
-    book.stop()
-
+    machine, book = machine_with_book(device, medium, "updates")
     before = machine.shell("fw_printenv")
-    for name, words in REFUSED.items():
+    for name, words in bundles.REFUSED.items():
         code, said = install(machine, name, check=False)
         assert code != 0 and re.search(words, said), f"{name}: {code} {said}"
         # Blocks are checked while they are written: a payload that is not what was signed costs the slot that did not run, and
@@ -94,109 +109,116 @@ def test_updates(device, medium):
             assert machine.shell("fw_printenv") == before
     assert "BOOT_ORDER=A\n" in machine.shell("fw_printenv")
 
-    install(machine, "good")
-    assert start_again(machine) == ["B"]
-    assert book.missing() == []
-    status = machine.shell("fieldgate update status")
-    # What runs, and that it proved good.
-    assert re.search(r"^B +9\.9\.9 .* yes +yes +9$", status, re.MULTILINE), status
-
+    good_update_is_taken(machine, book)
     bad_update_falls_back(machine, "exits", book)
-    reset(machine, "fieldgate factory-reset --yes", book)
 
-
-def reset(machine, command, book):
-    """What was there is gone, and the machine is as on its first start, in the slot that it ran."""
-    slot = machine.slots()[-1][0]
-    root = (machine.folder / "ca.crt").read_bytes()
-    identity = machine.shell("cat /etc/machine-id")
+    traces = leave_traces(machine, book)
     before = len(machine.slots())
-    machine.shell(command, check=False)
-    emulated.await_that("U-Boot runs again", lambda: len(machine.slots()) > before)
-    machine.until("systemctl is-active --quiet multi-user.target && [ -e /data/fieldgate/.provisioned ]")
-    assert machine.slots()[-1][0] == slot
-    assert machine.shell("cat /etc/machine-id") != identity
-    kept = machine.shell("ls /var/lib/fieldgate; journalctl -o cat | grep -c 'book/' || true; fieldgate user list 2>&1")
-    assert "press-1" not in kept, kept
-    assert root.decode().splitlines()[1] not in machine.shell("cat /var/lib/fieldgate/ca/* 2>/dev/null; true")
+    slot = machine.slots()[-1][0]
+    machine.shell("fieldgate factory-reset --yes", check=False)
+    # The start that makes the reset, and the one after it.
+    machine.await_console(emulated.SLOT, times=before + 2)
+    is_reset(machine, traces)
+    assert [tried for tried, _ in machine.slots()[before:]] == [slot, slot]
 
 
 @pytest.mark.long
+@pytest.mark.minutes(8)
 @pytest.mark.parametrize("name", ["hangs", "storeless"])
 def test_update_that_does_not_serve_falls_back(device, medium, name):
-    machine = device(name, debug=True)
-    assert start(machine, medium) == "A"
-    book = Book(machine)
-    book.write()
-    time.sleep(5)
-    book.stop()
+    machine, book = machine_with_book(device, medium, name)
     bad_update_falls_back(machine, name, book)
 
 
 @pytest.mark.long
-def test_plug_is_pulled_during_an_update(device, medium, chance):
-    machine = device("cut-update", debug=True)
-    assert start(machine, medium) == "A"
-    book = Book(machine)
-    book.write()
-    time.sleep(5)
-    book.stop()
-    for _ in range(6):
-        here = machine.slots()[-1][0]
-        machine.shell(f"fieldgate update install {MEDIUM}/good.raucb >/run/installed 2>&1 &")
-        time.sleep(chance.uniform(0, 25))
-        machine.cut()
-        # The other slot is the next one only if it was written to its end, which RAUC says last.
-        order = machine.counters()["BOOT_ORDER"].split()
-        assert start(machine, medium) == order[0], f"cut in slot {here}, with {order}"
-        assert book.missing() == []
+@pytest.mark.minutes(8)
+def test_update_that_has_changed_the_database_falls_back(device, medium):
+    machine, book = machine_with_book(device, medium, "newer")
+    bad_update_falls_back(machine, "newer", book)
+    # The copy of before the change is at work, and what the newer version made of it is beside it.
+    assert machine.shell("ls -d /var/lib/fieldgate/newer-*/gateway.db")
+    assert "a newer version had brought the database to format 99" in machine.shell("fieldgate status")
+    book.write_for(5)
+    assert book.missing() == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["file", "argument"])
-def test_factory_reset(device, medium, way):
-    machine = device(f"reset-{way}", debug=True)
-    start(machine, medium)
-    root = (machine.folder / "ca.crt").read_bytes()
-    machine.cut()
-    if way == "file":
-        machine.put_on_boot({"fieldgate/factory-reset": ""})
+@pytest.mark.minutes(12)
+def test_updates_of_armhf(device, medium_of_armhf):
+    machine, book = machine_with_book(device, medium_of_armhf, "updates-armhf", arch="armhf")
+    good_update_is_taken(machine, book)
+    bad_update_falls_back(machine, "exits", book)
+
+
+def expected_slot(machine):
+    """The first of the order that has a try left."""
+    counters = machine.counters()
+    return next(slot for slot in counters["BOOT_ORDER"].split() if int(counters[f"BOOT_{slot}_LEFT"], 16) > 0)
+
+
+def cut_install(machine, chance, is_to_finish):
+    """Pulls the plug while an update is installed, or as soon as it is. Says which of the two it was."""
+    here = machine.slots()[-1][0]
+    machine.shell(f"rm -f /run/code; (fieldgate update install {MEDIUM}/good.raucb >/run/said 2>&1; echo $? >/run/code) &")
+    if is_to_finish:
+        machine.until("[ -e /run/code ]")
     else:
-        machine.set_counters(boot_args="fieldgate.factory-reset")
-    machine.start(disk=medium)
-    machine.await_console("fieldgate: slot", times=2)
-    machine.until("systemctl is-active --quiet multi-user.target && [ -e /data/fieldgate/.provisioned ]")
-    assert "press-1" not in machine.shell("fieldgate user list 2>&1", check=False)[1]
-    assert root.decode().splitlines()[1] not in machine.shell("cat /var/lib/fieldgate/ca/* 2>/dev/null; true")
-    # Once for each cause.
-    machine.shell("sleep 5")
-    assert len(machine.slots()) == 2
+        # RAUC takes a slot out of the order before it writes there.
+        emulated.await_that("the slot is written", lambda: machine.counters()["BOOT_ORDER"].split() == [here])
+        time.sleep(chance.uniform(0, 6))
+    code, said = machine.shell("cat /run/code", check=False)
+    if code == 0:
+        assert said == "0", machine.shell("cat /run/said")
+    machine.cut()
+    order = machine.counters()["BOOT_ORDER"].split()
+    print(f"cut with exit code {said if code == 0 else 'to come'} and order {order}")
+    # The other slot is the next one only if it was written to its end, which RAUC says last.
+    if code == 0 or order[0] != here:
+        assert order[0] == other(here)
+        return "installed"
+    assert order == [here]
+    return "cut"
 
 
 @pytest.mark.long
-def test_data_partition_that_is_full(device, medium):
-    machine = device("full", debug=True)
-    start(machine, medium)
-    machine.shell("dd if=/dev/zero of=/data/filler bs=1M; sync", check=False)
-    machine.cut()
-    machine.start(disk=medium)
-    machine.until("systemctl is-active --quiet fieldgate.service")
-    machine.shell("rm /data/filler; sync")
-    machine.await_serving()
+@pytest.mark.minutes(20)
+def test_plug_is_pulled_during_an_update(device, medium, chance):
+    machine, book = machine_with_book(device, medium, "cut-update")
+    seen = []
+    for number in range(INSTALLS):
+        here = machine.slots()[-1][0]
+        seen.append(cut_install(machine, chance, is_to_finish=number % 3 == 2))
+        assert start(machine, medium) == (here if seen[-1] == "cut" else other(here))
+        assert book.missing() == []
+    assert {"cut", "installed"} <= set(seen), f"not everything was seen: {seen}"
 
 
 @pytest.mark.long
-def test_data_partition_that_is_damaged(device, medium):
-    machine = device("damage", debug=True)
-    start(machine, medium)
-    machine.cut()
-    # The first superblock: there are copies of it.
-    machine.damage("data", 1024, 1024)
-    machine.start(disk=medium)
-    machine.await_console("fieldgate-data: repaired")
-    machine.await_serving()
-    machine.cut()
-    machine.damage("data", 0, 96 * emulated.MIB)
-    machine.start(disk=medium)
-    machine.await_console("fieldgate-data: beyond repair")
-    machine.until("systemctl is-active --quiet fieldgate.service")
+@pytest.mark.minutes(20)
+def test_plug_is_pulled_during_the_trial_of_an_update(device, medium, chance):
+    machine, book = machine_with_book(device, medium, "cut-trial")
+    for cuts in TRIALS:
+        here = machine.slots()[-1][0]
+        there = other(here)
+        install(machine, "good")
+        before = len(machine.slots())
+        machine.shell("systemctl --no-block reboot")
+        machine.await_console(emulated.SLOT, times=before + 1)
+        for number in range(cuts):
+            moment, seconds = chance.choice(TRIAL_MOMENTS), chance.uniform(0, 2)
+            emulated.await_that(moment, lambda: re.search(moment, machine.sections()[-1]))
+            time.sleep(seconds)
+            machine.cut()
+            left = machine.counters()[f"BOOT_{there}_LEFT"]
+            print(f"trial of {there} cut {seconds:.1f} s after {moment!r}, tries left {left}")
+            assert left == str(2 - number), "the trial was over before the plug was pulled"
+            expected = expected_slot(machine)
+            # Each try was counted before it was made, and three of them are all there are.
+            assert expected == (there if number < 2 else here)
+            machine.start(disk=medium)
+            machine.await_console(emulated.SLOT)
+            assert machine.slots()[0][0] == expected
+        assert proven(machine) == expected
+        assert len(machine.slots()) == 1
+        assert book.missing() == []
+        book.write_for(3)

@@ -1,6 +1,7 @@
 """The programs of the appliance, run on files in place of devices: what they do to a data partition, to a name, to a start."""
 
 import os
+import re
 
 import pytest
 
@@ -13,7 +14,8 @@ def run(tree, program, environment, stubs=None):
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     if stubs:
         path = f"{stubs}:{path}"
-    return support.run(["sh", tree / PROGRAMS / program], env={**os.environ, "PATH": path, **{key: str(value) for key, value in environment.items()}})
+    name, *arguments = program.split()
+    return support.run(["sh", tree / PROGRAMS / name, *arguments], env={**os.environ, "PATH": path, **{key: str(value) for key, value in environment.items()}})
 
 
 def stub(folder, name, text):
@@ -21,6 +23,10 @@ def stub(folder, name, text):
     file = folder / name
     file.write_text(f"#!/bin/sh\n{text}\n")
     file.chmod(0o755)
+
+
+# How the image makes the data partition.
+FORMAT = re.search(r'^FIELDGATE_DATA_FORMAT = "(.*)"$', (support.ROOT / support.LAYER / "conf/distro/fieldgate-os.conf").read_text(), re.M)[1]
 
 
 class Data:
@@ -40,8 +46,16 @@ class Data:
             image.seek(start)
             image.write(b"\x5a" * length)
 
-    def prepare(self, tree):
-        return run(tree, "data-prepare", {"FIELDGATE_DATA": self.image, "FIELDGATE_DISK": "/dev/none", "SYSFS": "/nowhere", "RUN": self.run})
+    def prepare(self, tree, form=FORMAT):
+        environment = {"FIELDGATE_DATA": self.image, "FIELDGATE_DISK": "/dev/none", "SYSFS": "/nowhere", "RUN": self.run, "FIELDGATE_DATA_FORMAT": form}
+        return run(tree, "data-prepare", environment)
+
+    def superblock(self):
+        """Bytes of a block, and bytes for which there is an inode."""
+        text = support.run(["/sbin/dumpe2fs", "-h", self.image])[1]
+        number = lambda name: int(re.search(rf"^{name}: +(\d+)$", text, re.M)[1])
+        size = number("Block size")
+        return size, number("Block count") * size // number("Inode count")
 
     def message(self):
         return support.run(["/sbin/debugfs", "-R", "cat /message", self.image])[1].splitlines()[-1:]
@@ -79,7 +93,16 @@ def test_lost_data_is_made_again_and_said_so(tree, tmp_path):
     assert code == 0 and data.marks() == ["made-again"], output
     assert "beyond repair" in output
     assert "data" in support.run(["/sbin/e2label", data.image])[1]
+    # As on a card of 64 GB, however small it is now.
+    assert data.superblock() == (4096, 16384)
     assert data.prepare(tree)[0] == 0
+
+
+def test_data_that_is_made_again_for_a_small_card_is_noticed(broken, tmp_path):
+    support.change(broken, f"{PROGRAMS}/data-prepare", "-F $FIELDGATE_DATA_FORMAT", "-F")
+    (tmp_path / "work").mkdir()
+    data = lost(tmp_path / "work")
+    assert data.prepare(broken)[0] == 0 and data.superblock() != (4096, 16384)
 
 
 def newer(work):
@@ -304,3 +327,64 @@ def test_gateway_does_not_run_on_what_a_reset_has_left(tree, unit):
     lines = (tree / "systemd/appliance" / unit).read_text().splitlines()
     for key in ("Requires=", "After="):
         assert any(line.startswith(key) and "fieldgate-factory-reset.service" in line.split("=")[1].split() for line in lines)
+
+
+class Boot:
+    """A boot partition that somebody has mounted, and what is done to it."""
+
+    def __init__(self, work, kind="vfat"):
+        self.folder = work / "boot"
+        self.folder.mkdir()
+        self.said = work / "said"
+        (work / "mounts").write_text(f"proc /proc proc rw 0 0\n/dev/vda1 {self.folder} {kind} ro 0 0\n")
+        stub(work / "bin", "mount", f'echo "$@" >>{self.said}')
+        # What is done in the mounts of the machine.
+        stub(work / "bin", "nsenter", '[ "$1" = --mount=/proc/1/ns/mnt ] || exit 64\nshift\nexec "$@"')
+        self.environment = {"BOOT": self.folder, "MOUNTS": work / "mounts"}
+        self.stubs = work / "bin"
+
+    def ask(self, tree, word):
+        code, output = run(tree, f"boot-partition {word}", self.environment, self.stubs)
+        assert code == 0, output
+        return self.said.read_text().splitlines()[-1:] if self.said.exists() else []
+
+
+def test_boot_partition_is_opened_and_closed(tree, tmp_path):
+    boot = Boot(tmp_path)
+    (boot.folder / "FSCK0000.REC").write_text("press-1:correct horse")
+    (boot.folder / "boot.scr").write_text("kept")
+    assert boot.ask(tree, "open") == [f"-o remount,rw {boot.folder}"]
+    assert [file.name for file in boot.folder.iterdir()] == ["boot.scr"], "pieces of passwords stay"
+    assert boot.ask(tree, "close") == [f"-o remount,ro {boot.folder}"]
+
+
+@pytest.mark.parametrize("word", ["open", "close"])
+def test_folder_that_is_no_boot_partition_is_left_alone(tree, tmp_path, word):
+    assert Boot(tmp_path, "ext4").ask(tree, word) == []
+
+
+def test_boot_partition_that_was_cut_is_mended(tree, tmp_path):
+    image = tmp_path / "boot.img"
+    assert support.run(["/sbin/mkfs.vfat", "-C", "-n", "boot", image, "65536"])[0] == 0
+    check = lambda: run(tree, "boot-partition check", {"BOOT_DEVICE": image})
+    assert check() == (0, "")
+    with open(image, "r+b") as file:
+        # Where the kernel writes down that it is mounted.
+        file.seek(0x25)
+        file.write(b"\x01")
+    code, output = check()
+    assert code == 0 and "had something to do (fsck.vfat says 1)" in output and "Dirty bit" in output, output
+    assert check() == (0, "")
+    image.write_bytes(b"\x5a" * (1 << 20))
+    code, output = check()
+    assert code == 0 and "had something to do" in output, output
+
+
+@pytest.mark.parametrize("unit", ["fieldgate-boot-import.service", "fieldgate-factory-reset.service"])
+def test_boot_partition_is_writable_for_those_who_write_alone(tree, unit):
+    folder = tree / "systemd/appliance"
+    assert re.search(r"^Options=ro,", (folder / "boot.mount").read_text(), re.M)
+    lines = [line for line in (folder / unit).read_text().splitlines() if line.startswith("Exec")]
+    said = [re.sub(r"=\+?/usr/(libexec/fieldgate|bin)/", " ", line) for line in lines]
+    assert said[0] == "ExecStartPre boot-partition open" and said[1].startswith("ExecStart fieldgate ")
+    assert said[-2:] == ["ExecStartPost boot-partition close", "ExecStopPost boot-partition close"]

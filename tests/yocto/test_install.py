@@ -128,6 +128,9 @@ def exposure(root):
 def faults(tree, work, machine="qemuarm64"):
     root, found = install(tree, work, machine)
     found = [fault for fault in found if "The example configuration is built in" not in fault]
+    conf = root / "usr/lib/fieldgate/appliance.conf"
+    if conf.exists() and not re.search(r'^FIELDGATE_DATA_FORMAT="-b 4096 -i 16384 [^"]*"$', conf.read_text(), re.M):
+        found.append("a data partition that is made again is another one")
     if machine == "qemuarm64":
         written, golden = listing(tree, root).splitlines(), GOLDEN.read_text().splitlines()
         found += [f"{name} of systemd/ is not in the image" for name in sorted(of_the_program(tree)) if not list(root.rglob(name))]
@@ -180,6 +183,7 @@ APPLIANCE = support.LAYER + "/recipes-core/fieldgate-appliance/fieldgate-applian
             "systemd/appliance/fieldgate-health-gate.service",
             "libexec/fieldgate/health-gate", "libexec/fieldgate/health", "libexec/fieldgate/health",
         ),
+        (APPLIANCE, "FIELDGATE_DATA_FORMAT=\"", "DATA_FORMAT=\"", "made again is another one"),
         (APPLIANCE, "    ${libexecdir}/fieldgate \\\n", "", "health-gate is installed and not shipped"),
         ("systemd/install", "put 0755", "put 0644", "is not executable"),
         ("systemd/install", 'install -d "$root/data" ', "install -d ", "/data/ is missing in the image"),

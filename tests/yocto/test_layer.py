@@ -79,7 +79,9 @@ def partitions(data):
     parts = []
     for line in lines:
         if line[0] == "part":
-            parts.append({key.removeprefix("--"): value for key, value in zip(line, line[1:]) if key.startswith("--")})
+            # A value that begins with a hyphen is joined to its name.
+            words = [word for option in line for word in (option.split("=", 1) if option.startswith("--") else [option])]
+            parts.append({key.removeprefix("--"): value for key, value in zip(words, words[1:]) if key.startswith("--")})
     return table, parts
 
 
@@ -108,6 +110,8 @@ def disk(tree, work):
             tell("a partition is on another disk, or not aligned")
         if last.get("label") != "data" or f"What=/dev/disk/by-label/{last.get('label')}" not in mount:
             tell("data.mount looks for another label")
+        if last.get("mkfs-extraopts") != data.getVar("FIELDGATE_DATA_FORMAT"):
+            tell("the data partition is not made as it is made again")
         total = sum(int(part["fixed-size"].removesuffix("M")) for part in parts)
         if total > 3500:
             tell(f"the image of {total} MiB does not fit a card of 4 GB")
@@ -169,6 +173,8 @@ def test_layer_is_in_order(tree, tmp_path):
         (WKS, "--part-name root_b", "--part-name root_c", "partitions are not boot, A, B and data"),
         (WKS, "--part-name root_b --align 4096 --fixed-size ${FIELDGATE_SLOT_SIZE_MB}M", "--part-name root_b --align 4096 --fixed-size 64M", "differ in size"),
         (WKS, "--label data", "--label user", "looks for another label"),
+        (WKS, ' --mkfs-extraopts="${FIELDGATE_DATA_FORMAT}"', "", "is not made as it is made again"),
+        (WKS, "${IMAGE_LINK_NAME}.ext4\" --ondisk ${FIELDGATE_DISK} --fstype=ext4 --part-name root_b", "other.ext4\" --ondisk ${FIELDGATE_DISK} --fstype=ext4 --part-name root_b", "do not hold the same bytes"),
         (WKS, "--source rawcopy", "--source rootfs", "do not hold the same bytes"),
         (DISTRO, 'FIELDGATE_PTABLE:rpi = "msdos"', 'FIELDGATE_PTABLE:rpi = "gpt"', "the table is gpt"),
         (DISTRO, 'FIELDGATE_SLOT_SIZE_MB ??= "768"', 'FIELDGATE_SLOT_SIZE_MB ??= "1792"', "does not fit a card"),

@@ -15,7 +15,7 @@ INHIBIT_DEFAULT_DEPS = "1"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
-do_install[vardeps] += "FIELDGATE_DISK FIELDGATE_PARTITION FIELDGATE_RESET_GPIO"
+do_install[vardeps] += "FIELDGATE_DISK FIELDGATE_PARTITION FIELDGATE_DATA_FORMAT FIELDGATE_RESET_GPIO"
 do_install[file-checksums] += "${FIELDGATE_SOURCE}/systemd/appliance:True ${FIELDGATE_SOURCE}/systemd/install:True"
 
 SYSTEMD_PACKAGES = "${PN}"
@@ -30,6 +30,7 @@ do_install() {
     install -d ${D}${nonarch_libdir}/fieldgate
     echo "FIELDGATE_DISK=/dev/${FIELDGATE_DISK}" > ${D}${nonarch_libdir}/fieldgate/appliance.conf
     echo "FIELDGATE_DATA=${FIELDGATE_PARTITION}4" >> ${D}${nonarch_libdir}/fieldgate/appliance.conf
+    echo 'FIELDGATE_DATA_FORMAT="${FIELDGATE_DATA_FORMAT}"' >> ${D}${nonarch_libdir}/fieldgate/appliance.conf
     if [ -n "${FIELDGATE_RESET_GPIO}" ]; then
         echo "FIELDGATE_RESET_GPIO=${FIELDGATE_RESET_GPIO}" >> ${D}${nonarch_libdir}/fieldgate/appliance.conf
     fi
@@ -47,12 +48,14 @@ FILES:${PN} = " \
 "
 
 RDEPENDS:${PN} = " \
+    dosfstools \
     e2fsprogs-e2fsck \
     e2fsprogs-mke2fs \
     fieldgate \
     libubootenv-bin \
     util-linux-blkid \
     util-linux-fstrim \
+    util-linux-nsenter \
     util-linux-partx \
     util-linux-sfdisk \
 "
