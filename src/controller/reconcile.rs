@@ -16,7 +16,7 @@ use super::client::{ApiClient, Detail};
 use super::collection::{Collection, Group, Kind, LISTENER_LABEL, group_name};
 use super::fault::ApiFault;
 use super::folder::Folder;
-use super::manifests::{Manifest, Place, api_version};
+use super::manifests::{Manifest, Place, api_version, is_made_by};
 use super::plan::{self, Input, Key, Plan, Resource, Taken};
 use super::statement::Facts;
 use super::status::{Statement, event, is_said, timestamp};
@@ -311,6 +311,8 @@ impl<H: Host> Controller<H> {
             .filter_map(|service| owner(&service.owner.name))
             .collect();
         let policy = place.network_policy(&owners, plan);
+        let is_there = |name: &str| self.cache.object(Collection::Services, name).is_some();
+        let services = place.beside_the_file(services, &plan.taken, is_there);
         let certificates: Vec<Manifest> = plan
             .certificates
             .iter()
@@ -371,9 +373,9 @@ impl<H: Host> Controller<H> {
     /// Removes services that we have made and that no listener has any more.
     async fn remove_services(&mut self, wanted: &[Manifest], faults: &mut Vec<String>) {
         for (name, object) in self.cache.objects(Collection::Services) {
-            let instance = object.pointer("/metadata/labels/app.kubernetes.io~1instance");
-            let is_ours = instance.and_then(Value::as_str) == Some(&self.instance);
-            if !is_ours || wanted.iter().any(|service| service.name == name) {
+            if !is_made_by(&self.instance, &object)
+                || wanted.iter().any(|service| service.name == name)
+            {
                 continue;
             }
             let path = format!("/api/v1/namespaces/{}/services/{name}", self.namespace);

@@ -1,5 +1,6 @@
 //! The gateway as the broker of a cluster: the real binary against an API server of `tests/backends`, with clients of MQTT.
 
+mod bundle;
 mod changes;
 mod outages;
 mod resources;
