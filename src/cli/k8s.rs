@@ -43,6 +43,12 @@ struct RenderArgs {
     #[arg(long, value_name = "NAME", default_value = "fieldgate", value_parser = label)]
     namespace: String,
 
+    /// The namespace is there already and is not among the resources
+    ///
+    /// What is not among them is not changed when they are applied, and stays when they are deleted.
+    #[arg(long)]
+    existing_namespace: bool,
+
     /// Name of the deployment and of everything that has no other
     #[arg(long, value_name = "NAME", default_value = "fieldgate", value_parser = label)]
     name: String,
@@ -110,6 +116,7 @@ fn render(args: &RenderArgs) -> Result<(), Failure> {
     let options = RenderOptions {
         name: args.name.clone(),
         namespace: args.namespace.clone(),
+        is_shared: args.existing_namespace,
         image: args.image.clone(),
         storage_class: args.storage_class.clone(),
         storage: args.storage.clone(),

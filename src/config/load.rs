@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::faults::{Damage, Draft, Faults};
 use super::lists;
-use super::merge::merge;
+use super::merge::{merge, merge_in_place};
 use super::report::{FaultCode, Report, Severity};
 use super::resolve::resolve;
 use super::source::{At, Source};
@@ -60,7 +60,8 @@ pub(super) fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded,
     reading.finish()
 }
 
-/// Loads a main file and what lies in `conf.d` beside it, and lays a text over both.
+/// Loads a main file and what lies in `conf.d` beside it, and lays a text over both. Of a listener that the text has, too,
+/// nothing is left.
 pub(super) fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
     let mut reading = Reading::default();
     reading.add_file(main);
@@ -68,7 +69,8 @@ pub(super) fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded,
     for path in reading.files_of(&folder) {
         reading.add_file(&path);
     }
-    reading.add_text(added, text);
+    let over = reading.parsed(added, text);
+    merge_in_place(&mut reading.merged, over);
     reading.finish()
 }
 
@@ -124,6 +126,12 @@ impl Reading {
     }
 
     fn add_text(&mut self, path: &Path, text: &str) {
+        let table = self.parsed(path, text);
+        merge(&mut self.merged, table);
+    }
+
+    /// A text as a table, which is not merged yet.
+    fn parsed(&mut self, path: &Path, text: &str) -> Table {
         let index = self.sources.len();
         let source = Source::new(path, text.to_owned());
         let mut parsed = syntax::parse(index, &source);
@@ -132,7 +140,7 @@ impl Reading {
             self.faults.push_damage(index, damage, drafts);
         }
         self.sources.push(source);
-        merge(&mut self.merged, parsed.table);
+        parsed.table
     }
 
     /// The files of `conf.d` in the order of their names; none where there is no such folder.

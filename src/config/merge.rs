@@ -14,6 +14,18 @@ pub(super) fn merge(base: &mut Table, over: Table) {
     merge_table(base, over, Items::Listeners);
 }
 
+/// As [`merge`], but a listener takes the whole place of one with its name: none of its ports are left.
+pub(super) fn merge_in_place(base: &mut Table, over: Table) {
+    let items = Items::Listeners;
+    if let Some(Value::List(new)) = over.get("listener").map(|entry| &entry.node.value)
+        && let Some(Value::List(old)) = base.get_mut("listener").map(|entry| &mut entry.node.value)
+    {
+        let new: Vec<String> = new.iter().filter_map(|node| items.identity(node)).collect();
+        old.retain(|node| items.identity(node).is_none_or(|id| !new.contains(&id)));
+    }
+    merge(base, over);
+}
+
 /// Which key of a table holds tables that are matched by identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Items {

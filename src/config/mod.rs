@@ -121,7 +121,8 @@ pub fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report
     load::load_with(main, added, text)
 }
 
-/// As [`load()`], with a text laid over everything else, which reports call by the name `added`.
+/// As [`load()`], with a text laid over everything else, which reports call by the name `added`. Its listeners take the places
+/// of those with their names.
 pub fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
     load::load_over(main, added, text)
 }

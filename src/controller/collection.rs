@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use super::client::{ApiClient, Detail};
 use super::fault::ApiFault;
 use crate::kubernetes::BROKER_GROUP;
+pub(super) use crate::kubernetes::LISTENER_LABEL;
 
 /// The group of the cluster broker whose resources count as ours where its CRDs are there.
 const FOREIGN_GROUP: &str = "mqttbroker.iotoperations.azure.com";
 
 /// The version of our own resources.
 pub(super) const OWN_VERSION: &str = "v1";
-
-/// Label of the services that the controller makes; its value is the name of the listener.
-pub(super) const LISTENER_LABEL: &str = "mqttbroker.fieldgate.io/listener";
 
 /// The group that a resource is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

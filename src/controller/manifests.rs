@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::cache::{Object, metadata};
-use super::collection::{Group, LISTENER_LABEL, OWN_VERSION, group_name};
-use super::plan::{Key, Plan};
+use super::collection::{Group, Kind, LISTENER_LABEL, OWN_VERSION, group_name};
+use super::plan::{Key, Plan, Taken};
 use crate::config::ListenerSettings;
 use crate::import::WantedCertificate;
-use crate::kubernetes::{reachable, selector, service_name, service_spec};
+use crate::kubernetes::{labels, reachable, selector, service_name, service_spec};
 
 /// An object and where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,50 @@ impl Place<'_> {
             }),
             name,
         })
+    }
+
+    /// The services of resources, with those that the listeners of the file have been given when they were rendered: a resource
+    /// that takes the place of a listener only borrows its service, which is as before when the resource has gone.
+    pub(super) fn beside_the_file(
+        &self,
+        mut services: Vec<Manifest>,
+        taken: &Taken,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Vec<Manifest> {
+        for listener in &taken.listeners {
+            let name = service_name(listener);
+            let Some(spec) = service_spec(listener, selector(self.instance)) else {
+                continue;
+            };
+            let mut labels = labels(self.instance);
+            labels[LISTENER_LABEL] = json!(listener.name.as_str());
+            let metadata = json!({
+                "name": name,
+                "namespace": self.namespace,
+                "labels": labels,
+                "ownerReferences": [],
+            });
+            if let Some(borrowed) = services.iter_mut().find(|service| service.name == name) {
+                borrowed.object["metadata"] = metadata;
+            } else if is_there(name) {
+                services.push(Manifest {
+                    owner: Key {
+                        kind: Kind::Listener,
+                        group: Group::Own,
+                        name: listener.name.to_string(),
+                    },
+                    name: name.to_owned(),
+                    path: format!("/api/v1/namespaces/{}/services/{name}", self.namespace),
+                    object: json!({
+                        "apiVersion": "v1",
+                        "kind": "Service",
+                        "metadata": metadata,
+                        "spec": spec,
+                    }),
+                });
+            }
+        }
+        services
     }
 
     /// Lets everybody reach the ports of all listeners.
@@ -178,6 +222,14 @@ fn private_key(word: &str) -> (&'static str, Option<u32>) {
     }
 }
 
+/// Whether a service is one that this controller has made, and not one that was rendered for the file.
+pub(super) fn is_made_by(instance: &str, service: &Value) -> bool {
+    let label =
+        |name: &str| service.pointer(&format!("/metadata/labels/app.kubernetes.io~1{name}"));
+    label("instance").is_some_and(|label| label == instance)
+        && label("managed-by").is_some_and(|label| label == "fieldgate")
+}
+
 /// How an object says that it belongs to a resource.
 fn owner_reference(key: &Key, object: &Object) -> Option<Value> {
     Some(json!({
@@ -241,6 +293,7 @@ mod tests {
         let metadata = &service.object["metadata"];
         assert_eq!(metadata["labels"][LISTENER_LABEL], "outside");
         assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "edge");
+        assert!(is_made_by("edge", &service.object) && !is_made_by("other", &service.object));
         assert_eq!(metadata["ownerReferences"][0]["uid"], "u1");
         assert_eq!(
             metadata["ownerReferences"][0]["apiVersion"],
@@ -256,6 +309,43 @@ mod tests {
         assert_eq!(
             ingress[0]["ports"],
             json!([{"protocol": "TCP", "port": 1883}])
+        );
+    }
+
+    #[test]
+    fn a_service_of_the_file_is_only_borrowed() {
+        let listener = |kind: &str, port: u16| {
+            let text = format!(
+                "[[listener]]\nname = \"default\"\nservice_type = \"{kind}\"\nservice_name = \"broker\"\n\
+                 [[listener.port]]\nport = {port}\nauthentication = \"none\"\nauthorization = \"none\"\n"
+            );
+            config::parse(&text).unwrap().listeners
+        };
+        let taken = Taken {
+            listeners: listener("ClusterIp", 18883),
+            ..Taken::default()
+        };
+        let (key, object) = (key("default"), object("u1"));
+        let own = PLACE.service((&key, &object), &listener("NodePort", 1883)[0]);
+        let services = PLACE.beside_the_file(own.into_iter().collect(), &taken, |_| true);
+        let [borrowed] = &services[..] else {
+            panic!("it is there once");
+        };
+        assert_eq!(borrowed.object["spec"]["type"], "NodePort");
+        assert_eq!(
+            borrowed.object["metadata"]["ownerReferences"],
+            json!([]),
+            "it stays when the resource goes"
+        );
+        assert!(!is_made_by("edge", &borrowed.object));
+
+        let services = PLACE.beside_the_file(Vec::new(), &taken, |_| true);
+        assert_eq!(services[0].object["spec"]["type"], "ClusterIP");
+        assert_eq!(services[0].object["spec"]["ports"][0]["port"], 18883);
+        assert!(
+            PLACE
+                .beside_the_file(Vec::new(), &taken, |_| false)
+                .is_empty()
         );
     }
 

@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 use super::cache::Object;
 use super::collection::{Group, Kind};
 use super::listing::{OBJECT_BYTES_MAX, is_too_large};
-use crate::config::{self, Settings};
+use crate::config::{self, Endpoint, ListenerSettings, Settings};
 use crate::import::{
     AioCluster, AioImport, AioOptions, ImportFault, ImportReport, ImportedFile, NeededObject,
     Verdict, WantedCertificate, aio_texts,
 };
+use crate::kubernetes::{reachable, service_name};
 
 /// Which resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,13 +60,13 @@ impl Resource {
 /// What the configuration file has already, so that no resource may have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Names of listeners.
-    pub listeners: Vec<String>,
+    /// Listeners. A resource of the same name takes the place of one while it counts; ports and services of the others are theirs.
+    pub listeners: Vec<ListenerSettings>,
     /// Names of authentications.
     pub authentications: Vec<String>,
     /// Names of authorizations.
     pub authorizations: Vec<String>,
-    /// Numbers of ports.
+    /// Numbers of ports that no listener has.
     pub ports: Vec<u16>,
 }
 
@@ -116,6 +117,8 @@ pub(super) struct Plan {
     pub(super) documents: BTreeMap<String, String>,
     /// The text, read.
     pub(super) settings: Option<Settings>,
+    /// What it was made beside.
+    pub(super) taken: Taken,
 }
 
 /// An object that a resource names.
@@ -144,14 +147,17 @@ pub(super) fn make(input: &Input<'_>) -> Result<Plan, String> {
     for _ in 0..=2 * candidates.len() + input.objects.len() {
         let counting = counting(&candidates);
         if counting.is_empty() {
-            return Ok(Plan::empty(candidates));
+            return Ok(Plan::empty(candidates).beside(input.taken));
         }
         let objects = input.objects.iter();
         let objects: Vec<_> = objects
             .filter(|(name, _)| !spoiled.contains(name))
             .collect();
         match translate(&candidates, &counting, &objects, input) {
-            Ok(import) => return finish(candidates, &counting, import),
+            Ok(import) => {
+                let plan = finish(candidates, &counting, import)?;
+                return Ok(plan.beside(input.taken));
+            }
             Err(ImportFault::NotUnderstood { report }) => {
                 let blamed = blame(&report, &counting, &mut candidates, input);
                 let bad_objects = objects
@@ -201,25 +207,56 @@ fn candidate<'c>(resource: &'c Resource, input: &Input<'_>) -> Candidate<'c> {
 fn collision(resource: &Resource, taken: &Taken) -> Option<String> {
     let (names, what) = match resource.key.kind {
         Kind::Broker => return None,
-        Kind::Listener => (&taken.listeners, "listener"),
+        Kind::Listener => return collision_of_listener(resource, taken),
         Kind::Authentication => (&taken.authentications, "authentication"),
         Kind::Authorization => (&taken.authorizations, "authorization"),
     };
-    if names.contains(&resource.key.name) {
+    names
+        .contains(&resource.key.name)
+        .then(|| format!("the configuration file of the gateway has an {what} of this name"))
+}
+
+/// The same for a listener: it may take the place of the one of its name, and nothing of another.
+fn collision_of_listener(resource: &Resource, taken: &Taken) -> Option<String> {
+    let name = resource.key.name.as_str();
+    let spec = resource.object.get("spec")?;
+    let others = taken.listeners.iter();
+    let others: Vec<_> = others.filter(|other| other.name.as_str() != name).collect();
+    let service = field(spec, "serviceName").and_then(Value::as_str);
+    let service = service.unwrap_or(name);
+    let is_theirs = |other: &&&ListenerSettings| {
+        service_name(other) == service && reachable(other).next().is_some()
+    };
+    if let Some(other) = others.iter().find(is_theirs) {
+        let other = &other.name;
         return Some(format!(
-            "the configuration file of the gateway has an {what} of this name"
+            "the Service {service} is that of the listener `{other}` in the configuration file of the gateway"
         ));
     }
-    if resource.key.kind != Kind::Listener {
-        return None;
-    }
-    let ports = resource.object.pointer("/spec/ports")?.as_array()?;
-    let numbers = ports.iter().filter_map(|port| port.get("port")?.as_u64());
-    let taken = |number: &u64| taken.ports.iter().any(|port| u64::from(*port) == *number);
-    let number = numbers.into_iter().find(taken)?;
+    let ports = others.iter().flat_map(|other| &other.ports);
+    let ports = ports.filter_map(|port| match port.endpoint {
+        Endpoint::Tcp { port, .. } => Some(port),
+        Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
+    });
+    let ports: Vec<u64> = ports
+        .chain(taken.ports.iter().copied())
+        .map(u64::from)
+        .collect();
+    let wanted = field(spec, "ports")?.as_array()?;
+    let mut numbers = wanted
+        .iter()
+        .filter_map(|port| field(port, "port")?.as_u64());
+    let number = numbers.find(|number| ports.contains(number))?;
     Some(format!(
         "port {number} is in the configuration file of the gateway"
     ))
+}
+
+/// A field of an object, however its letters are written: the importer takes either case.
+fn field<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
+    let mut fields = object.as_object()?.iter();
+    let (_, value) = fields.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(value)
 }
 
 fn translate(
@@ -306,6 +343,7 @@ fn finish(
         documents: BTreeMap::new(),
         settings: Some(settings),
         text: String::new(),
+        taken: Taken::default(),
     };
     for (index, candidate) in candidates.into_iter().enumerate() {
         let key = candidate.resource.key.clone();
@@ -330,6 +368,11 @@ fn read(text: &str) -> Result<Settings, String> {
 }
 
 impl Plan {
+    fn beside(mut self, taken: &Taken) -> Self {
+        self.taken.clone_from(taken);
+        self
+    }
+
     /// Nothing counts.
     fn empty(candidates: Vec<Candidate<'_>>) -> Self {
         let fates = candidates.into_iter();

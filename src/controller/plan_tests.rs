@@ -142,19 +142,60 @@ fn a_listener_without_its_authentication_is_closed() {
     assert!(why(&plan, "plain").contains("there is no BrokerAuthentication"));
 }
 
+/// A file with a listener `inside` at 1883, whose service is `broker`, and `devices` at 8883.
+fn taken() -> Taken {
+    let open = "authentication = \"none\"\nauthorization = \"none\"\n";
+    let text = format!(
+        "[[listener]]\nname = \"inside\"\nservice_name = \"broker\"\n[[listener.port]]\nport = 1883\n{open}\
+         [[listener]]\nname = \"devices\"\n[[listener.port]]\nport = 8883\n{open}"
+    );
+    Taken {
+        listeners: config::parse(&text).unwrap().listeners,
+        authentications: vec!["users".to_owned()],
+        ports: vec![9600],
+        ..Taken::default()
+    }
+}
+
 #[test]
-fn the_file_comes_first() {
+fn a_resource_has_nothing_of_a_listener_with_another_name() {
+    let spec =
+        json!({"ServiceName": "broker", "serviceType": "LoadBalancer", "ports": [{"port": 1885}]});
     let mut given = Given::of(vec![
-        open("static", "ClusterIp", 1883),
-        open("other", "LoadBalancer", 8883),
-        open("third", "NodePort", 9883),
+        open("devices-2", "ClusterIp", 8883),
+        open("metrics", "LoadBalancer", 9600),
+        open("free", "NodePort", 9883),
+        resource(Kind::Listener, "broker-2", spec),
+        resource(
+            Kind::Authentication,
+            "users",
+            json!({"authenticationMethods": []}),
+        ),
     ]);
-    given.taken.listeners = vec!["static".to_owned()];
-    given.taken.ports = vec![8883];
+    given.taken = taken();
     let plan = given.plan();
     assert_eq!(ports(&plan), ["*:9883"]);
-    assert!(why(&plan, "static").contains("of this name"));
-    assert!(why(&plan, "other").contains("port 8883"));
+    assert!(why(&plan, "devices-2").contains("port 8883"));
+    assert!(why(&plan, "metrics").contains("port 9600"));
+    assert!(why(&plan, "broker-2").contains("of the listener `inside`"));
+    assert!(why(&plan, "users").contains("of this name"));
+}
+
+#[test]
+fn a_resource_takes_the_place_of_the_listener_of_its_name() {
+    let mut given = Given::of(vec![open("inside", "ClusterIp", 1883)]);
+    given.taken = taken();
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1883"]);
+    assert!(plan.fates.values().all(Fate::counts));
+    // What it has no more is still nobody else's: it comes back with the listener.
+    given.resources = vec![
+        open("inside", "ClusterIp", 1884),
+        open("other", "NodePort", 1883),
+    ];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1884"]);
+    assert!(why(&plan, "other").contains("port 1883"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::client::{ApiClient, Detail};
 use super::collection::{Collection, Kind, LISTENER_LABEL};
 use super::fault::ApiFault;
-use super::manifests::{Manifest, Place};
+use super::manifests::{Manifest, Place, is_made_by};
 use super::plan::{Fate, Key, Plan, Resource};
 use super::retry::Retries;
 
@@ -129,9 +129,12 @@ impl Writer {
             .iter()
             .filter_map(|service| owner(&service.owner.name))
             .collect();
+        let policy = place.network_policy(&owners, plan);
+        let is_there = |name: &str| self.cache.object(Collection::Services, name).is_some();
+        let services = place.beside_the_file(services, &plan.taken, is_there);
         let certificates = plan.certificates.iter();
         Wanted {
-            policy: place.network_policy(&owners, plan),
+            policy,
             certificates: certificates
                 .filter_map(|(key, wanted)| Some(place.certificate(owner(&key.name)?, wanted)))
                 .collect(),
@@ -187,8 +190,7 @@ impl Writer {
     /// Removes services that we have made and that no listener has any more.
     async fn remove_services(&mut self, wanted: &[Manifest], faults: &mut Vec<String>) {
         for (name, object) in self.cache.objects(Collection::Services) {
-            let instance = object.pointer("/metadata/labels/app.kubernetes.io~1instance");
-            let is_ours = instance.and_then(Value::as_str) == Some(&self.instance);
+            let is_ours = is_made_by(&self.instance, &object);
             if !is_ours || wanted.iter().any(|service| service.name == name) {
                 continue;
             }

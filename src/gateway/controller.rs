@@ -54,19 +54,14 @@ impl Host for Gateway {
     fn taken(&self) -> Taken {
         let configuration = self.configuration();
         let files = configuration.files();
-        let listeners = files.listeners.iter();
         let authentications = files.authentications.iter();
         let authorizations = files.authorizations.iter();
-        let ports = files.ports().filter_map(|port| match port.endpoint {
-            Endpoint::Tcp { port, .. } => Some(port),
-            Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
-        });
         let http = files.admin.http.map(|http| http.port());
         Taken {
-            listeners: listeners.map(|one| one.name.to_string()).collect(),
+            listeners: files.listeners.clone(),
             authentications: authentications.map(|one| one.name.to_string()).collect(),
             authorizations: authorizations.map(|one| one.name.to_string()).collect(),
-            ports: ports.chain(http).collect(),
+            ports: http.into_iter().collect(),
         }
     }
 

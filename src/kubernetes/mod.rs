@@ -33,6 +33,8 @@ pub struct RenderOptions {
     pub name: String,
     /// Namespace of everything.
     pub namespace: String,
+    /// Whether that namespace is there already, with others in it.
+    pub is_shared: bool,
     /// Image with this program.
     pub image: String,
     /// Class of the volume; that of the cluster where absent.
@@ -112,6 +114,16 @@ pub enum RenderFault {
         /// What the configuration says.
         instance: String,
     },
+    /// The controller would follow resources that are elsewhere.
+    #[error(
+        "`[kubernetes]` has namespace = \"{configured}\", and the namespace here is `{namespace}`: its role is for this one alone"
+    )]
+    Namespace {
+        /// The namespace of the deployment.
+        namespace: String,
+        /// What the configuration says.
+        configured: String,
+    },
     /// A name that no service can have.
     #[error(
         "the listener `{listener}` needs a `service_name`: its own name cannot be that of a service"
@@ -184,6 +196,16 @@ pub(crate) fn selector(instance: &str) -> Value {
     json!({"app.kubernetes.io/name": "fieldgate", "app.kubernetes.io/instance": instance})
 }
 
+/// Label of the services that a controller looks after; its value is the name of the listener.
+pub const LISTENER_LABEL: &str = "mqttbroker.fieldgate.io/listener";
+
+/// The labels of everything that is rendered.
+pub(crate) fn labels(instance: &str) -> Value {
+    let mut labels = selector(instance);
+    labels["app.kubernetes.io/component"] = json!("mqtt-broker");
+    labels
+}
+
 /// Bytes of a ConfigMap.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
 
@@ -206,7 +228,7 @@ pub fn render(
     rendering.check()?;
     let mounts = Mounts::of(settings)?;
     let mut documents = Vec::new();
-    if options.namespace != "default" {
+    if options.namespace != "default" && !options.is_shared {
         documents.push(rendering.namespace());
     }
     documents.push(rendering.service_account());
@@ -291,6 +313,15 @@ impl Rendering<'_> {
                 instance: controller.instance.to_string(),
             });
         }
+        if let Some(configured) = &controller.namespace
+            && controller.controller
+            && configured.as_str() != self.options.namespace
+        {
+            return Err(RenderFault::Namespace {
+                namespace: self.options.namespace.clone(),
+                configured: configured.to_string(),
+            });
+        }
         Ok(())
     }
 
@@ -361,9 +392,7 @@ impl Rendering<'_> {
     }
 
     fn labels(&self) -> Value {
-        let mut labels = self.selector();
-        labels["app.kubernetes.io/component"] = json!("mqtt-broker");
-        labels
+        labels(&self.options.name)
     }
 
     fn selector(&self) -> Value {

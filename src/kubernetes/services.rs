@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Rendering;
 use super::mounts::Mounts;
 use super::workload::is_reachable;
+use super::{LISTENER_LABEL, Rendering};
 use crate::config::{Endpoint, ListenerSettings, PortSettings, Protocol, ServiceType, TlsMode};
 
 /// Label of pods that may read health and metrics.
@@ -20,10 +20,15 @@ impl Rendering<'_> {
     }
 
     fn service(&self, listener: &ListenerSettings) -> Option<Value> {
+        let mut metadata = self.metadata(service_name(listener));
+        if self.settings.kubernetes.controller {
+            // A resource of the listener's name may take its place.
+            metadata["labels"][LISTENER_LABEL] = json!(listener.name.as_str());
+        }
         Some(json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": self.metadata(service_name(listener)),
+            "metadata": metadata,
             "spec": spec(listener, self.selector())?,
         }))
     }

@@ -9,6 +9,7 @@ fn options() -> RenderOptions {
     RenderOptions {
         name: "fieldgate".to_owned(),
         namespace: "fieldgate".to_owned(),
+        is_shared: false,
         image: "localhost/fieldgate:test".to_owned(),
         storage_class: None,
         storage: None,
@@ -278,6 +279,48 @@ fn what_a_pod_cannot_do_is_refused() {
         "{}",
         refused(&text)
     );
+}
+
+#[test]
+fn a_namespace_of_others_is_not_among_the_resources() {
+    let shared = RenderOptions {
+        is_shared: true,
+        namespace: "mqtt".to_owned(),
+        ..options()
+    };
+    let text = rendered_with(FULL, &shared).unwrap().text;
+    assert!(!text.contains("kind: Namespace\n"), "{text}");
+    let documents = testing::parse(&text);
+    let service = document(&documents, "Service", "mqtt");
+    assert_eq!(service["metadata"]["namespace"], "mqtt");
+}
+
+#[test]
+fn the_controller_follows_its_own_namespace() {
+    let text = "[kubernetes]\ncontroller = true\nnamespace = \"plant\"\n";
+    let fault = rendered_with(text, &options()).unwrap_err();
+    assert!(matches!(fault, RenderFault::Namespace { .. }), "{fault}");
+    assert!(fault.to_string().contains("`fieldgate`"), "{fault}");
+    let plant = RenderOptions {
+        namespace: "plant".to_owned(),
+        ..options()
+    };
+    assert!(rendered_with(text, &plant).is_ok());
+    // Without the controller the key says nothing.
+    let off = format!("{FULL}\n[kubernetes]\nnamespace = \"plant\"\n");
+    assert!(rendered_with(&off, &options()).is_ok());
+}
+
+#[test]
+fn services_of_the_file_can_be_found_by_the_controller() {
+    let label = |text: &str| {
+        let documents = testing::parse(&rendered(text).text);
+        let service = document(&documents, "Service", "plant");
+        service["metadata"]["labels"][LISTENER_LABEL].clone()
+    };
+    let off = port("port = 1883");
+    let on = format!("{off}[kubernetes]\ncontroller = true\n");
+    assert_eq!((label(&off), label(&on)), (Value::Null, "plant".into()));
 }
 
 #[test]

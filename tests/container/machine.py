@@ -26,7 +26,7 @@ MACHINE = "10.89.77.1"
 def run(command, *, check=True, text=None, **more):
     """Exit code and everything that was said."""
     done = subprocess.run(
-        [str(word) for word in command], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, **more
+        [str(word) for word in command], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **more
     )
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(str(word) for word in command)} ended with {done.returncode}:\n{done.stdout}")

@@ -1,7 +1,6 @@
-//! The gateway in a cluster: what is translated, what is rendered, what probes are told, and the scripts of the bundle.
+//! The gateway in a cluster: what is translated, what is rendered, and what probes are told.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -154,9 +153,57 @@ fn the_bundle_is_what_the_command_prints() {
     ]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.stderr, "", "nothing has to be there besides");
+    let definitions = run(["k8s", "crds"]).stdout;
     let committed = fs::read_to_string(root().join("k3s/fieldgate.yaml")).expect("the bundle");
     let (_, committed) = committed.split_once('\n').expect("a first line");
-    assert!(said.stdout == committed, "run scripts/k3s-bundle");
+    let printed = format!("{definitions}---\n{}", said.stdout);
+    assert!(printed == committed, "run scripts/k3s-bundle");
+    // Two files are enough for a listener of the cluster: the kind is known, and somebody may follow it.
+    assert!(committed.contains("kind: CustomResourceDefinition\n"));
+    assert!(committed.contains("kind: RoleBinding\n"));
+}
+
+#[test]
+fn the_bundle_can_be_overlaid() {
+    let Ok(found) = Command::new("kubectl")
+        .args(["kustomize", "k3s"])
+        .current_dir(root())
+        .output()
+    else {
+        // The suite `container` installs it.
+        return;
+    };
+    assert!(found.status.success(), "{found:?}");
+    let kinds = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("kind: "));
+        let mut kinds: Vec<String> = lines.map(ToOwned::to_owned).collect();
+        kinds.sort();
+        kinds
+    };
+    let committed = fs::read_to_string(root().join("k3s/fieldgate.yaml")).expect("the bundle");
+    let made = String::from_utf8(found.stdout).expect("text");
+    assert_eq!(kinds(&made), kinds(&committed));
+}
+
+#[test]
+fn a_manifest_for_a_namespace_of_others_does_not_have_it() {
+    let committed = fs::read_to_string(root().join("k3s/from-mosquitto/fieldgate.yaml"));
+    let committed = committed.expect("the manifest of the page");
+    assert!(!committed.contains("kind: Namespace\n"));
+    let config = root().join("k3s/gateway.toml");
+    let args = [
+        "k8s",
+        "render",
+        "--config",
+        text(&config),
+        "--namespace",
+        "mqtt",
+    ];
+    let said = run(args);
+    assert!(said.stdout.contains("kind: Namespace\n"), "{said:?}");
+    let said = run([&args[..], &["--existing-namespace"]].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.stdout.contains("kind: Namespace\n"), "{said:?}");
 }
 
 #[test]
@@ -260,152 +307,4 @@ fn a_gateway_that_hangs_is_not_well() {
     let dir = tempfile::tempdir().expect("a folder");
     let _listener = UnixListener::bind(dir.path().join("control.sock")).expect("a socket");
     assert_eq!(health(dir.path(), &["--ready"]).code, 1);
-}
-
-/// A machine as the scripts of the bundle see it.
-struct Machine(tempfile::TempDir);
-
-impl Machine {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        for folder in ["k3s/server", "bin", "bundle", "proc/net"] {
-            fs::create_dir_all(dir.path().join(folder)).expect("a folder");
-        }
-        for file in ["install", "uninstall", "fieldgate.yaml"] {
-            let copied = fs::copy(
-                root().join("k3s").join(file),
-                dir.path().join("bundle").join(file),
-            );
-            copied.expect("a copy");
-        }
-        let machine = Self(dir);
-        machine.program("systemctl", "exit 3");
-        machine
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn program(&self, name: &str, line: &str) {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("write");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
-    }
-
-    fn run(&self, script: &str, args: &[&str]) -> Said {
-        let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
-        let output = Command::new(self.path("bundle").join(script))
-            .args(args)
-            .env("PATH", path)
-            .env("K3S_DIR", self.path("k3s"))
-            .env("PROC_DIR", self.path("proc"))
-            .output();
-        output.expect("run the script").into()
-    }
-}
-
-#[test]
-fn the_bundle_is_installed_by_copying() {
-    let machine = Machine::new();
-    fs::write(machine.path("bundle/fieldgate-2.oci.tar"), "new").expect("write");
-    fs::create_dir_all(machine.path("k3s/agent/images")).expect("a folder");
-    fs::write(machine.path("k3s/agent/images/fieldgate-1.oci.tar"), "old").expect("write");
-    let said = machine.run("install", &[]);
-    assert_eq!(said.code, 0, "{said:?}");
-    let installed = machine.path("k3s/server/manifests/fieldgate.yaml");
-    assert_eq!(
-        fs::read(&installed).unwrap(),
-        fs::read(root().join("k3s/fieldgate.yaml")).unwrap()
-    );
-    let images: Vec<_> = fs::read_dir(machine.path("k3s/agent/images"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(images, ["fieldgate-2.oci.tar"]);
-    machine.program("k3s", "cat >\"$0.in\"; echo \"$@\" >\"$0.args\"");
-    let said = machine.run("uninstall", &[]);
-    assert_eq!(said.code, 0, "{said:?}");
-    assert!(!installed.exists());
-    let deleted = fs::read_to_string(machine.path("bin/k3s.in")).unwrap();
-    assert!(deleted.contains("\nkind: Deployment\n"), "{deleted}");
-    assert!(
-        !deleted.contains("\nkind: PersistentVolumeClaim\n"),
-        "{deleted}"
-    );
-    assert!(!deleted.contains("\nkind: Namespace\n"), "{deleted}");
-    machine.run("uninstall", &["--data"]);
-    let args = fs::read_to_string(machine.path("bin/k3s.args")).unwrap();
-    assert!(args.contains("delete --ignore-not-found -f /"), "{args}");
-}
-
-#[test]
-fn a_gateway_that_is_there_already_is_noticed() {
-    let machine = Machine::new();
-    let manifest = machine.path("k3s/server/manifests/fieldgate.yaml");
-    machine.program("systemctl", "[ \"$1 $3\" = 'is-active fieldgate.service' ]");
-    let said = machine.run("install", &[]);
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(
-        said.stderr
-            .contains("fieldgate.service runs on this machine already"),
-        "{said:?}"
-    );
-    assert!(said.stderr.contains("hint: "), "{said:?}");
-    machine.program("systemctl", "[ \"$1 $3\" = 'is-enabled fieldgate.socket' ]");
-    let said = machine.run("install", &[]);
-    assert!(
-        said.stderr
-            .contains("fieldgate.socket starts with this machine"),
-        "{said:?}"
-    );
-    assert!(!manifest.exists(), "nothing was changed");
-    assert_eq!(machine.run("install", &["--force"]).code, 0);
-    assert!(manifest.exists());
-    assert_eq!(machine.run("install", &["--farce"]).code, 64);
-}
-
-#[test]
-fn a_port_that_is_taken_is_noticed() {
-    let machine = Machine::new();
-    // 8883 of the bundle, as the system shows it, and one that it does not want from the machine: 18883 is inside.
-    let line = |port: u16, state: &str| {
-        format!("   0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000\n")
-    };
-    fs::write(
-        machine.path("proc/net/tcp"),
-        line(18883, "0A") + &line(8883, "01"),
-    )
-    .expect("write");
-    let said = machine.run("install", &[]);
-    assert_eq!(said.code, 0, "{said:?}");
-    fs::write(machine.path("proc/net/tcp6"), line(8883, "0A")).expect("write");
-    let said = machine.run("install", &[]);
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.stderr.contains("port 8883 is taken"), "{said:?}");
-    // And as this system shows it.
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("an address").port();
-    let yaml = fs::read_to_string(machine.path("bundle/fieldgate.yaml")).expect("the bundle");
-    let yaml = yaml.replace("    port: 8883\n", &format!("    port: {port}\n"));
-    fs::write(machine.path("bundle/fieldgate.yaml"), yaml).expect("write");
-    fs::remove_dir_all(machine.path("proc")).expect("remove");
-    std::os::unix::fs::symlink("/proc", machine.path("proc")).expect("a link");
-    let said = machine.run("install", &[]);
-    assert!(
-        said.stderr.contains(&format!("port {port} is taken")),
-        "{said:?}"
-    );
-}
-
-#[test]
-fn a_machine_without_k3s_is_told_so() {
-    let machine = Machine::new();
-    fs::remove_dir_all(machine.path("k3s/server")).expect("remove");
-    let said = machine.run("install", &[]);
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(
-        said.stderr.contains("no k3s server runs on this machine"),
-        "{said:?}"
-    );
 }

@@ -22,6 +22,7 @@ mod est;
 mod factory_reset;
 mod gate;
 mod import;
+mod k3s;
 mod kubernetes;
 mod lifecycle;
 mod logging;

@@ -1,6 +1,7 @@
 """The gateway against a real API server and its database, in a network namespace of their own: see scripts/kube-e2e.
 
-What is rendered and what the controller needs of rights is applied as it ships, so a right that is missing shows.
+The bundle is applied as it is committed, so a right that is missing shows. A token of an API server is good for ten minutes at
+least, so nothing here waits for the end of one.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import yaml
 
 ADDRESS = "10.99.0.1"
 ADMIN = "admin-token"
-GROUP = "/apis/mqttbroker.fieldgate.io/v1/namespaces/fieldgate"
+OWN, ORIGINAL = "mqttbroker.fieldgate.io", "mqttbroker.iotoperations.azure.com"
+GROUP = f"/apis/{OWN}/v1/namespaces/fieldgate"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE = 120
 
@@ -83,11 +85,11 @@ class Api:
     def apply(self, path, found):
         self.call("PATCH", f"{path}?fieldManager=test&force=true", found, "application/apply-patch+yaml")
 
-    def condition(self, name, kind, status, reason):
+    def condition(self, name, kind, status, reason, group=GROUP):
         """Waits until a condition of a listener is so."""
 
         def holds():
-            found = self.find(f"{GROUP}/brokerlisteners/{name}") or {}
+            found = self.find(f"{group}/brokerlisteners/{name}") or {}
             conditions = found.get("status", {}).get("conditions", [])
             return [one for one in conditions if (one["type"], one["status"], one["reason"]) == (kind, status, reason)]
 
@@ -142,29 +144,95 @@ def token_of(api, namespace, name, audience=None, seconds=3600):
     return api.call("POST", path, body)["status"]["token"]
 
 
-def connect(port, client_id, username=None, password=None):
-    """The code of CONNACK of MQTT 3.1.1."""
+def text(value):
+    data = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("!H", len(data)) + data
 
-    def text(value):
-        data = value.encode()
-        return struct.pack("!H", len(data)) + data
 
-    flags, payload = 2, text(client_id)
-    if username:
-        flags |= 0xC0
-        payload += text(username) + text(password)
-    body = text("MQTT") + bytes([4, flags]) + struct.pack("!H", 30) + payload
-    length, rest = b"", len(body)
+def number(value):
+    """A length as packets have it."""
+    encoded = b""
     while True:
-        rest, digit = divmod(rest, 128)
-        length += bytes([digit | (0x80 if rest else 0)])
-        if not rest:
-            break
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        client.settimeout(30)
-        client.sendall(b"\x10" + length + body)
-        answer = client.recv(4)
-    return answer[3] if len(answer) == 4 else None
+        value, digit = divmod(value, 128)
+        encoded += bytes([digit | (0x80 if value else 0)])
+        if not value:
+            return encoded
+
+
+class Client:
+    """As much of a client as is needed, of MQTT 3.1.1 or 5."""
+
+    def __init__(self, port, context=None, name=None):
+        self.stream = socket.create_connection(("127.0.0.1", port), 10)
+        self.stream.settimeout(30)
+        if context:
+            self.stream = context.wrap_socket(self.stream, server_hostname=name)
+
+    def close(self):
+        self.stream.close()
+
+    def send(self, kind, body):
+        self.stream.sendall(bytes([kind]) + number(len(body)) + body)
+
+    def exactly(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.stream.recv(count - len(data))
+            if not more:
+                raise Failure("the connection has ended")
+            data += more
+        return data
+
+    def receive(self):
+        kind, length, shift = self.exactly(1)[0], 0, 0
+        while True:
+            digit = self.exactly(1)[0]
+            length |= (digit & 0x7F) << shift
+            shift += 7
+            if digit < 0x80:
+                return kind, self.exactly(length)
+
+    def connect(self, client_id, username=None, password=None):
+        """The code of CONNACK of MQTT 3.1.1."""
+        flags, payload = 2, text(client_id)
+        if username:
+            flags |= 0xC0
+            payload += text(username) + text(password)
+        self.send(0x10, text("MQTT") + bytes([4, flags]) + struct.pack("!H", 30) + payload)
+        return self.receive()[1][1]
+
+    def connect_with_token(self, client_id, token):
+        """The code of CONNACK of MQTT 5, by enhanced authentication."""
+        properties = b"\x15" + text("K8S-SAT") + b"\x16" + text(token)
+        head = text("MQTT") + bytes([5, 2]) + struct.pack("!H", 30) + number(len(properties)) + properties
+        self.send(0x10, head + text(client_id))
+        return self.receive()[1][1]
+
+    def authenticate_again(self, token):
+        """What AUTH is answered with: kind and code. Nothing but success keeps the connection."""
+        properties = b"\x15" + text("K8S-SAT") + b"\x16" + text(token)
+        self.send(0xF0, b"\x19" + number(len(properties)) + properties)
+        kind, body = self.receive()
+        return kind, body[0] if body else 0
+
+    def publish(self, topic):
+        """The code of PUBACK of MQTT 5."""
+        self.send(0x32, text(topic) + b"\x00\x01\x00x")
+        kind, body = self.receive()
+        assert kind == 0x40, (kind, body)
+        return body[2] if len(body) > 2 else 0
+
+    def ping(self):
+        self.send(0xC0, b"")
+        assert self.receive() == (0xD0, b"")
+
+
+def connect(port, *credentials):
+    client = Client(port)
+    try:
+        return client.connect(*credentials)
+    finally:
+        client.close()
 
 
 def is_open(port):
@@ -176,7 +244,7 @@ def is_open(port):
 
 
 def listener(ports, **more):
-    return {"apiVersion": "mqttbroker.fieldgate.io/v1", "kind": "BrokerListener", "spec": {"ports": ports, **more}}
+    return {"apiVersion": f"{OWN}/v1", "kind": "BrokerListener", "spec": {"ports": ports, **more}}
 
 
 def check_definitions(api):
@@ -213,10 +281,10 @@ def check_listeners(api):
 def check_late_secret(api, folder):
     path = f"{GROUP}/brokerlisteners/secure"
     tls = {"mode": "Manual", "manual": {"secretRef": "server-tls"}}
-    found = listener([{"port": 8883, "tls": tls}], serviceType="NodePort")
+    found = listener([{"port": 8884, "tls": tls}], serviceType="NodePort")
     api.apply(path, {**found, "metadata": {"name": "secure"}})
     api.condition("secure", "Ready", "False", "SecretNotFound")
-    assert not is_open(8883)
+    assert not is_open(8884)
     assert api.find("/api/v1/namespaces/fieldgate/services/secure")["spec"]["ports"][0]["nodePort"]
     key, certificate = folder / "server.key", folder / "server.crt"
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
@@ -228,22 +296,97 @@ def check_late_secret(api, folder):
     api.call("POST", "/api/v1/namespaces/fieldgate/secrets", secret)
     api.condition("secure", "Ready", "True", "Listening")
     context = ssl.create_default_context(cafile=certificate)
-    with socket.create_connection(("127.0.0.1", 8883)) as client, context.wrap_socket(client, server_hostname="localhost"):
+    with socket.create_connection(("127.0.0.1", 8884)) as client, context.wrap_socket(client, server_hostname="localhost"):
         pass
     return time.monotonic() - begin
 
 
+def default_listener(group):
+    """The listener that every cluster broker has, in the namespace of the bundle."""
+    found = yaml.safe_load((ROOT / "tests/aio/listener-default.yaml").read_text())
+    found["apiVersion"] = f"{group}/v1"
+    found["metadata"]["namespace"] = "fieldgate"
+    return found
+
+
+def check_default(api, folder, group):
+    """It takes the place of the one in the file, and pods connect to it with their tokens."""
+    place = f"/apis/{group}/v1/namespaces/fieldgate"
+    path = f"{place}/brokerlisteners/default"
+    service = "/api/v1/namespaces/fieldgate/services/aio-broker"
+    before = api.find(service)["metadata"]["uid"]
+    api.apply(path, default_listener(group))
+    api.condition("default", "Accepted", "True", "Accepted", place)
+    api.condition("default", "Ready", "True", "Listening", place)
+    found = api.find(service)["spec"]
+    assert (found["type"], found["ports"][0]["port"]) == ("ClusterIP", 18883), found
+    assert found["clusterIP"].startswith("10.43."), found
+    context = ssl.create_default_context(cafile=folder / "state/ca/trust.pem")
+    check_pods(api, lambda: Client(18883, context, "aio-broker.fieldgate.svc"))
+    api.call("DELETE", path)
+    # The audience is one that the file takes and the resource does not.
+    good = token_of(api, "default", "press", "fieldgate")
+
+    def is_taken():
+        try:
+            return Client(18883, context, "aio-broker.fieldgate.svc").connect_with_token("pod-5", good) == 0
+        except (OSError, Failure):
+            return False
+
+    until("the listener of the file", is_taken)
+    assert api.find(service)["metadata"]["uid"] == before, "the service stays"
+
+
+def check_pods(api, opened):
+    """Tokens by enhanced authentication, in the beginning and again."""
+    good = lambda: token_of(api, "default", "press", "aio-internal")
+    client = opened()
+    assert client.connect_with_token("pod-1", good()) == 0
+    client.ping()
+    assert opened().connect_with_token("pod-2", token_of(api, "default", "press", "fieldgate")) == 0x87
+    assert opened().connect_with_token("pod-2", "nonsense") == 0x87
+    assert client.authenticate_again(good()) == (0xF0, 0)
+    client.ping()
+    other = opened()
+    assert other.connect_with_token("pod-3", good()) == 0
+    kind, code = other.authenticate_again(token_of(api, "default", "press", "elsewhere"))
+    assert (kind, code) == (0xE0, 0x87), "it ends where the new token is no good"
+    client.close()
+
+
+def check_original_group(api, folder):
+    """Its definitions come later than the gateway, as when the original was there before."""
+    text = (ROOT / "k3s/crds.yaml").read_text().replace(OWN, ORIGINAL)
+    for found in yaml.safe_load_all(text):
+        api.apply(path_of(found), found)
+    until("the definitions", lambda: api.status("GET", f"/apis/{ORIGINAL}/v1/namespaces/fieldgate/brokerlisteners") == 200)
+    check_default(api, folder, ORIGINAL)
+
+
 def check_tokens(api):
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "press", "annotations": {"aio-broker-auth/floor": "1"}}}
-    api.call("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+    for name, more in (("press", {"annotations": {"aio-broker-auth/floor": "1"}}), ("guest", {})):
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, **more}}
+        api.call("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+    rule = {
+        "principals": {"attributes": [{"floor": "1"}]},
+        "brokerResources": [{"method": "Connect"}, {"method": "Publish", "topics": ["floors/{principal.attributes.floor}/#"]}],
+    }
+    found = {"apiVersion": f"{OWN}/v1", "kind": "BrokerAuthorization", "metadata": {"name": "floors"}}
+    api.apply(f"{GROUP}/brokerauthorizations/floors", {**found, "spec": {"authorizationPolicies": {"rules": [rule]}}})
     path = f"{GROUP}/brokerlisteners/tokens"
-    found = listener([{"port": 1884, "authenticationRef": "default"}], serviceType="LoadBalancer")
-    api.apply(path, {**found, "metadata": {"name": "tokens"}})
+    port = {"port": 1884, "authenticationRef": "default", "authorizationRef": "floors"}
+    api.apply(path, {**listener([port], serviceType="LoadBalancer"), "metadata": {"name": "tokens"}})
     api.condition("tokens", "Ready", "True", "Listening")
     good = token_of(api, "default", "press", "aio-internal")
     assert connect(1884, "pod-1", "K8S-SAT", good) == 0
     assert connect(1884, "pod-2", "K8S-SAT", token_of(api, "default", "press", "elsewhere")) == 5
     assert connect(1884, "pod-2", "K8S-SAT", "nonsense") == 5
+    client = Client(1884)
+    assert client.connect_with_token("pod-3", good) == 0
+    # Taken, though nobody is there to receive it.
+    assert client.publish("floors/1/state") == 0x10, "by the annotation"
+    assert client.publish("floors/2/state") == 0x87
+    assert Client(1884).connect_with_token("pod-4", token_of(api, "default", "guest", "aio-internal")) == 0x87
 
 
 def check_end(api):
@@ -252,6 +395,18 @@ def check_end(api):
     # There is no garbage collector here.
     until("the service goes", lambda: api.find("/api/v1/namespaces/fieldgate/services/plain") is None)
     assert connect(1884, "pod-3", "K8S-SAT", token_of(api, "default", "press", "aio-internal")) == 0
+
+
+def configuration(folder):
+    """That of the bundle, which finds its cluster as one that is no pod."""
+    cluster = (
+        f'api_server = "https://{ADDRESS}:6443"\nca = "{folder}/pki/apiserver.crt"\ntoken_file = "{folder}/token"\n'
+    )
+    found = (ROOT / "k3s/gateway.toml").read_text()
+    for key, more in (("controller = true\n", 'namespace = "fieldgate"\n'), ('audiences = ["fieldgate", "aio-internal"]\n', "")):
+        assert found.count(key) == 1, key
+        found = found.replace(key, key + more + cluster)
+    return found + '\n[protection]\nnever_banned = ["127.0.0.0/8"]\n'
 
 
 def main():
@@ -264,22 +419,13 @@ def main():
         gateway = None
         try:
             api = start_cluster(folder, arguments.api_server)
-            config = folder / "gateway.toml"
-            config.write_text("[kubernetes]\ncontroller = true\n")
-            rendered = subprocess.run(
-                [arguments.binary, "k8s", "render", "--config", config], capture_output=True, text=True, check=True
-            ).stdout
-            definitions = subprocess.run([arguments.binary, "k8s", "crds"], capture_output=True, text=True, check=True).stdout
-            objects = [*yaml.safe_load_all(definitions), *yaml.safe_load_all(rendered)]
+            objects = list(yaml.safe_load_all((ROOT / "k3s/fieldgate.yaml").read_text()))
             for found in objects:
                 api.apply(path_of(found), found)
             until("the definitions", lambda: api.status("GET", f"{GROUP}/brokerlisteners") == 200)
             (folder / "token").write_text(token_of(api, "fieldgate", "fieldgate"))
-            config.write_text(
-                f'[kubernetes]\ncontroller = true\nnamespace = "fieldgate"\napi_server = "https://{ADDRESS}:6443"\n'
-                f'ca = "{folder}/pki/apiserver.crt"\ntoken_file = "{folder}/token"\n'
-                '[protection]\nnever_banned = ["127.0.0.0/8"]\n'
-            )
+            config = folder / "gateway.toml"
+            config.write_text(configuration(folder))
             log = open(folder / "gateway.log", "w", encoding="utf-8")
             command = [arguments.binary, "serve", "--config", config, "--state-dir", folder / "state"]
             gateway = subprocess.Popen(command, stdout=log, stderr=log)
@@ -287,6 +433,8 @@ def main():
             check_listeners(api)
             seconds = check_late_secret(api, folder)
             check_tokens(api)
+            check_default(api, folder, OWN)
+            check_original_group(api, folder)
             check_end(api)
             gateway.terminate()
             assert gateway.wait(30) == 0

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::root;
-use crate::config::{FaultCode, Loaded, Report, Settings, load};
+use crate::config::{FaultCode, Loaded, Report, Settings, load, load_over};
 
 const MAIN: &str = r#"
 [gateway]
@@ -422,4 +422,31 @@ fn relative_names_are_read_and_shown_as_written() {
     let path = Path::new("config/examples/plain-lan.toml");
     assert!(root().join(path).exists());
     assert_eq!(load(Some(path)).unwrap().sources, [path]);
+}
+
+#[test]
+fn a_listener_of_a_cluster_takes_the_whole_place_of_one_with_its_name() {
+    let open = "authentication = \"none\"\nauthorization = \"none\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("gateway.toml");
+    let text = format!(
+        "[[listener]]\nname = \"default\"\nservice_name = \"broker\"\n[[listener.port]]\nport = 18883\n{open}\
+         [[listener]]\nname = \"devices\"\n[[listener.port]]\nport = 8883\n{open}"
+    );
+    fs::write(&main, text).unwrap();
+    let over = format!(
+        "[[listener]]\nname = \"default\"\n[[listener.port]]\nport = 1883\n{open}[[listener.port]]\nport = 1884\n{open}"
+    );
+    let added = dir.path().join("kubernetes/gateway.toml");
+    let settings = load_over(&main, &added, &over).unwrap().settings;
+    let ports: Vec<String> = settings
+        .ports()
+        .map(|port| port.endpoint.to_string())
+        .collect();
+    assert_eq!(ports, ["*:8883", "*:1883", "*:1884"]);
+    assert_eq!(settings.listeners[1].service_name, None);
+    // Two of one name in the text are still a fault of the text.
+    assert!(load_over(&main, &added, &format!("{over}{over}")).is_err());
+    let settings = load_over(&main, &added, "# nothing\n").unwrap().settings;
+    assert_eq!(settings.ports().count(), 2);
 }

@@ -1,6 +1,7 @@
 //! The gateway as the broker of a cluster: the real binary against an API server of `tests/backends`, with clients of MQTT.
 
 mod bounds;
+mod bundle;
 mod changes;
 mod outages;
 mod resources;
