@@ -62,7 +62,7 @@ def test_card_is_taken_and_the_gateway_serves(device, arch, more):
     is_grown(machine, more)
 
 
-@pytest.mark.minutes(FIRST_CUTS * 3)
+@pytest.mark.minutes(FIRST_CUTS * 3 + 1)
 def test_plug_is_pulled_during_the_first_start(device, chance):
     unfinished = 0
     for number in range(FIRST_CUTS):
