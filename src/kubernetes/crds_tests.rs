@@ -1,6 +1,6 @@
 //! The definitions as they are committed, and what they take and refuse. `import/aio` compares them with what it reads.
 
-use super::super::testing::{faults_of, words};
+use super::super::admission::{faults_of, words};
 use super::*;
 
 #[test]

@@ -3,6 +3,8 @@
 //! The file is the one that runs on a device. What it names becomes volumes, its listeners become services, and what a pod
 //! cannot do is refused before it is applied.
 
+#[cfg(test)]
+pub(crate) mod admission;
 mod controller;
 mod crds;
 mod mounts;

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::kubernetes::BROKER_GROUP;
-use crate::kubernetes::testing::{faults_of, parse, schema_of, words};
+use crate::kubernetes::admission::{faults_of, schema_of, words};
+use crate::kubernetes::testing::parse;
 
 type Json = serde_json::Value;
 
