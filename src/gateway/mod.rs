@@ -41,8 +41,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 pub use boot::{BootFault, BootImport, BootReport, Problem};
-pub use incidents::BOOT_IMPORT;
 pub use configuration::{CONFIG_FILE, Configuration, find_config};
+pub use incidents::BOOT_IMPORT;
 pub use lock::{LockFault, Owner, StateLock};
 pub use offline::{Offline, OfflineFault};
 
