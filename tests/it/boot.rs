@@ -118,7 +118,7 @@ fn faults_end_with_78_and_are_told_in_the_words_of_check() {
 
 #[test]
 fn status_tells_that_the_card_was_refused() {
-    let Some(mut gateway) = TestGateway::unstarted("# as delivered\n") else {
+    let Some(mut gateway) = TestGateway::unstarted(CONFIG) else {
         return;
     };
     card(&gateway, "gateway.toml", "nonsense = true\n");
