@@ -94,6 +94,8 @@ class Podman:
     def remove(self):
         self("pod", "rm", "--all", "--force", "--time", "5", check=False)
         self("rm", "--all", "--force", check=False)
+        # The plug-ins of CNI leave a bridge, whose addresses the next network could not have.
+        self("network", "rm", "--force", NETWORK, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
