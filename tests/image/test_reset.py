@@ -49,7 +49,7 @@ def is_reset(machine, traces):
     """It is as on its first start, and what was there is nowhere. Switches it off."""
     machine.until("systemctl is-active --quiet multi-user.target && [ -e /data/fieldgate/.provisioned ]")
     assert machine.shell("ls -1A /data") == "fieldgate\nlost+found\nrauc"
-    for what in (traces.token, traces.key, traces.root, traces.identity, "press-1"):
+    for what in (traces.token, traces.key, traces.root, traces.identity):
         code, found = machine.shell(f"grep -rlF -e '{what}' /data", check=False)
         assert (code, found) == (1, ""), f"{what} is in {found}"
     assert machine.shell("cat /etc/machine-id") != traces.identity
