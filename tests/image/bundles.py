@@ -25,8 +25,9 @@ database=/var/lib/fieldgate/gateway.db
 format=$(od -An -tu1 -j63 -N1 "$database" | tr -d ' ')
 if [ "$format" != 99 ]; then
     # It is all in one file then, with nothing in a log beside it.
-    /usr/bin/fieldgate.whole backup "$database.v$format.bak" || exit 1
-    cp "$database.v$format.bak" "$database.new"
+    /usr/bin/fieldgate.whole backup /tmp/copy.db || exit 1
+    cp /tmp/copy.db "$database.v$format.bak"
+    cp /tmp/copy.db "$database.new"
     LC_ALL=C sed -i s/readable_since/readable_sincx/ "$database.new"
     printf '\\143' | dd of="$database.new" bs=1 seek=63 conv=notrunc 2>/dev/null
     rm -f "$database-wal" "$database-shm"
