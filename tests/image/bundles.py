@@ -18,14 +18,20 @@ BAD = {
     "hangs": OTHERWISE + "systemd-notify --ready\nexec sleep infinity\n",
     # No store can be opened there.
     "storeless": OTHERWISE + "exec /usr/bin/fieldgate.whole serve --state-dir /usr/lib/fieldgate/none\n",
-    # Brings the database to a format that the version before does not know, as a newer one does: a copy first, then the number in
-    # the header of the file. Nobody has it open, so it is all in the file. Then it fails.
+    # Brings the database to a format that the version before cannot work with, as a newer one does: first a copy, then the number
+    # in the header of the file, and no row that says who can read it. Then it fails.
     "newer": OTHERWISE + """\
 database=/var/lib/fieldgate/gateway.db
 format=$(od -An -tu1 -j63 -N1 "$database" | tr -d ' ')
-if [ ! -e "$database-wal" ] && [ "$format" != 99 ]; then
-    cp "$database" "$database.v$format.bak"
-    printf '\\143' | dd of="$database" bs=1 seek=63 conv=notrunc 2>/dev/null
+if [ "$format" != 99 ]; then
+    # It is all in one file then, with nothing in a log beside it.
+    /usr/bin/fieldgate.whole backup /tmp/copy.db || exit 1
+    cp /tmp/copy.db "$database.v$format.bak"
+    cp /tmp/copy.db "$database.new"
+    LC_ALL=C sed -i s/readable_since/readable_sincx/ "$database.new"
+    printf '\\143' | dd of="$database.new" bs=1 seek=63 conv=notrunc 2>/dev/null
+    rm -f "$database-wal" "$database-shm"
+    mv "$database.new" "$database"
     sync
 fi
 exit 1
