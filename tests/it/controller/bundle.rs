@@ -1,5 +1,7 @@
 //! The configuration of the bundle, and the listener that every cluster broker has.
 
+use nix::sys::signal::Signal;
+
 use super::*;
 use crate::support::tls::client_config_of_pem;
 
