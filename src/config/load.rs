@@ -11,7 +11,7 @@ use super::report::{FaultCode, Report, Severity};
 use super::resolve::resolve;
 use super::source::{At, Source};
 use super::syntax;
-use super::tree::Table;
+use super::tree::{Table, Value};
 use super::{DEFAULT_TEXT, Loaded};
 
 /// Bytes of one file: as many rules as there may be. A file for technicians is hundreds of times smaller.
@@ -61,7 +61,7 @@ pub(super) fn load_with(main: &Path, added: &Path, text: &str) -> Result<Loaded,
 }
 
 /// Loads a main file and what lies in `conf.d` beside it, and lays a text over both. Of a listener that the text has, too,
-/// nothing is left.
+/// nothing is left; who may come in and what he may do is never made of both.
 pub(super) fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded, Report> {
     let mut reading = Reading::default();
     reading.add_file(main);
@@ -70,6 +70,7 @@ pub(super) fn load_over(main: &Path, added: &Path, text: &str) -> Result<Loaded,
         reading.add_file(&path);
     }
     let over = reading.parsed(added, text);
+    reading.refuse_twins(&over);
     merge_in_place(&mut reading.merged, over);
     reading.finish()
 }
@@ -128,6 +129,24 @@ impl Reading {
     fn add_text(&mut self, path: &Path, text: &str) {
         let table = self.parsed(path, text);
         merge(&mut self.merged, table);
+    }
+
+    /// Notes sections that a text has and that are there already.
+    fn refuse_twins(&mut self, over: &Table) {
+        for kind in ["authentication", "authorization"] {
+            let sections = |table: &Table| match table.get(kind).map(|entry| &entry.node.value) {
+                Some(Value::Table(sections)) => sections.entries.clone(),
+                _ => Vec::new(),
+            };
+            let base = sections(&self.merged);
+            for twin in sections(over) {
+                if base.iter().any(|entry| entry.key == twin.key) {
+                    let message = format!("the files have an {kind} `{}` already", twin.key);
+                    let draft = Draft::error(FaultCode::Conflict, twin.key_at, message);
+                    self.faults.push(draft);
+                }
+            }
+        }
     }
 
     /// A text as a table, which is not merged yet.

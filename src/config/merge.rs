@@ -14,15 +14,33 @@ pub(super) fn merge(base: &mut Table, over: Table) {
     merge_table(base, over, Items::Listeners);
 }
 
-/// As [`merge`], but a listener takes the whole place of one with its name: none of its ports are left.
-pub(super) fn merge_in_place(base: &mut Table, over: Table) {
+/// Names of listeners that are left out of what this text is laid over: a key of the text, not of a configuration.
+pub const LEFT_OUT: &str = "left_out";
+
+/// As [`merge`], but a listener takes the whole place of one with its name: none of its ports are left. Nor is anything left of
+/// those that are named as [`LEFT_OUT`].
+pub(super) fn merge_in_place(base: &mut Table, mut over: Table) {
     let items = Items::Listeners;
-    if let Some(Value::List(new)) = over.get("listener").map(|entry| &entry.node.value)
-        && let Some(Value::List(old)) = base.get_mut("listener").map(|entry| &mut entry.node.value)
+    let mut gone = Vec::new();
+    if let Some(at) = over.entries.iter().position(|entry| entry.key == LEFT_OUT)
+        && let Value::List(names) = over.entries.remove(at).node.value
     {
-        let new: Vec<String> = new.iter().filter_map(|node| items.identity(node)).collect();
-        old.retain(|node| items.identity(node).is_none_or(|id| !new.contains(&id)));
+        gone.extend(names.into_iter().filter_map(|name| match name.value {
+            Value::Text(name) => Some(format!("name {name}")),
+            _ => None,
+        }));
     }
+    if let Some(Value::List(new)) = over.get("listener").map(|entry| &entry.node.value) {
+        gone.extend(new.iter().filter_map(|node| items.identity(node)));
+    }
+    base.entries
+        .retain_mut(|entry| match &mut entry.node.value {
+            Value::List(old) if entry.key == "listener" && !old.is_empty() => {
+                old.retain(|node| items.identity(node).is_none_or(|id| !gone.contains(&id)));
+                !old.is_empty()
+            }
+            _ => true,
+        });
     merge(base, over);
 }
 

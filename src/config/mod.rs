@@ -66,6 +66,7 @@ pub use access::{
 };
 pub use certificate_names::{DnsName, KeyAlgorithm};
 pub use manual::reference;
+pub use merge::LEFT_OUT;
 pub use names::{
     GatewayName, InstanceName, InterfaceName, ListenerName, MountPoint, NameFault, ResourceName,
     ServiceName, SocketName, WebSocketPath,

@@ -169,11 +169,15 @@ impl Held {
         let Some(name) = name_of(&object).map(ToOwned::to_owned) else {
             return;
         };
-        self.remove(&name);
-        if self.objects.len() >= collection.objects_max() || self.bytes + bytes > BYTES_MAX {
+        let former = self.objects.get(&name).map(|(_, bytes)| *bytes);
+        let others = self.objects.len() - usize::from(former.is_some());
+        let room = BYTES_MAX - (self.bytes - former.unwrap_or_default());
+        if others >= collection.objects_max() || bytes > room {
+            // What it was before is better than nothing.
             self.is_partial = true;
             return;
         }
+        self.remove(&name);
         self.bytes += bytes;
         self.objects.insert(name, (Arc::new(object), bytes));
     }
@@ -268,5 +272,8 @@ mod tests {
         cache.put(secrets, object("b"), 1);
         let held = cache.objects(secrets).len();
         assert_eq!(held, 2, "one that is there makes room for itself");
+        cache.put(secrets, object("b"), BYTES_MAX);
+        let held = cache.objects(secrets).len();
+        assert_eq!(held, 2, "one that grows too large stays as it was");
     }
 }

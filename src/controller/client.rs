@@ -195,6 +195,18 @@ impl ApiClient {
     }
 }
 
+/// A client of a server that is not there.
+#[cfg(test)]
+pub(super) fn nobody() -> ApiClient {
+    let server = crate::config::HttpServer {
+        url: "http://127.0.0.1:1".try_into().expect("a URL"),
+        ca: None,
+        client_certificate: None,
+        headers: std::collections::BTreeMap::new(),
+    };
+    ApiClient::new(HttpClient::new(&server), "", PathBuf::new())
+}
+
 /// What an answer says that is none of success.
 async fn fault_of(response: Response<Incoming>) -> ApiFault {
     let (head, body) = response.into_parts();

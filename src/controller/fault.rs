@@ -56,9 +56,11 @@ pub(super) enum ApiFault {
     /// The answer is longer than what is read.
     #[error("the API server answers with more than the gateway reads")]
     TooLarge,
-    /// There is an object of somebody else.
-    #[error("a {0} of this name is there and is none of ours")]
-    Foreign(&'static str),
+    /// There is a Service of somebody else.
+    #[error(
+        "one of this name is there and is not of this listener: it has other ports or another type; delete it, or give the listener another serviceName"
+    )]
+    Foreign,
     /// It has not had its turn.
     #[error("it waits for its turn")]
     Postponed,
@@ -130,7 +132,7 @@ impl ApiFault {
         match self {
             Self::Status { status, .. } => *status >= 500,
             Self::Forbidden(_) | Self::NotFound | Self::Gone => false,
-            Self::Answer(_) | Self::TooLarge | Self::Foreign(_) => false,
+            Self::Answer(_) | Self::TooLarge | Self::Foreign => false,
             Self::Unreachable(_) | Self::Timeout | Self::Unauthorized => true,
             Self::Conflict | Self::Busy { .. } | Self::Postponed => true,
         }

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::cache::{Object, metadata};
-use super::collection::{Group, Kind, LISTENER_LABEL, OWN_VERSION, group_name};
-use super::plan::{Key, Plan, Taken};
+use super::collection::{Group, LISTENER_LABEL, OWN_VERSION, group_name};
+use super::plan::{Key, Plan};
 use crate::config::ListenerSettings;
 use crate::import::WantedCertificate;
-use crate::kubernetes::{labels, reachable, selector, service_name, service_spec};
+use crate::kubernetes::{reachable, selector, service_name, service_spec};
 
 /// An object and where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,50 +47,6 @@ impl Place<'_> {
             }),
             name,
         })
-    }
-
-    /// The services of resources, with those that the listeners of the file have been given when they were rendered: a resource
-    /// that takes the place of a listener only borrows its service, which is as before when the resource has gone.
-    pub(super) fn beside_the_file(
-        &self,
-        mut services: Vec<Manifest>,
-        taken: &Taken,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Vec<Manifest> {
-        for listener in &taken.listeners {
-            let name = service_name(listener);
-            let Some(spec) = service_spec(listener, selector(self.instance)) else {
-                continue;
-            };
-            let mut labels = labels(self.instance);
-            labels[LISTENER_LABEL] = json!(listener.name.as_str());
-            let metadata = json!({
-                "name": name,
-                "namespace": self.namespace,
-                "labels": labels,
-                "ownerReferences": [],
-            });
-            if let Some(borrowed) = services.iter_mut().find(|service| service.name == name) {
-                borrowed.object["metadata"] = metadata;
-            } else if is_there(name) {
-                services.push(Manifest {
-                    owner: Key {
-                        kind: Kind::Listener,
-                        group: Group::Own,
-                        name: listener.name.to_string(),
-                    },
-                    name: name.to_owned(),
-                    path: format!("/api/v1/namespaces/{}/services/{name}", self.namespace),
-                    object: json!({
-                        "apiVersion": "v1",
-                        "kind": "Service",
-                        "metadata": metadata,
-                        "spec": spec,
-                    }),
-                });
-            }
-        }
-        services
     }
 
     /// Lets everybody reach the ports of all listeners.
@@ -230,6 +186,35 @@ pub(super) fn is_made_by(instance: &str, service: &Value) -> bool {
         && label("managed-by").is_some_and(|label| label == "fieldgate")
 }
 
+/// Whether a service leads where another one would: by type, pods and ports. Names of ports are nobody's business.
+pub(super) fn leads_as(found: &Value, wanted: &Value) -> bool {
+    let kind = |service: &Value| match service.pointer("/spec/type").and_then(Value::as_str) {
+        Some(kind) => kind.to_owned(),
+        None => "ClusterIP".to_owned(),
+    };
+    let list = |service: &Value| {
+        let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+        ports.cloned().unwrap_or_default()
+    };
+    let is_port = |found: &Value, wanted: &Value| {
+        let number = found.get("port");
+        let protocol = found.get("protocol").and_then(Value::as_str);
+        number == wanted.get("port")
+            && protocol.unwrap_or("TCP") == "TCP"
+            && found.get("targetPort").or(number) == wanted.get("targetPort")
+            && wanted
+                .get("nodePort")
+                .is_none_or(|port| found.get("nodePort") == Some(port))
+    };
+    let (found_ports, wanted_ports) = (list(found), list(wanted));
+    kind(found) == kind(wanted)
+        && found.pointer("/spec/selector") == wanted.pointer("/spec/selector")
+        && found_ports.len() == wanted_ports.len()
+        && wanted_ports
+            .iter()
+            .all(|wanted| found_ports.iter().any(|found| is_port(found, wanted)))
+}
+
 /// How an object says that it belongs to a resource.
 fn owner_reference(key: &Key, object: &Object) -> Option<Value> {
     Some(json!({
@@ -313,40 +298,41 @@ mod tests {
     }
 
     #[test]
-    fn a_service_of_the_file_is_only_borrowed() {
-        let listener = |kind: &str, port: u16| {
-            let text = format!(
-                "[[listener]]\nname = \"default\"\nservice_type = \"{kind}\"\nservice_name = \"broker\"\n\
-                 [[listener.port]]\nport = {port}\nauthentication = \"none\"\nauthorization = \"none\"\n"
-            );
-            config::parse(&text).unwrap().listeners
-        };
-        let taken = Taken {
-            listeners: listener("ClusterIp", 18883),
-            ..Taken::default()
-        };
-        let (key, object) = (key("default"), object("u1"));
-        let own = PLACE.service((&key, &object), &listener("NodePort", 1883)[0]);
-        let services = PLACE.beside_the_file(own.into_iter().collect(), &taken, |_| true);
-        let [borrowed] = &services[..] else {
-            panic!("it is there once");
-        };
-        assert_eq!(borrowed.object["spec"]["type"], "NodePort");
-        assert_eq!(
-            borrowed.object["metadata"]["ownerReferences"],
-            json!([]),
-            "it stays when the resource goes"
+    fn a_service_of_somebody_else_may_do_the_same() {
+        let plan = plan(
+            "[[listener]]\nname = \"inside\"\n[[listener.port]]\nport = 1883\nauthentication = \"none\"\nauthorization = \"none\"\n",
         );
-        assert!(!is_made_by("edge", &borrowed.object));
-
-        let services = PLACE.beside_the_file(Vec::new(), &taken, |_| true);
-        assert_eq!(services[0].object["spec"]["type"], "ClusterIP");
-        assert_eq!(services[0].object["spec"]["ports"][0]["port"], 18883);
-        assert!(
-            PLACE
-                .beside_the_file(Vec::new(), &taken, |_| false)
-                .is_empty()
-        );
+        let listener = &plan.settings.as_ref().unwrap().listeners[0];
+        let (key, object) = (key("inside"), object("u1"));
+        let wanted = PLACE.service((&key, &object), listener).unwrap().object;
+        let mut found = json!({"spec": {
+            "clusterIP": "10.43.0.1",
+            "selector": wanted["spec"]["selector"],
+            "ports": [{"name": "mqtt", "port": 1883}],
+        }});
+        assert!(leads_as(&found, &wanted));
+        for (pointer, value) in [
+            ("/spec/ports/0/port", json!(1884)),
+            ("/spec/ports/0/name", json!("x")),
+            ("/spec/selector/app.kubernetes.io~1instance", json!("other")),
+            ("/spec/clusterIP", json!("10.43.0.2")),
+        ] {
+            let mut changed = found.clone();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            let is_told = pointer.ends_with("name") || pointer.ends_with("IP");
+            assert_eq!(leads_as(&changed, &wanted), is_told, "{pointer}");
+        }
+        for (key, value) in [
+            ("targetPort", json!(1884)),
+            ("targetPort", json!("mqtt")),
+            ("protocol", json!("UDP")),
+        ] {
+            let mut changed = found.clone();
+            changed["spec"]["ports"][0][key] = value;
+            assert!(!leads_as(&changed, &wanted), "{key}");
+        }
+        found["spec"]["type"] = json!("NodePort");
+        assert!(!leads_as(&found, &wanted));
     }
 
     #[test]

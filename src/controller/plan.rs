@@ -1,6 +1,6 @@
 //! From resources to a configuration: what is good counts, what is not is said and leaves the others alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -9,10 +9,13 @@ use zeroize::Zeroizing;
 use super::cache::Object;
 use super::collection::{Group, Kind};
 use super::listing::{OBJECT_BYTES_MAX, is_too_large};
-use crate::config::{self, Endpoint, ListenerSettings, Settings};
+use crate::config::{
+    self, Authentication, Endpoint, LEFT_OUT, ListenerSettings, PortSettings, ResourceName,
+    Settings,
+};
 use crate::import::{
     AioCluster, AioImport, AioOptions, ImportFault, ImportReport, ImportedFile, NeededObject,
-    Verdict, WantedCertificate, aio_texts,
+    Verdict, WantedCertificate, aio_sections, aio_texts, list,
 };
 use crate::kubernetes::{reachable, service_name};
 
@@ -60,7 +63,7 @@ impl Resource {
 /// What the configuration file has already, so that no resource may have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Listeners. A resource of the same name takes the place of one while it counts; ports and services of the others are theirs.
+    /// Listeners. A resource of the same name takes the place of one while it is there; ports and services of the others are theirs.
     pub listeners: Vec<ListenerSettings>,
     /// Names of authentications.
     pub authentications: Vec<String>,
@@ -117,8 +120,6 @@ pub(super) struct Plan {
     pub(super) documents: BTreeMap<String, String>,
     /// The text, read.
     pub(super) settings: Option<Settings>,
-    /// What it was made beside.
-    pub(super) taken: Taken,
 }
 
 /// An object that a resource names.
@@ -127,6 +128,12 @@ pub(super) struct Need {
     pub(super) by: Key,
     pub(super) object: NeededObject,
 }
+
+/// Documents that clash with the file, with the reason.
+type Clashing = BTreeMap<String, String>;
+
+/// Clashes with the file up to which the rest is looked at anew as if they were not there.
+const RESTARTS_MAX: usize = 32;
 
 /// One text that is translated.
 struct Candidate<'c> {
@@ -137,17 +144,31 @@ struct Candidate<'c> {
 
 /// Makes a plan. `Err` says why nothing can be made of the resources, though each is good by itself.
 pub(super) fn make(input: &Input<'_>) -> Result<Plan, String> {
+    let mut clashing = Clashing::new();
+    // What clashes with the file may have been preferred to another one: that gets its turn.
+    while clashing.len() < RESTARTS_MAX {
+        let known = clashing.len();
+        let made = make_without(input, &mut clashing);
+        if clashing.len() == known {
+            return made;
+        }
+    }
+    make_without(input, &mut clashing)
+}
+
+/// As [`make`], without what clashes with the file, as far as that is known. Where more of it is found, that is added.
+fn make_without(input: &Input<'_>, clashing: &mut Clashing) -> Result<Plan, String> {
     let mut candidates: Vec<Candidate<'_>> = input
         .resources
         .iter()
-        .map(|resource| candidate(resource, input))
+        .map(|resource| candidate(resource, input, clashing))
         .collect();
     let mut spoiled = Vec::new();
     // Each round takes something out or puts something older in its place, so they end.
     for _ in 0..=2 * candidates.len() + input.objects.len() {
         let counting = counting(&candidates);
         if counting.is_empty() {
-            return Ok(Plan::empty(candidates).beside(input.taken));
+            return Ok(Plan::empty(candidates).for_all_listeners());
         }
         let objects = input.objects.iter();
         let objects: Vec<_> = objects
@@ -155,11 +176,24 @@ pub(super) fn make(input: &Input<'_>) -> Result<Plan, String> {
             .collect();
         match translate(&candidates, &counting, &objects, input) {
             Ok(import) => {
-                let plan = finish(candidates, &counting, import)?;
-                return Ok(plan.beside(input.taken));
+                let settings = read(&import.import.text)?;
+                let counts = counting.iter().filter_map(|index| candidates.get(*index));
+                let keys: Vec<&Key> = counts.map(|one| &one.resource.key).collect();
+                let clashes = clashes(&settings, input.taken, &keys);
+                if clashes.is_empty() {
+                    let plan = finish(candidates, &counting, import, settings);
+                    return Ok(plan.for_all_listeners());
+                }
+                for candidate in &mut candidates {
+                    let key = &candidate.resource.key;
+                    if let Some((_, why)) = clashes.iter().find(|(one, _)| one == key) {
+                        clashing.insert(candidate.document.clone(), why.clone());
+                        candidate.fate = Fate::Out(why.clone());
+                    }
+                }
             }
             Err(ImportFault::NotUnderstood { report }) => {
-                let blamed = blame(&report, &counting, &mut candidates, input);
+                let blamed = blame(&report, &counting, &mut candidates, input, clashing);
                 let bad_objects = objects
                     .iter()
                     .zip(counting.len()..)
@@ -183,19 +217,20 @@ fn counting(candidates: &[Candidate<'_>]) -> Vec<usize> {
         .collect()
 }
 
-fn candidate<'c>(resource: &'c Resource, input: &Input<'_>) -> Candidate<'c> {
+fn candidate<'c>(resource: &'c Resource, input: &Input<'_>, clashing: &Clashing) -> Candidate<'c> {
     let former = input.former.get(&resource.key.path());
-    let (fate, document) = match collision(resource, input.taken) {
-        Some(why) => (Fate::Out(why), resource.document()),
-        None if is_too_large(&resource.object) => {
-            let why = format!("it has more than {} KiB", OBJECT_BYTES_MAX >> 10);
-            match former {
-                Some(former) => (Fate::Former(why), former.clone()),
-                None => (Fate::Out(why), resource.document()),
-            }
+    let (mut fate, document) = if is_too_large(&resource.object) {
+        let why = format!("it has more than {} KiB", OBJECT_BYTES_MAX >> 10);
+        match former {
+            Some(former) => (Fate::Former(why), former.clone()),
+            None => (Fate::Out(why), resource.document()),
         }
-        None => (Fate::InForce(String::new()), resource.document()),
+    } else {
+        (Fate::InForce(String::new()), resource.document())
     };
+    if let Some(why) = clashing.get(&document) {
+        fate = Fate::Out(why.clone());
+    }
     Candidate {
         resource,
         document,
@@ -203,27 +238,64 @@ fn candidate<'c>(resource: &'c Resource, input: &Input<'_>) -> Candidate<'c> {
     }
 }
 
-/// Why a resource cannot stand beside the file.
-fn collision(resource: &Resource, taken: &Taken) -> Option<String> {
-    let (names, what) = match resource.key.kind {
-        Kind::Broker => return None,
-        Kind::Listener => return collision_of_listener(resource, taken),
-        Kind::Authentication => (&taken.authentications, "authentication"),
-        Kind::Authorization => (&taken.authorizations, "authorization"),
+/// Resources whose translation has what is the file's, with why they cannot count. What a listener takes the place of is its own.
+fn clashes(settings: &Settings, taken: &Taken, counting: &[&Key]) -> Vec<(Key, String)> {
+    let mut clashes = Vec::new();
+    let mut blame = |kind: Kind, why: &str, is_meant: &dyn Fn(&str) -> bool| {
+        let keys = counting.iter().filter(|key| key.kind == kind);
+        let keys = keys.filter(|key| is_meant(&key.name));
+        let before = clashes.len();
+        clashes.extend(keys.map(|key| (Key::clone(key), why.to_owned())));
+        clashes.len() > before
     };
-    names
-        .contains(&resource.key.name)
-        .then(|| format!("the configuration file of the gateway has an {what} of this name"))
+    for listener in &settings.listeners {
+        if let Some(why) = clash_of_listener(listener, taken) {
+            blame(Kind::Listener, &why, &|name| name == listener.name.as_str());
+        }
+    }
+    let theirs = taken.listeners.iter().flat_map(|listener| &listener.ports);
+    let metrics = settings.admin.http.map(|http| http.port());
+    if metrics.is_some_and(|metrics| theirs.filter_map(number).any(|port| port == metrics)) {
+        let why =
+            "its metrics are at a port of a listener in the configuration file of the gateway";
+        blame(Kind::Broker, why, &|_| true);
+    }
+    let has = |name: &ResourceName, names: &[String]| names.iter().any(|one| one == name.as_str());
+    let why = |what, name| format!("the configuration file of the gateway has an {what} `{name}`");
+    for section in &settings.authentications {
+        let name = &section.name;
+        if !has(name, &taken.authentications) {
+            continue;
+        }
+        let why = why("authentication", name);
+        let is_made_of = |resource: &str| has(name, &aio_sections(resource));
+        if !blame(Kind::Authentication, &why, &is_made_of) {
+            // The importer has made it because a listener names it.
+            let is_named = |port: &PortSettings| matches!(&port.authentication, Authentication::Named(named) if named.name == *name);
+            for listener in &settings.listeners {
+                if listener.ports.iter().any(is_named) {
+                    blame(Kind::Listener, &why, &|name| name == listener.name.as_str());
+                }
+            }
+        }
+    }
+    for section in &settings.authorizations {
+        let name = &section.name;
+        if has(name, &taken.authorizations) {
+            let why = why("authorization", name);
+            blame(Kind::Authorization, &why, &|resource| {
+                has(name, &aio_sections(resource))
+            });
+        }
+    }
+    clashes
 }
 
-/// The same for a listener: it may take the place of the one of its name, and nothing of another.
-fn collision_of_listener(resource: &Resource, taken: &Taken) -> Option<String> {
-    let name = resource.key.name.as_str();
-    let spec = resource.object.get("spec")?;
+/// What a listener has that belongs to another one of the file.
+fn clash_of_listener(listener: &ListenerSettings, taken: &Taken) -> Option<String> {
     let others = taken.listeners.iter();
-    let others: Vec<_> = others.filter(|other| other.name.as_str() != name).collect();
-    let service = field(spec, "serviceName").and_then(Value::as_str);
-    let service = service.unwrap_or(name);
+    let others: Vec<_> = others.filter(|other| other.name != listener.name).collect();
+    let service = service_name(listener);
     let is_theirs = |other: &&&ListenerSettings| {
         service_name(other) == service && reachable(other).next().is_some()
     };
@@ -233,30 +305,24 @@ fn collision_of_listener(resource: &Resource, taken: &Taken) -> Option<String> {
             "the Service {service} is that of the listener `{other}` in the configuration file of the gateway"
         ));
     }
-    let ports = others.iter().flat_map(|other| &other.ports);
-    let ports = ports.filter_map(|port| match port.endpoint {
-        Endpoint::Tcp { port, .. } => Some(port),
-        Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
-    });
-    let ports: Vec<u64> = ports
-        .chain(taken.ports.iter().copied())
-        .map(u64::from)
-        .collect();
-    let wanted = field(spec, "ports")?.as_array()?;
-    let mut numbers = wanted
-        .iter()
-        .filter_map(|port| field(port, "port")?.as_u64());
-    let number = numbers.find(|number| ports.contains(number))?;
-    Some(format!(
-        "port {number} is in the configuration file of the gateway"
-    ))
+    let theirs = || others.iter().flat_map(|other| &other.ports);
+    let numbers = theirs().filter_map(number);
+    let numbers: Vec<u16> = numbers.chain(taken.ports.iter().copied()).collect();
+    let node_ports: Vec<u16> = theirs().filter_map(|port| port.node_port).collect();
+    let is_in = "is in the configuration file of the gateway";
+    listener.ports.iter().find_map(|port| {
+        let number = number(port).filter(|number| numbers.contains(number));
+        let node_port = port.node_port.filter(|port| node_ports.contains(port));
+        let number = number.map(|number| format!("port {number} {is_in}"));
+        number.or_else(|| node_port.map(|number| format!("node port {number} {is_in}")))
+    })
 }
 
-/// A field of an object, however its letters are written: the importer takes either case.
-fn field<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
-    let mut fields = object.as_object()?.iter();
-    let (_, value) = fields.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-    Some(value)
+fn number(port: &PortSettings) -> Option<u16> {
+    match port.endpoint {
+        Endpoint::Tcp { port, .. } => Some(port),
+        Endpoint::Unix { .. } | Endpoint::Systemd { .. } => None,
+    }
 }
 
 fn translate(
@@ -295,6 +361,7 @@ fn blame(
     counting: &[usize],
     candidates: &mut [Candidate<'_>],
     input: &Input<'_>,
+    clashing: &Clashing,
 ) -> bool {
     let mut blamed = false;
     for (text, index) in counting.iter().enumerate() {
@@ -305,7 +372,9 @@ fn blame(
         let said = words(report, Some(text));
         let former = input.former.get(&candidate.resource.key.path());
         candidate.fate = match (&candidate.fate, former) {
-            (Fate::InForce(_), Some(former)) if *former != candidate.document => {
+            (Fate::InForce(_), Some(former))
+                if *former != candidate.document && !clashing.contains_key(former) =>
+            {
                 candidate.document.clone_from(former);
                 Fate::Former(said)
             }
@@ -321,8 +390,8 @@ fn finish(
     candidates: Vec<Candidate<'_>>,
     counting: &[usize],
     import: AioImport,
-) -> Result<Plan, String> {
-    let settings = read(&import.import.text)?;
+    settings: Settings,
+) -> Plan {
     let report = &import.import.report;
     let key_of = |text: usize| {
         let candidate = candidates.get(*counting.get(text)?)?;
@@ -343,7 +412,6 @@ fn finish(
         documents: BTreeMap::new(),
         settings: Some(settings),
         text: String::new(),
-        taken: Taken::default(),
     };
     for (index, candidate) in candidates.into_iter().enumerate() {
         let key = candidate.resource.key.clone();
@@ -358,18 +426,33 @@ fn finish(
         plan.fates.insert(key, fate);
     }
     plan.text = import.import.text;
-    Ok(plan)
+    plan
 }
 
-/// The text as settings; a file that has none of its own listeners is whole with the controller on.
+/// The text as settings; a file that has none of its own listeners is whole with the controller on. Where metrics are is said
+/// by the file, if not by a Broker.
 fn read(text: &str) -> Result<Settings, String> {
-    let whole = format!("{text}\n[kubernetes]\ncontroller = true\n");
+    let admin = match text.lines().any(|line| line == "[admin]") {
+        true => "",
+        false => "[admin]\nhttp = \"off\"\n",
+    };
+    let whole = format!("{text}\n[kubernetes]\ncontroller = true\n{admin}");
     config::parse(&whole).map_err(|report| report.summary())
 }
 
 impl Plan {
-    fn beside(mut self, taken: &Taken) -> Self {
-        self.taken.clone_from(taken);
+    /// Leaves out listeners of the file that there are resources for, although they do not count: who deletes what may come in
+    /// at a port is not to find the port open for others.
+    fn for_all_listeners(mut self) -> Self {
+        let listeners = self.settings.iter();
+        let listeners = listeners.flat_map(|settings| &settings.listeners);
+        let serving: Vec<&str> = listeners.map(|listener| listener.name.as_str()).collect();
+        let keys = self.fates.keys().filter(|key| key.kind == Kind::Listener);
+        let names = keys.map(|key| key.name.as_str());
+        let names: BTreeSet<&str> = names.filter(|name| !serving.contains(name)).collect();
+        if !names.is_empty() {
+            self.text = format!("{LEFT_OUT} = {}\n\n{}", list(names), self.text);
+        }
         self
     }
 

@@ -103,14 +103,18 @@ fn what_a_bad_resource_said_before_stays() {
     assert_eq!(plan.documents, given.former, "it stays over another change");
 }
 
-#[test]
-fn what_is_too_large_goes_on_as_it_was() {
-    let text = "x".repeat(OBJECT_BYTES_MAX);
-    let spec = json!({"serviceType": "ClusterIp", "ports": [{"port": 1884}], "text": text});
-    let mut large = resource(Kind::Listener, "plain", spec);
+fn too_large(name: &str) -> Resource {
+    let spec = json!({"text": "x".repeat(OBJECT_BYTES_MAX)});
+    let mut large = resource(Kind::Listener, name, spec);
     let detail = crate::controller::client::Detail::Whole;
     let (stub, _) = crate::controller::listing::fitted((*large.object).clone(), detail);
     large.object = Arc::new(stub);
+    large
+}
+
+#[test]
+fn what_is_too_large_goes_on_as_it_was() {
+    let large = too_large("plain");
     let mut given = Given::of(vec![large.clone()]);
     let plan = given.plan();
     assert!(ports(&plan).is_empty());
@@ -166,11 +170,7 @@ fn a_resource_has_nothing_of_a_listener_with_another_name() {
         open("metrics", "LoadBalancer", 9600),
         open("free", "NodePort", 9883),
         resource(Kind::Listener, "broker-2", spec),
-        resource(
-            Kind::Authentication,
-            "users",
-            json!({"authenticationMethods": []}),
-        ),
+        tokens("users"),
     ]);
     given.taken = taken();
     let plan = given.plan();
@@ -178,7 +178,7 @@ fn a_resource_has_nothing_of_a_listener_with_another_name() {
     assert!(why(&plan, "devices-2").contains("port 8883"));
     assert!(why(&plan, "metrics").contains("port 9600"));
     assert!(why(&plan, "broker-2").contains("of the listener `inside`"));
-    assert!(why(&plan, "users").contains("of this name"));
+    assert!(why(&plan, "users").contains("authentication `users`"));
 }
 
 #[test]
@@ -196,6 +196,129 @@ fn a_resource_takes_the_place_of_the_listener_of_its_name() {
     let plan = given.plan();
     assert_eq!(ports(&plan), ["*:1884"]);
     assert!(why(&plan, "other").contains("port 1883"));
+}
+
+fn tokens(name: &str) -> Resource {
+    let method = json!({"method": "ServiceAccountToken", "serviceAccountTokenSettings": {"audiences": ["plant"]}});
+    let spec = json!({"authenticationMethods": [method]});
+    resource(Kind::Authentication, name, spec)
+}
+
+#[test]
+fn a_resource_changes_nobody_who_may_come_in_by_the_file() {
+    let refers = |name: &str, kind: &str, to: &str| {
+        let spec = json!({"serviceType": kind, "ports": [{"port": 1884, "authenticationRef": to}]});
+        resource(Kind::Listener, name, spec)
+    };
+    // It is made of nothing but its name.
+    let mut given = Given::of(vec![refers("mine", "ClusterIp", "default")]);
+    given.taken = taken();
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1884"]);
+    given.taken.authentications = vec!["default".to_owned()];
+    let plan = given.plan();
+    assert!(ports(&plan).is_empty() && !plan.text.contains("[authentication"));
+    assert!(why(&plan, "mine").contains("authentication `default`"));
+
+    // Sections are not always named as resources are.
+    given.taken.authentications = vec!["aio-none".to_owned()];
+    given.resources = vec![tokens("none"), open("plain", "ClusterIp", 1884)];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1884"]);
+    let none = why(&plan, "none");
+    assert!(none.contains("`aio-none`"), "{none}");
+
+    let x509 = json!({"method": "X509", "x509Settings": {"trustedClientCaCert": "ca"}});
+    let methods = json!([x509, {"method": "ServiceAccountToken", "serviceAccountTokenSettings": {"audiences": ["plant"]}}]);
+    let both = resource(
+        Kind::Authentication,
+        "both",
+        json!({"authenticationMethods": methods}),
+    );
+    given.taken.authentications = vec!["both-without-x509".to_owned()];
+    given.resources = vec![both, refers("mine", "ClusterIp", "both")];
+    let plan = given.plan();
+    assert!(ports(&plan).is_empty());
+    assert!(why(&plan, "both").contains("`both-without-x509`"));
+
+    let rules = json!({"authorizationPolicies": {"rules": []}});
+    given.taken.authorizations = vec!["rules".to_owned()];
+    given.resources = vec![resource(Kind::Authorization, "rules", rules)];
+    let plan = given.plan();
+    assert!(why(&plan, "rules").contains("authorization `rules`"));
+}
+
+#[test]
+fn what_a_resource_becomes_counts_and_not_how_it_is_written() {
+    let mut given = Given {
+        taken: taken(),
+        ..Given::default()
+    };
+    // The older shape, and what it was before it became too large.
+    let older = resource(Kind::Listener, "older", json!({"port": 8883}));
+    let large = open("large", "NodePort", 8883);
+    given.former = BTreeMap::from([(large.key.path(), large.document())]);
+    let large = too_large("large");
+    given.resources = vec![older, open("free", "LoadBalancer", 1885)];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1885"]);
+    assert!(why(&plan, "older").contains("port 8883"));
+    given.resources = vec![large, open("free", "LoadBalancer", 1885)];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1885"]);
+    assert!(why(&plan, "large").contains("port 8883"));
+
+    let text = "[[listener]]\nname = \"outside\"\nservice_type = \"NodePort\"\n[[listener.port]]\nport = 1883\n\
+         node_port = 31883\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    given.taken.listeners = config::parse(text).unwrap().listeners;
+    let node = |name: &str| {
+        let port = json!({"port": 1884, "nodePort": 31883});
+        let spec = json!({"serviceType": "NodePort", "ports": [port]});
+        resource(Kind::Listener, name, spec)
+    };
+    given.resources = vec![node("other"), open("free", "LoadBalancer", 1885)];
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1885"]);
+    assert!(why(&plan, "other").contains("node port 31883"));
+    given.resources = vec![node("outside")];
+    assert_eq!(ports(&given.plan()), ["*:1884"], "it is its own");
+}
+
+#[test]
+fn metrics_have_a_port_of_their_own() {
+    let metrics = json!({"diagnostics": {"metrics": {"prometheusPort": 8883}}});
+    let mut given = Given::of(vec![
+        resource(Kind::Broker, "default", metrics),
+        open("free", "NodePort", 8883),
+        open("plain", "ClusterIp", 1884),
+    ]);
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1884"]);
+    assert!(why(&plan, "free").contains("the Broker has its metrics"));
+    given.taken = taken();
+    let plan = given.plan();
+    assert_eq!(ports(&plan), ["*:1884"]);
+    assert!(why(&plan, "default").contains("its metrics are at a port"));
+    // Where the file has its metrics elsewhere, the usual port is free.
+    given.taken = Taken::default();
+    given.resources = vec![open("free", "NodePort", 9600)];
+    assert_eq!(ports(&given.plan()), ["*:9600"]);
+}
+
+#[test]
+fn a_listener_of_the_file_gives_way_to_what_does_not_count_as_well() {
+    let bad = json!({"ports": [{"port": 1883, "authenticationRef": "gone"}]});
+    let mut given = Given::of(vec![
+        resource(Kind::Listener, "devices", bad.clone()),
+        open("free", "NodePort", 1885),
+    ]);
+    given.taken = taken();
+    let plan = given.plan();
+    assert!(plan.text.starts_with("left_out = [\"devices\"]\n"));
+    given.resources = vec![resource(Kind::Listener, "devices", bad)];
+    assert!(given.plan().text.starts_with("left_out = [\"devices\"]\n"));
+    given.resources = vec![open("devices", "NodePort", 1885)];
+    assert!(!given.plan().text.contains("left_out"));
 }
 
 #[test]

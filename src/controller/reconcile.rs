@@ -331,6 +331,7 @@ impl<H: Host> Controller<H> {
             .cache
             .objects(Collection::Services)
             .into_iter()
+            .chain(done.unwritten.of_others.clone())
             .collect();
         let facts = Facts {
             plan: &done.plan,

@@ -182,6 +182,10 @@ impl Facts<'_> {
         });
         let ready = match (self.unwritten.services.get(&resource.key), closed) {
             (Some(fault), _) => Condition::new("Ready", false, "ServiceFailed", fault),
+            (None, _) if object.is_none() && self.unwritten.waiting.contains(&resource.key) => {
+                let message = format!("the Service {service} waits for its turn");
+                Condition::new("Ready", false, "Opening", message)
+            }
             (None, None) => {
                 let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
                 let message = format!("clients are served on {}", numbers.join(", "));

@@ -154,27 +154,30 @@ impl Teller {
         }
     }
 
-    /// Writes the events that wait, in their order.
+    /// Writes the events that wait, in their order; one that cannot be written holds up no other.
     async fn announce(&mut self) -> Option<String> {
         let path = format!("/api/v1/namespaces/{}/events", self.namespace);
-        while let Some((name, event)) = self.events.front() {
+        let mut first = None;
+        for (name, event) in std::mem::take(&mut self.events) {
             let client = &self.client;
             let request = async {
-                match client.create(&path, event).await {
+                match client.create(&path, &event).await {
                     // It was written, and only the answer was lost.
                     Ok(()) | Err(ApiFault::Conflict) => Ok(()),
                     Err(fault) => Err(fault),
                 }
             };
-            match self.retries.attempt(name, name, request).await {
+            match self.retries.attempt(&name, &name, request).await {
                 Ok(()) => {}
-                Err(fault) if fault.is_passing() => return Some(format!("an event: {fault}")),
-                // The status says the same, and the others are not to wait for it.
+                Err(fault) if fault.is_passing() => {
+                    first.get_or_insert_with(|| format!("an event: {fault}"));
+                    self.events.push_back((name, event));
+                }
+                // The status says the same.
                 Err(fault) => warn!("an event is not written: {fault}"),
             }
-            self.events.pop_front();
         }
-        None
+        first
     }
 }
 

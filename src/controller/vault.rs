@@ -126,6 +126,8 @@ impl Vault {
             }
             // Where it is watched, the watch will say so.
             Err(ApiFault::NotFound) if known.is_none() => self.forget(name),
+            // Nothing is known of it that was not known before.
+            Err(ApiFault::Postponed) => false,
             Err(fault) => {
                 self.faults.insert(name.clone(), fault.to_string());
                 false
@@ -145,5 +147,27 @@ fn collection_of(kind: &str) -> Collection {
     match kind {
         "Secret" => Collection::Secrets,
         _ => Collection::ConfigMaps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::controller::client::nobody;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_turn_is_not_unreadable() {
+        let mut vault = Vault::default();
+        let named = BTreeSet::from([("Secret", "late".to_owned())]);
+        vault.begin();
+        advance(Duration::from_secs(60)).await;
+        let means = (&nobody(), &Cache::default());
+        assert!(!vault.refresh(&named, means, "plant").await);
+        vault.end();
+        assert!(vault.faults.is_empty(), "{:?}", vault.faults);
+        let next = vault.next().unwrap();
+        assert!(next < time::Instant::now() + LOOK, "it has its turn soon");
     }
 }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::cache::Cache;
+use super::cache::{Cache, Object, metadata};
 use super::client::{ApiClient, Detail};
-use super::collection::{Collection, Kind, LISTENER_LABEL};
+use super::collection::{Collection, Kind};
 use super::fault::ApiFault;
-use super::manifests::{Manifest, Place, is_made_by};
+use super::manifests::{Manifest, Place, is_made_by, leads_as};
 use super::plan::{Fate, Key, Plan, Resource};
 use super::retry::Retries;
 
@@ -23,6 +23,8 @@ pub(super) struct Writer {
     instance: String,
     /// Objects as they were applied last, by path.
     applied: BTreeMap<String, Value>,
+    /// Which version of a service was known when it was applied last, by path.
+    mended: BTreeMap<String, Option<String>>,
     retries: Retries,
 }
 
@@ -32,6 +34,10 @@ pub(super) struct Unwritten {
     pub(super) faults: Vec<String>,
     /// Why a listener has no Service.
     pub(super) services: BTreeMap<Key, String>,
+    /// Listeners whose Service has not had its turn.
+    pub(super) waiting: BTreeSet<Key>,
+    /// Services of somebody else that do as they are, by name: no watch may tell of them.
+    pub(super) of_others: BTreeMap<String, Object>,
     /// Why a listener has no Certificate.
     pub(super) certificates: BTreeMap<Key, String>,
 }
@@ -55,6 +61,7 @@ impl Writer {
             namespace,
             instance,
             applied: BTreeMap::new(),
+            mended: BTreeMap::new(),
             retries: Retries::default(),
         }
     }
@@ -74,35 +81,47 @@ impl Writer {
         let wanted = self.wanted(resources, plan);
         let mut unwritten = Unwritten::default();
         self.retries.begin();
+        self.write_all(&wanted, &mut unwritten).await;
+        let paths: BTreeSet<&str> = wanted.all().map(|manifest| &*manifest.path).collect();
+        self.applied.retain(|path, _| paths.contains(&**path));
+        self.mended.retain(|path, _| paths.contains(&**path));
+        self.retries.end();
+        unwritten
+    }
+
+    async fn write_all(&mut self, wanted: &Wanted, unwritten: &mut Unwritten) {
         for service in &wanted.services {
-            if let Err(fault) = self.apply_service(service).await {
-                let text = fault.to_string();
-                unwritten
-                    .faults
-                    .push(format!("the Service {}: {fault}", service.name));
-                unwritten.services.insert(service.owner.clone(), text);
+            match self.apply_service(service, unwritten).await {
+                Ok(()) => {}
+                Err(ApiFault::Postponed) => {
+                    unwritten.waiting.insert(service.owner.clone());
+                }
+                Err(fault) => {
+                    let text = format!("the Service {}: {fault}", service.name);
+                    unwritten.faults.push(text.clone());
+                    unwritten.services.insert(service.owner.clone(), text);
+                }
             }
         }
         self.remove_services(&wanted.services, &mut unwritten.faults)
             .await;
         if let Some(policy) = &wanted.policy
             && let Err(fault) = self.apply(policy).await
+            && fault != ApiFault::Postponed
         {
             let text = format!("the NetworkPolicy {}: {fault}", policy.name);
             unwritten.faults.push(text);
         }
         for certificate in &wanted.certificates {
-            if let Err(fault) = self.apply(certificate).await {
+            if let Err(fault) = self.apply(certificate).await
+                && fault != ApiFault::Postponed
+            {
                 let text = format!("the Certificate {}: {fault}", certificate.name);
                 unwritten.faults.push(text.clone());
                 let owner = certificate.owner.clone();
                 unwritten.certificates.insert(owner, text);
             }
         }
-        let paths: BTreeSet<&str> = wanted.all().map(|manifest| &*manifest.path).collect();
-        self.applied.retain(|path, _| paths.contains(&**path));
-        self.retries.end();
-        unwritten
     }
 
     fn wanted(&self, resources: &[Resource], plan: &Plan) -> Wanted {
@@ -130,8 +149,6 @@ impl Writer {
             .filter_map(|service| owner(&service.owner.name))
             .collect();
         let policy = place.network_policy(&owners, plan);
-        let is_there = |name: &str| self.cache.object(Collection::Services, name).is_some();
-        let services = place.beside_the_file(services, &plan.taken, is_there);
         let certificates = plan.certificates.iter();
         Wanted {
             policy,
@@ -142,27 +159,60 @@ impl Writer {
         }
     }
 
-    async fn apply_service(&mut self, service: &Manifest) -> Result<(), ApiFault> {
+    /// Makes a service, or mends one of ours. One of somebody else is never written: it does as it is, or it is a fault.
+    async fn apply_service(
+        &mut self,
+        service: &Manifest,
+        unwritten: &mut Unwritten,
+    ) -> Result<(), ApiFault> {
         let known = self.cache.object(Collection::Services, &service.name);
-        if known.is_some() {
-            return self.apply(service).await;
+        let version = known.as_ref().and_then(|known| {
+            let version = metadata(known, "resourceVersion")?;
+            Some(version.to_owned())
+        });
+        if let Some(known) = known {
+            if !is_made_by(&self.instance, &known) {
+                return of_others(&known, service);
+            }
+            // One that has not moved since may only not have come back yet.
+            if !leads_as(&known, &service.object)
+                && self.mended.get(&service.path) != Some(&version)
+            {
+                self.applied.remove(&service.path);
+            }
+            let is_applied = self.applied.get(&service.path) == Some(&service.object);
+            self.apply(service).await?;
+            if !is_applied {
+                self.mended.insert(service.path.clone(), version);
+            }
+            return Ok(());
         }
         // It may be there and belong to somebody else, or have been removed by somebody.
         self.applied.remove(&service.path);
-        let client = &self.client;
+        let (client, instance) = (&self.client, &self.instance);
         let request = async {
             match client.get(&service.path, Detail::Whole).await {
-                Ok(found) if !is_of_a_listener(&found) => Err(ApiFault::Foreign("Service")),
+                Ok(found) if !is_made_by(instance, &found) => {
+                    of_others(&found, service).map(|()| Some(found))
+                }
                 Ok(_) | Err(ApiFault::NotFound) => {
-                    client.apply(&service.path, &service.object).await
+                    let applied = client.apply(&service.path, &service.object).await;
+                    applied.map(|()| None)
                 }
                 Err(fault) => Err(fault),
             }
         };
-        self.retries
-            .attempt(&service.path, &service.object, request)
-            .await?;
-        self.note(service);
+        let wish = &service.object;
+        match self.retries.attempt(&service.path, wish, request).await? {
+            Some(found) => {
+                let name = service.name.clone();
+                unwritten.of_others.insert(name, Arc::new(found));
+            }
+            None => {
+                self.mended.insert(service.path.clone(), None);
+                self.note(service);
+            }
+        }
         Ok(())
     }
 
@@ -204,6 +254,7 @@ impl Writer {
             };
             match self.retries.attempt(&path, &Value::Null, request).await {
                 Ok(()) => info!(service = name, "service removed"),
+                Err(ApiFault::Postponed) => {}
                 Err(fault) => faults.push(format!("the Service {name}: {fault}")),
             }
         }
@@ -217,7 +268,52 @@ impl Wanted {
     }
 }
 
-fn is_of_a_listener(service: &Value) -> bool {
-    let labels = service.pointer("/metadata/labels");
-    labels.is_some_and(|labels| labels.get(LISTENER_LABEL).is_some())
+/// Whether a service of somebody else does as it is.
+fn of_others(found: &Value, service: &Manifest) -> Result<(), ApiFault> {
+    match leads_as(found, &service.object) {
+        true => Ok(()),
+        false => Err(ApiFault::Foreign),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::time::{Duration, advance};
+
+    use super::*;
+    use crate::controller::client::nobody;
+    use crate::controller::collection::Group;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_turn_has_not_failed() {
+        let key = Key {
+            kind: Kind::Listener,
+            group: Group::Own,
+            name: "plain".to_owned(),
+        };
+        let object = json!({"metadata": {"uid": "u"}});
+        let resource = Resource {
+            key: key.clone(),
+            object: Arc::new(object),
+        };
+        let settings = crate::config::parse(
+            "[[listener]]\nname = \"plain\"\n[[listener.port]]\nport = 1883\nauthentication = \"none\"\nauthorization = \"none\"\n",
+        );
+        let plan = Plan {
+            settings: settings.ok(),
+            fates: BTreeMap::from([(key.clone(), Fate::InForce(String::new()))]),
+            ..Plan::default()
+        };
+        let means = (Arc::new(nobody()), Arc::new(Cache::default()));
+        let mut writer = Writer::new(means, "plant".into(), "edge".to_owned());
+        let wanted = writer.wanted(&[resource], &plan);
+        writer.retries.begin();
+        advance(Duration::from_secs(60)).await;
+        let mut unwritten = Unwritten::default();
+        writer.write_all(&wanted, &mut unwritten).await;
+        assert!(unwritten.services.is_empty() && unwritten.faults.is_empty());
+        assert!(unwritten.waiting.contains(&key));
+        assert!(writer.next().is_some(), "it has its turn later");
+    }
 }

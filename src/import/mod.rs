@@ -24,6 +24,8 @@ mod unknown;
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "kube")]
+pub(crate) use aio::aio_sections;
 pub use aio::{
     AioCluster, AioExport, AioImport, AioOptions, ExportNote, ExportOptions, ImportedFile,
     NeededObject, WantedCertificate, aio, aio_texts, export_aio,
@@ -33,6 +35,8 @@ pub use report::{ImportCounts, ImportReport, Remark, Verdict};
 use crate::config::ResourceName;
 use rules::RuleText;
 use text::comment;
+#[cfg(feature = "kube")]
+pub(crate) use text::list;
 
 /// A translated file.
 #[derive(Clone, Debug)]

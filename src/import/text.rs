@@ -22,7 +22,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// A list of values in quotes, in one line.
-pub(super) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let texts: Vec<String> = texts.into_iter().map(quote).collect();
     format!("[{}]", texts.join(", "))
 }

@@ -10,8 +10,8 @@ Script, which may change at any time:
     drop        another number: every watch breaks off
     expire      another number: every watch is told that the past is forgotten, and no older version is known any more
     busy        {"match": REGEX, "count": N, "id": ANY}: the next N such requests are answered with 429
-    faults      [{"match": REGEX, "count": N, "status": S, "retry_after": SECONDS, "id": ANY}]: the next N such requests are answered
-                with a status; without one they are carried out, and the answer is lost
+    faults      [{"match": REGEX, "body": REGEX, "count": N, "status": S, "retry_after": SECONDS, "id": ANY}]: the next N such
+                requests are answered with a status; without one they are carried out, and the answer is lost
     stale       {"count": N, "id": ANY}: the next N further pages of a list are answered with 410
     conflict    {"count": N, "id": ANY}: the next N changes of a status are answered with 409
     refuse      REGEX of "METHOD PATH" that is answered with 403
@@ -53,6 +53,8 @@ class Store:
         self.used = {}
         self.epoch = 0
         self.addresses = 0
+        # Places of the ports that the gateway has put into services.
+        self.ports = {}
 
     def put(self, path, found, kind):
         """Stores an object under a new version. The lock is held."""
@@ -187,7 +189,7 @@ class Handler(fake_api_server.Handler):
         self.end_headers()
         self.wfile.write(data)
 
-    def checked(self, script, path):
+    def checked(self, script, path, body=""):
         """A refusal, if a request is refused before it is looked at."""
         scheme, _, own = (self.headers.get("Authorization") or "").partition(" ")
         if scheme != "Bearer" or own not in script.get("own_tokens", []):
@@ -201,7 +203,8 @@ class Handler(fake_api_server.Handler):
                 self.retry_after = 1
                 return fake_api_server.failure(429, "TooManyRequests")
             for fault in script.get("faults", []):
-                if not re.search(fault["match"], line) or not STORE.once(fault):
+                is_meant = re.search(fault["match"], line) and re.search(fault.get("body", ""), body)
+                if not is_meant or not STORE.once(fault):
                     continue
                 if "status" in fault:
                     self.retry_after = fault.get("retry_after")
@@ -215,7 +218,7 @@ class Handler(fake_api_server.Handler):
     def answer(self, script, body):
         parts = urllib.parse.urlsplit(self.path)
         path, query = parts.path, dict(urllib.parse.parse_qsl(parts.query))
-        refused = self.checked(script, path)
+        refused = self.checked(script, path, body if isinstance(body, str) else body.decode())
         if refused:
             return refused
         if path == fake_api_server.REVIEWS or "/serviceaccounts/" in path:
@@ -279,12 +282,21 @@ class Handler(fake_api_server.Handler):
                 if script.get("balancer") and wanted["spec"]["type"] == "LoadBalancer":
                     found["status"] = {"loadBalancer": {"ingress": [{"ip": script["balancer"]}]}}
             STORE.new(path, found)
+            STORE.ports[path] = ports_of(found)
             return 201, found
+        before = copy.deepcopy(found)
         kept = {key: found["spec"][key] for key in ("clusterIP",) if key in found["spec"]}
+        if wanted["kind"] == "Service":
+            # Ports that others have put there stay.
+            ours = STORE.ports.get(path, set()) | ports_of(wanted)
+            others = [port for port in found["spec"].get("ports", []) if place_of(port) not in ours]
+            kept["ports"] = wanted["spec"].get("ports", []) + others
+            STORE.ports[path] = ports_of(wanted)
         found["spec"] = {**wanted["spec"], **kept}
         found["metadata"]["labels"] = wanted["metadata"]["labels"]
         found["metadata"]["ownerReferences"] = wanted["metadata"]["ownerReferences"]
-        STORE.put(path, found, "MODIFIED")
+        if found != before:
+            STORE.put(path, found, "MODIFIED")
         return 200, found
 
     def status(self, script, path, change):
@@ -345,6 +357,14 @@ class Handler(fake_api_server.Handler):
         data = json.dumps({"type": kind, "object": found}).encode() + b"\n"
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
+
+
+def place_of(port):
+    return port["port"], port.get("protocol", "TCP")
+
+
+def ports_of(service):
+    return {place_of(port) for port in service["spec"].get("ports", [])}
 
 
 def script_namespace(path):

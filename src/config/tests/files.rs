@@ -450,3 +450,27 @@ fn a_listener_of_a_cluster_takes_the_whole_place_of_one_with_its_name() {
     let settings = load_over(&main, &added, "# nothing\n").unwrap().settings;
     assert_eq!(settings.ports().count(), 2);
 }
+
+#[test]
+fn a_listener_is_left_out_and_sections_are_not_mixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("gateway.toml");
+    let text = "[kubernetes]\ncontroller = true\n[[listener]]\nname = \"default\"\n\
+         [[listener.port]]\nport = 1883\nauthentication = \"users\"\nauthorization = \"none\"\n\
+         [authentication.users]\nmethods = [\"password\"]\n";
+    fs::write(&main, text).unwrap();
+    let added = dir.path().join("kubernetes/gateway.toml");
+    let over = |text: &str| load_over(&main, &added, text);
+    let settings = over("left_out = [\"default\", \"other\"]\n").unwrap();
+    assert!(settings.settings.listeners.is_empty());
+    let settings = over("left_out = [\"other\"]\n").unwrap().settings;
+    assert_eq!(settings.ports().count(), 1);
+    let section = "[authentication.users]\nmethods = [\"service_account_token\"]\n\
+         [authentication.users.service_account_token]\naudiences = [\"x\"]\n";
+    let report = over(section).unwrap_err();
+    let fault = report.errors().next().unwrap();
+    assert!(fault.message.contains("authentication `users`"));
+    // It is a key of the text alone.
+    fs::write(&main, format!("left_out = []\n{text}")).unwrap();
+    assert!(over("# nothing\n").is_err());
+}

@@ -27,6 +27,12 @@ pub(super) struct BrokerPlan {
 }
 
 impl BrokerPlan {
+    /// The port of `[admin] http`.
+    pub(super) fn metrics_port(&self) -> Option<u16> {
+        let (_, port) = self.admin_http.as_ref()?.rsplit_once(':')?;
+        port.parse().ok()
+    }
+
     pub(super) fn render(&self) -> String {
         let mut text = String::new();
         let stored = self

@@ -38,6 +38,8 @@ pub(super) struct Known<'k> {
     pub(super) authentications: &'k mut Vec<AuthenticationPlan>,
     pub(super) authorizations: &'k [AuthorizationPlan],
     pub(super) listeners: &'k [ListenerPlan],
+    /// Where the Broker wants its metrics.
+    pub(super) metrics: Option<u16>,
     pub(super) materials: &'k mut Materials,
     /// The kind of the keys that the gateway makes, as the first port wants it that says something about it.
     pub(super) chain: &'k mut Option<KeyAlgorithm>,
@@ -216,6 +218,11 @@ impl Reading<'_> {
                 at,
                 "this port is taken by another one; a number is used once over all listeners",
             );
+            return None;
+        }
+        if self.known.metrics == Some(port) {
+            self.notes
+                .bad(at, "the Broker has its metrics at this port");
             return None;
         }
         self.notes.translated(at, format!("port = {port}"));

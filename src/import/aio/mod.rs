@@ -28,6 +28,8 @@ use zeroize::Zeroizing;
 
 pub use export::{AioExport, ExportNote, ExportOptions, export_aio};
 pub use objects::{ImportedFile, NeededObject, WantedCertificate};
+#[cfg(feature = "kube")]
+pub(crate) use write::aio_sections;
 
 use self::broker::BrokerPlan;
 use self::listener::Known;
@@ -137,7 +139,7 @@ pub fn aio_texts(
     }
     let (text, materials) = translate(files, &mut found, options, &mut report);
     if report.counts().bad == 0
-        && let Err(refused) = accepted(&text)
+        && let Err(refused) = accepted(&text, options.cluster.is_some())
     {
         // Whatever is left that no check above has seen.
         let why = refused.render(crate::config::Paint::Plain);
@@ -163,15 +165,19 @@ pub fn aio_texts(
 }
 
 /// Whether a configuration takes the text; one without a listener is a part of one.
-fn accepted(text: &str) -> Result<(), crate::config::Report> {
+fn accepted(text: &str, is_in_cluster: bool) -> Result<(), crate::config::Report> {
     const LISTENER: &str = "\n[[listener]]\nname = \"default\"\n[[listener.port]]\nport = 0\nauthentication = \"none\"\nauthorization = \"none\"\n";
+    const NO_METRICS: &str = "\n[admin]\nhttp = \"off\"\n";
     let is_part = !text.lines().any(|line| line == "[[listener]]");
     let whole = if is_part {
         format!("{text}{LISTENER}")
     } else {
         text.to_owned()
     };
-    crate::config::parse(&whole).map(drop)
+    // Where metrics are is said by the file of the gateway.
+    let is_silent = is_in_cluster && !text.lines().any(|line| line == "[admin]");
+    let admin = if is_silent { NO_METRICS } else { "" };
+    crate::config::parse(&format!("{whole}{admin}")).map(drop)
 }
 
 fn translate(
@@ -218,6 +224,7 @@ fn translate(
             authentications: &mut authentications,
             authorizations: &authorizations,
             listeners: &listeners,
+            metrics: plan.metrics_port(),
             materials: &mut materials,
             chain: &mut chain,
         };

@@ -78,7 +78,7 @@ fn every_sample_becomes_what_is_expected() {
         compare(&format!("{stem}.toml"), configuration);
         compare(&format!("{stem}.txt"), Some(&report_of(&result).render()));
         if let Some(text) = configuration {
-            accepted(text).unwrap_or_else(|report| panic!("{name}: {report}\n{text}"));
+            accepted(text, false).unwrap_or_else(|report| panic!("{name}: {report}\n{text}"));
         }
     }
 }
@@ -321,7 +321,7 @@ fn no_damage_makes_it_panic() {
         }
         let text: String = characters.into_iter().collect();
         if let Ok(done) = translated(name, &text) {
-            assert!(accepted(&done.import.text).is_ok(), "{text}");
+            assert!(accepted(&done.import.text, false).is_ok(), "{text}");
             let Ok(settings) = crate::config::parse(&done.import.text) else {
                 continue;
             };

@@ -120,6 +120,13 @@ impl Plans<'_> {
     }
 }
 
+/// The sections that may be made of a BrokerAuthentication or BrokerAuthorization.
+#[cfg(feature = "kube")]
+pub(crate) fn aio_sections(resource: &str) -> [String; 2] {
+    let name = section_name(resource);
+    [without_certificates(&name), name]
+}
+
 /// A section that is named as its resource is, where such a name is possible.
 fn section_name(resource: &str) -> String {
     let name: String = resource.replace('.', "-");

@@ -1,5 +1,7 @@
 //! The configuration of the bundle, and the listener that every cluster broker has.
 
+use nix::sys::signal::Signal;
+
 use super::*;
 use crate::support::tls::client_config_of_pem;
 
@@ -95,31 +97,105 @@ fn the_listener_of_the_cluster_broker_takes_the_place_of_the_one_in_the_file() {
     eventually("the port of the file", || {
         shows(&cluster, port, "aio-broker.fieldgate.svc")
     });
-    let after = cluster.object(&service).expect("the service stays");
-    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
-    assert_eq!(after["spec"]["ports"][0]["port"], port);
+    assert_eq!(
+        cluster.object(&service),
+        Some(before),
+        "nobody has written it"
+    );
 }
 
 #[test]
-fn a_borrowed_service_is_given_back() {
+fn the_service_of_the_file_is_not_written() {
     let (port, devices, another) = (free_port(), free_port(), free_port());
     let Some(mut cluster) = installed(port, devices) else {
         return;
     };
-    let spec = json!({"serviceType": "LoadBalancer", "serviceName": "aio-broker", "ports": [{"port": another}]});
+    let service = core_path("services", "aio-broker");
+    let before = cluster.until(&service, "the service", |_| true);
+    let ports = json!([{"port": another}]);
     let path = listener_path("default");
-    cluster.apply(&path, resource("BrokerListener", spec));
-    cluster.condition(&path, "Ready", "True", "Listening");
+    let spec =
+        |kind: &str| json!({"serviceType": kind, "serviceName": "aio-broker", "ports": ports});
+    cluster.apply(&path, resource("BrokerListener", spec("LoadBalancer")));
+    let ready = cluster.condition(&path, "Ready", "False", "ServiceFailed");
+    let message = ready["message"].as_str().expect("a text");
+    assert!(message.contains("another serviceName"), "{message}");
     ping(&mut client(another, "a"));
     assert!(is_closed(port), "nothing of the file's listener is left");
-    let service = core_path("services", "aio-broker");
-    cluster.until(&service, "the type of the resource", |service| {
-        service["spec"]["type"] == "LoadBalancer" && service["spec"]["ports"][0]["port"] == another
+    assert_eq!(cluster.object(&service), Some(before));
+
+    let spec = json!({"serviceType": "LoadBalancer", "serviceName": "own", "ports": ports});
+    cluster.apply(&path, resource("BrokerListener", spec));
+    cluster.condition(&path, "Ready", "True", "Listening");
+    let own = core_path("services", "own");
+    // What somebody else has made of it is put right.
+    let found = cluster.object(&own).expect("the service");
+    let mut changed = found.clone();
+    changed["spec"]["type"] = json!("NodePort");
+    changed["spec"]["ports"][0]["targetPort"] = json!(1);
+    cluster.apply(&own, changed);
+    cluster.until(&own, "what it should be", |own| {
+        let is_changed = own["metadata"]["generation"] != found["metadata"]["generation"];
+        is_changed && own["spec"] == found["spec"]
     });
     cluster.delete(&path);
     eventually("the port closes", || is_closed(another));
-    cluster.until(&service, "the type of the file", |service| {
-        service["spec"]["type"] == "ClusterIP" && service["spec"]["ports"][0]["port"] == port
-    });
-    assert!(!is_closed(port));
+    eventually("the service goes", || cluster.object(&own).is_none());
+    eventually("the port of the file", || !is_closed(port));
+}
+
+#[test]
+fn a_resource_that_does_not_count_closes_the_listener_of_the_file() {
+    let (port, devices) = (free_port(), free_port());
+    let Some(mut cluster) = installed(port, devices) else {
+        return;
+    };
+    let path = listener_path("default");
+    let ports = json!([{"port": port, "authenticationRef": "tokens"}]);
+    let tokens = path_of_tokens(&mut cluster);
+    let spec = json!({"serviceName": "aio-broker", "ports": ports});
+    cluster.apply(&path, resource("BrokerListener", spec));
+    cluster.condition(&path, "Ready", "True", "Listening");
+    cluster.delete(&tokens);
+    cluster.condition(&path, "Accepted", "False", "Invalid");
+    eventually("the port closes", || is_closed(port));
+    assert!(!is_closed(devices), "the others serve");
+
+    // Without an API server as well.
+    drop(cluster.server.take());
+    cluster.gateway.signal(Signal::SIGTERM);
+    assert!(cluster.gateway.await_end().success());
+    cluster.run();
+    eventually("the others serve", || !is_closed(devices));
+    assert!(is_closed(port));
+}
+
+/// Tokens of service accounts, as a resource.
+fn path_of_tokens(cluster: &mut Cluster) -> String {
+    let method = json!({"method": "ServiceAccountToken", "serviceAccountTokenSettings": {"audiences": ["plant"]}});
+    let spec = json!({"authenticationMethods": [method]});
+    let path = path("brokerauthentications", "tokens");
+    cluster.apply(&path, resource("BrokerAuthentication", spec));
+    path
+}
+
+#[test]
+fn a_resource_does_not_say_who_comes_in_at_another_listener() {
+    let (port, devices) = (free_port(), free_port());
+    let more = format!(
+        "[[listener]]\nname = \"devices\"\n[[listener.port]]\nport = {devices}\nauthentication = \"default\"\n\
+         authorization = \"none\"\n[authentication.default]\nmethods = [\"password\"]\n"
+    );
+    let Some(mut cluster) = Cluster::with(&more, |_| {}) else {
+        return;
+    };
+    let spec = json!({"serviceType": "NodePort", "ports": [{"port": port, "authenticationRef": "default"}]});
+    let path = listener_path("other");
+    cluster.apply(&path, resource("BrokerListener", spec));
+    let accepted = cluster.condition(&path, "Accepted", "False", "Invalid");
+    let message = accepted["message"].as_str().expect("a text");
+    assert!(message.contains("authentication `default`"), "{message}");
+    assert!(is_closed(port) && !is_closed(devices));
+    let kept = fs::read_to_string(kept(&cluster).join("gateway.toml")).expect("it is kept");
+    assert!(!kept.contains("[authentication"), "{kept}");
 }

@@ -241,7 +241,12 @@ fn a_service_of_somebody_else_is_left_alone() {
     let path = listener_path("plain");
     cluster.apply(&path, open("ClusterIp", port));
     let ready = cluster.condition(&path, "Ready", "False", "ServiceFailed");
-    assert!(ready["message"].as_str().unwrap().contains("none of ours"));
+    assert!(
+        ready["message"]
+            .as_str()
+            .unwrap()
+            .contains("not of this listener")
+    );
     let service = cluster.object(&core_path("services", "plain")).unwrap();
     assert_eq!(service["spec"]["ports"][0]["port"], 1);
 }

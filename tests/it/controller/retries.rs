@@ -224,3 +224,28 @@ fn names_that_nobody_may_list_hold_up_nobody() {
         "{report}"
     );
 }
+
+#[test]
+fn an_event_that_always_fails_holds_up_no_other() {
+    let Some(mut cluster) = Cluster::with("", |script| {
+        let fault =
+            json!({"match": "POST .*/events", "body": "stubborn", "count": 9999, "status": 500});
+        script["faults"] = json!([fault]);
+    }) else {
+        return;
+    };
+    let path = listener_path("stubborn");
+    cluster.apply(&path, open("NodePort", free_port()));
+    cluster.condition(&path, "Ready", "True", "Listening");
+    let events = "POST /api/v1/namespaces/plant/events";
+    eventually("it is tried", || cluster.requests(events) >= 1);
+    cluster.apply(&listener_path("plain"), open("ClusterIp", free_port()));
+    eventually("the other is announced", || {
+        cluster.reasons("plain") == ["Listening"]
+    });
+    assert!(cluster.reasons("stubborn").is_empty());
+    cluster.set("faults", json!([]));
+    eventually("it is announced, too", || {
+        cluster.reasons("stubborn") == ["Listening"]
+    });
+}
