@@ -171,7 +171,7 @@ impl Facts<'_> {
         statement: &mut Statement,
     ) {
         let numbers: Vec<u16> = reachable(listener).map(|(_, number)| number).collect();
-        let fact = |number: &u16| self.ports.iter().find(|port| port.port == *number);
+        let fact = |number: &u16| self.fact(*number);
         let service = service_name(listener);
         let object = self.services.get(service);
         let missing = self.missing(&resource.key).next();
@@ -214,11 +214,21 @@ impl Facts<'_> {
             }
         };
         statement.conditions.push(ready);
+        statement.more = self.reached(service, &numbers);
+    }
+
+    fn fact(&self, number: u16) -> Option<&PortFacts> {
+        self.ports.iter().find(|port| port.port == number)
+    }
+
+    /// How clients reach a listener.
+    fn reached(&self, service: &str, numbers: &[u16]) -> Map<String, Value> {
+        let object = self.services.get(service);
         let ports = numbers.iter().map(|number| {
-            let state = fact(number).map_or("opening", |port| &port.state);
+            let state = self.fact(*number).map_or("opening", |port| &port.state);
             json!({"port": number, "state": state})
         });
-        statement.more = Map::from_iter([
+        Map::from_iter([
             ("service".to_owned(), json!(service)),
             ("ports".to_owned(), ports.collect()),
             (
@@ -235,7 +245,7 @@ impl Facts<'_> {
                 "addresses".to_owned(),
                 addresses(service, self.namespace, object.map(|object| &**object)),
             ),
-        ]);
+        ])
     }
 }
 
