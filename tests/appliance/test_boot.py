@@ -33,7 +33,7 @@ class Service(unittest.TestCase):
             "[[listener]]\nname = \"secure\"\n[[listener.port]]\nport = 8883\nauthentication = \"none\"\nauthorization = \"none\"\n"
             f'tls = {{ mode = "Manual", cert = "{keys}/server.crt", key = "{keys}/server.key" }}\n',
         )
-        cls.newer = cls.machine.systemd_version() >= 253
+        cls.newer = cls.machine.systemd_version() >= 259
         if cls.newer:
             machine.run([machine.ROOT / "systemd/install", "newer", cls.machine.root])
         cls.machine.boot()

@@ -110,7 +110,7 @@ def verify(root):
         (units / name).write_text("[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/mkdir -p /run/x\n")
     # That of the layer is newer than the one here may be.
     version = int(re.match(r"systemd (\d+)", support.run(["systemctl", "--version"])[1])[1])
-    for drop_in in units.glob("*.service.d/*.conf") if version < 253 else ():
+    for drop_in in units.glob("*.service.d/*.conf") if version < 259 else ():
         drop_in.write_text(drop_in.read_text().replace("Type=notify-reload\n", "Type=notify\n"))
     own = [unit for unit in sorted(os.listdir(units)) if re.search(r"(fieldgate|boot|data|rancher|var-|etc-).*\.(service|mount|socket)$", unit)]
     code, output = support.run(["systemd-analyze", "verify", f"--root={root}", "--recursive-errors=no", "--man=no", *own])
