@@ -296,6 +296,7 @@ impl TestGateway {
     }
 
     /// Hears no notifications any more. Those of many reloads would wait for somebody, and the gateway with them.
+    #[cfg(feature = "kube")]
     pub(crate) fn close_notifications(&mut self) {
         self.notify = None;
     }
