@@ -87,13 +87,17 @@ class Api:
 
     def condition(self, name, kind, status, reason, group=GROUP):
         """Waits until a condition of a listener is so."""
+        path = f"{group}/brokerlisteners/{name}"
 
         def holds():
-            found = self.find(f"{group}/brokerlisteners/{name}") or {}
+            found = self.find(path) or {}
             conditions = found.get("status", {}).get("conditions", [])
             return [one for one in conditions if (one["type"], one["status"], one["reason"]) == (kind, status, reason)]
 
-        return until(f"{kind} {status} {reason} of {name}", holds)
+        try:
+            return until(f"{kind} {status} {reason} of {name}", holds)
+        except Failure as failure:
+            raise Failure(f"{failure}; it has {(self.find(path) or {}).get('status')}") from None
 
 
 def path_of(found):
@@ -389,11 +393,16 @@ def check_tokens(api):
     assert Client(1884).connect_with_token("pod-4", token_of(api, "default", "guest", "aio-internal")) == 0x87
 
 
-def check_end(api):
+def check_closing(api):
+    """Of ClusterIP there is one, so this one makes room for those that follow."""
     api.call("DELETE", f"{GROUP}/brokerlisteners/plain")
     until("the port closes", lambda: not is_open(1883))
     # There is no garbage collector here.
     until("the service goes", lambda: api.find("/api/v1/namespaces/fieldgate/services/plain") is None)
+
+
+def check_others(api):
+    """What has come and gone has touched nobody else."""
     assert connect(1884, "pod-3", "K8S-SAT", token_of(api, "default", "press", "aio-internal")) == 0
 
 
@@ -433,9 +442,10 @@ def main():
             check_listeners(api)
             seconds = check_late_secret(api, folder)
             check_tokens(api)
+            check_closing(api)
             check_default(api, folder, OWN)
             check_original_group(api, folder)
-            check_end(api)
+            check_others(api)
             gateway.terminate()
             assert gateway.wait(30) == 0
             print(f"{len(objects)} objects admitted; a Secret was in use {seconds:.1f} s after it came")
