@@ -17,7 +17,7 @@ LOAD_CUTS = 7 if LONG else 2
 # What the console says on the way to a gateway that serves. A random moment is some seconds after one of these: a busy machine
 # starts slowly, and there is no clock to go by.
 EARLY = ("fieldgate: slot A", "Linux version", "systemd\\[1\\]", "fieldgate-data", "growing /dev/vda4", "Growth of the data partition")
-LATE = ("First start of the gateway|data partition is laid out", "Configuration from the boot partition", "MQTT broker", "login:")
+LATE = ("First start of the gateway|data partition is laid out", "from the boot partition", "MQTT broker", "login:")
 
 
 def cut_at_random(machine, chance, moment):

@@ -16,7 +16,7 @@ MEDIUM = "/run/medium"
 INSTALLS = 6
 TRIALS = (1, 2, 3)
 # Before the gateway has been judged.
-TRIAL_MOMENTS = ("Linux version", "systemd\\[1\\]", "fieldgate-data", "Configuration from the boot partition", "MQTT broker")
+TRIAL_MOMENTS = ("Linux version", "systemd\\[1\\]", "fieldgate-data", "from the boot partition", "MQTT broker")
 
 
 def start(machine, medium):
