@@ -328,9 +328,7 @@ fn files_that_do_not_belong_together_are_named() {
 #[test]
 fn sealed_keys_are_in_no_plain_file() {
     let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("systemd-creds");
-    fs::write(&script, "#!/bin/sh\nexec tr A-Za-z N-ZA-Mn-za-m\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = rig::systemd_creds(dir.path(), "exec tr A-Za-z N-ZA-Mn-za-m");
     let open = |sealing| rig::open(dir.path(), sealing, Lifetimes::default());
     let sealing = Sealing::by(script, None);
     let reading = Reading::settled(START);
@@ -374,9 +372,7 @@ fn plain_keys_are_sealed_later() {
         .seal(reading, &asker)
         .unwrap_err();
     assert!(matches!(fault, CaError::Sealed { .. }), "{fault}");
-    let script = dir.path().join("systemd-creds");
-    fs::write(&script, "#!/bin/sh\nexec tr A-Za-z N-ZA-Mn-za-m\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = rig::systemd_creds(dir.path(), "exec tr A-Za-z N-ZA-Mn-za-m");
     let authority = rig::open(dir.path(), Sealing::by(script, None), Lifetimes::default());
     assert_eq!(authority.seal(reading, &asker).unwrap(), 2);
     assert_eq!(authority.seal(reading, &asker).unwrap(), 0);

@@ -1,7 +1,9 @@
 //! An authority in a folder of its own, and clients that trust it.
 
+use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -25,6 +27,21 @@ pub(super) const START: u64 = 1_800_000_000;
 pub(super) struct Rig {
     pub(super) dir: TempDir,
     pub(super) authority: CertificateAuthority,
+}
+
+/// A script in the place of that program of systemd.
+pub(super) fn systemd_creds(folder: &Path, script: &str) -> PathBuf {
+    let path = folder.join("systemd-creds");
+    // Not written by this process: a child that another test starts would hold the file open, and then nothing runs it.
+    let mut install = Command::new("install")
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write!(install.stdin.take().unwrap(), "#!/bin/sh\n{script}\n").unwrap();
+    assert!(install.wait().unwrap().success());
+    path
 }
 
 /// An intermediate of another authority with its root, and its key; both are valid now.

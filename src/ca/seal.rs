@@ -142,16 +142,9 @@ fn run(program: &Path, args: &[&str], input: &[u8]) -> std::io::Result<Output> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
+    use super::super::rig::systemd_creds as script;
     use super::*;
-
-    fn script(folder: &Path, text: &str) -> PathBuf {
-        let path = folder.join("systemd-creds");
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
 
     #[test]
     fn what_cannot_be_opened_again_is_not_sealed() {

@@ -251,18 +251,31 @@ impl Responder {
 
     fn probe(&mut self, now: Instant) {
         let mut due = Vec::new();
+        // The host, which comes first, and the time of its next step.
+        let mut host_next = None;
         for owned in &mut self.names {
             if let Phase::Probing { sent, next } = &mut owned.phase
                 && *next <= now
             {
                 if *sent == PROBES {
-                    owned.phase = announcing(now);
-                    owned.conflicts = 0;
+                    // A service is at a host: while the name of that is not certain, nobody could be told where it is.
+                    match host_next {
+                        Some(later) => *next = later,
+                        None => {
+                            owned.phase = announcing(now);
+                            owned.conflicts = 0;
+                        }
+                    }
                     continue;
                 }
                 *sent += 1;
                 *next = now + PROBE_PAUSE;
                 due.push(owned.clone());
+            }
+            if owned.what == What::Host
+                && let Phase::Probing { next, .. } = owned.phase
+            {
+                host_next = Some(next);
             }
         }
         // One message each, so that the question and what is wanted are never in different ones.
@@ -271,15 +284,11 @@ impl Responder {
                 continue;
             };
             let mut writer = Writer::new(0, false, MESSAGE_BYTES_MAX);
-            let is_unicast = owned.phase
-                == Phase::Probing {
-                    sent: 1,
-                    next: now + PROBE_PAUSE,
-                };
+            // Answered to all: what comes to this machine alone is not heard by a socket that is bound to the group.
             writer.question(&Question {
                 name,
                 rrtype: rrtype::ANY,
-                is_unicast,
+                is_unicast: false,
             });
             for record in self.proposed(owned) {
                 writer.record(Section::Authority, &record, false);

@@ -346,6 +346,34 @@ fn name_of_somebody_else_is_left_to_it() {
 }
 
 #[test]
+fn service_is_told_once_the_name_of_its_host_is_certain() {
+    let mut world = World::new(&[MQTT]);
+    let mut asked = 0;
+    while asked < 6 {
+        asked += world.pass(50).len();
+    }
+    // To the last question, when the service has had all of its own.
+    let theirs = Data::Address(ip("192.0.2.66"));
+    let host = name(&["gw", "local"]);
+    world.hear(peer(), claim(Section::Answer, &host, theirs.clone()));
+    let sent = world.pass(10_000);
+    let (_, first) = sent.iter().find(|(_, sent)| sent.is_response).unwrap();
+    let target = name(&["gw-2", "local"]);
+    let place = Data::Service { port: 1883, target };
+    assert!(first.answers.iter().any(|record| record.data == place));
+    assert_eq!(types(&first.answers[..2]), [rrtype::A, rrtype::AAAA]);
+
+    // Somebody else seems to have it after all: nobody is led there while it is asked for again.
+    let host = name(&["gw-2", "local"]);
+    world.hear(peer(), claim(Section::Answer, &host, theirs));
+    assert_eq!(world.responder.settled(), None);
+    let kind = ["_mqtt", "_tcp", "local"];
+    world.ask("192.0.2.99:5353", &kind, rrtype::PTR, true);
+    let sent = world.sent();
+    assert_eq!(types(&sent[0].1.additional), [rrtype::SRV, rrtype::TXT]);
+}
+
+#[test]
 fn flood_of_conflicts_does_not_make_names_pass() {
     let mut world = World::new(&[MQTT]);
     for _ in 0..600 {

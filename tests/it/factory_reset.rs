@@ -1,11 +1,10 @@
 //! Factory reset with the real binary: on a tree of files that stands for an appliance, and on the state of a service.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::support::TestGateway;
-use crate::support::command::{Said, fieldgate};
+use crate::support::command::{Said, fieldgate, write_script};
 
 struct Machine {
     dir: tempfile::TempDir,
@@ -147,13 +146,8 @@ fn start_forgets_the_machine_id_and_gives_blocks_back() {
     let machine = Machine::new();
     let log = machine.path("log").display().to_string();
     for name in ["fw_setenv", "fstrim"] {
-        let program = format!("bin/{name}");
-        machine.write(
-            &program,
-            &format!("#!/bin/sh\necho \"{name} $*\" >>{log}\n"),
-        );
-        fs::set_permissions(machine.path(&program), fs::Permissions::from_mode(0o755))
-            .expect("a program");
+        let program = machine.path(&format!("bin/{name}"));
+        write_script(&program, &format!("echo \"{name} $*\" >>{log}"));
     }
     machine.write("etc/fw_env.config", "");
     machine.write("data/factory-reset", "button");

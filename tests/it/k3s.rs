@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::command::Said;
+use crate::support::command::{Said, write_script};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -24,11 +23,12 @@ impl Machine {
             fs::create_dir_all(dir.path().join(folder)).expect("a folder");
         }
         for file in ["install", "uninstall", "fieldgate.yaml"] {
-            let copied = fs::copy(
-                root().join("k3s").join(file),
-                dir.path().join("bundle").join(file),
-            );
-            copied.expect("a copy");
+            // By another process, for the reason that `write_script` has.
+            let copied = Command::new("cp")
+                .arg(root().join("k3s").join(file))
+                .arg(dir.path().join("bundle").join(file))
+                .status();
+            assert!(copied.expect("run cp").success());
         }
         let machine = Self(dir);
         machine.program("systemctl", "exit 3");
@@ -61,9 +61,7 @@ impl Machine {
     }
 
     fn program(&self, name: &str, line: &str) {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("write");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        write_script(&self.path("bin").join(name), line);
     }
 
     fn run(&self, script: &str, args: &[&str]) -> Said {

@@ -1,7 +1,6 @@
 //! Updates of an appliance, with a stand-in for RAUC that says what version 1.8 said, and signatures with the real one.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::TestGateway;
-use crate::support::command::{Said, fieldgate};
+use crate::support::command::{Said, fieldgate, write_script};
 
 const COMPATIBLE: &str = "fieldgate-test";
 
@@ -58,10 +57,7 @@ impl Machine {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let name = format!("bin/{name}");
-        self.write(&name, &format!("#!/bin/sh\n{script}\n"));
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(self.path(&name), mode).expect("make it a program");
+        write_script(&self.path("bin").join(name), script);
     }
 
     /// Slot A has what came with the device, and has not passed the gate.

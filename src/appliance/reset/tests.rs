@@ -283,7 +283,9 @@ fn marker_that_cannot_be_written_keeps_nothing() {
 
 /// A program that runs cannot be written over, whoever tries.
 fn put_running(path: &Path) -> std::process::Child {
-    fs::copy("/bin/sleep", path).unwrap();
+    // Not by this process: a child that another test starts would hold the file open for writing, and then nothing runs it.
+    let copied = Command::new("cp").arg("/bin/sleep").arg(path).status();
+    assert!(copied.unwrap().success());
     Command::new(path).arg("60").spawn().unwrap()
 }
 

@@ -175,11 +175,13 @@ impl Responder {
                 Slot::Types | Slot::Kind(_) | Slot::Text(_) => {}
             }
         }
+        let is_sought = |owned: &Owned| owned.what == What::Host && is_probing(owned);
+        let is_certain = !self.names.iter().any(is_sought);
         let mut seen: Vec<Slot> = slots.to_vec();
         more.retain(|slot| {
             let is_new = !seen.contains(slot);
             seen.push(*slot);
-            is_new
+            is_new && (is_certain || !matches!(slot, Slot::V4 | Slot::V6))
         });
         more
     }

@@ -1,6 +1,7 @@
 //! Runs the binary as a person would.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -35,6 +36,22 @@ pub(crate) fn fieldgate() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// Makes a script for the shell. Another process writes it: a child that another test starts would hold the file open for
+/// writing, and the kernel runs nothing that anybody has open so.
+#[track_caller]
+pub(crate) fn write_script(path: &Path, script: &str) {
+    let mut install = Command::new("install")
+        .args(["-D", "-m", "755", "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("run install");
+    let mut input = install.stdin.take().expect("its input");
+    write!(input, "#!/bin/sh\n{script}\n").expect("hand over the script");
+    drop(input);
+    assert!(install.wait().expect("its end").success());
 }
 
 /// What a finished command has said.
