@@ -11,7 +11,7 @@ use super::report::{FaultCode, Report, Severity};
 use super::resolve::resolve;
 use super::source::{At, Source};
 use super::syntax;
-use super::tree::{Table, Value};
+use super::tree::{Entry, Table, Value};
 use super::{DEFAULT_TEXT, Loaded};
 
 /// Bytes of one file: as many rules as there may be. A file for technicians is hundreds of times smaller.
@@ -82,6 +82,14 @@ pub(super) fn load_text(path: &Path, text: &str) -> Result<Loaded, Report> {
     reading.finish()
 }
 
+/// The named sections of a kind.
+fn sections<'a>(table: &'a Table, kind: &str) -> &'a [Entry] {
+    match table.get(kind).map(|entry| &entry.node.value) {
+        Some(Value::Table(sections)) => &sections.entries,
+        _ => &[],
+    }
+}
+
 /// The files read so far, laid over each other.
 #[derive(Default)]
 struct Reading {
@@ -134,12 +142,8 @@ impl Reading {
     /// Notes sections that a text has and that are there already.
     fn refuse_twins(&mut self, over: &Table) {
         for kind in ["authentication", "authorization"] {
-            let sections = |table: &Table| match table.get(kind).map(|entry| &entry.node.value) {
-                Some(Value::Table(sections)) => sections.entries.clone(),
-                _ => Vec::new(),
-            };
-            let base = sections(&self.merged);
-            for twin in sections(over) {
+            let base = sections(&self.merged, kind);
+            for twin in sections(over, kind) {
                 if base.iter().any(|entry| entry.key == twin.key) {
                     let message = format!("the files have an {kind} `{}` already", twin.key);
                     let draft = Draft::error(FaultCode::Conflict, twin.key_at, message);
