@@ -32,7 +32,7 @@ Acquire::Languages "none";
 APT::Sandbox::User "root";
 CONF
     echo "installing: qemu-system-arm of the backports" >&2
-    as_root env APT_CONFIG="$folder/apt.conf" apt-get -qq update >&2
+    fetch_lists as_root env "APT_CONFIG=$folder/apt.conf" apt-get
     as_root env APT_CONFIG="$folder/apt.conf" DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q \
         --no-install-recommends qemu-system-arm/bookworm-backports qemu-system-common/bookworm-backports \
         qemu-system-data/bookworm-backports >&2

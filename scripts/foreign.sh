@@ -32,7 +32,7 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 CONF
-    APT_CONFIG=$folder/apt.conf apt-get -qq update >&2
+    fetch_lists env "APT_CONFIG=$folder/apt.conf" apt-get
 }
 
 # foreign_version FOLDER PACKAGE BEGINNING: the newest version that begins so.

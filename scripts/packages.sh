@@ -1,6 +1,17 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: installs Debian packages for commands that are missing.
 
+# again COMMAND...: up to three times, for what comes over a network and may come a moment later. Not for what falls back.
+again() {
+    local pause
+    for pause in 10 30; do
+        "$@" && return 0
+        echo "warning: failed, and is tried once more in $pause s: $*" >&2
+        sleep "$pause"
+    done
+    "$@"
+}
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -20,6 +31,20 @@ missing_packages() {
     done
 }
 
+# missing_for_image: the same for all that scripts/image needs. Who runs that twice at a time installs it first.
+missing_for_image() {
+    missing_packages systemctl=systemd mmdebstrap=mmdebstrap arch-test=arch-test qemu-aarch64-static=qemu-user-static \
+        update-binfmts=binfmt-support mkfs.vfat=dosfstools mcopy=mtools sfdisk=fdisk mke2fs=e2fsprogs mkimage=u-boot-tools depmod=kmod \
+        cpio=cpio gzip=gzip rauc=rauc mksquashfs=squashfs-tools openssl=openssl python3=python3
+}
+
+# fetch_lists APT-GET...: the lists of packages, by apt-get with the words before it. One that cannot be fetched, which apt by itself
+# calls a success, stops nobody: what is wanted may be in the others.
+fetch_lists() {
+    again "$@" -qq -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=600 update >&2 ||
+        echo "warning: not every list of packages could be fetched; going on with those that are there" >&2
+}
+
 # install_packages PACKAGE...
 install_packages() {
     echo "installing: $*" >&2
@@ -28,8 +53,8 @@ install_packages() {
         echo "hint: have an administrator run: apt-get install $*" >&2
         return 1
     fi
+    fetch_lists as_root apt-get
     # Another program may be using apt just now: wait for it.
-    as_root apt-get -q -o DPkg::Lock::Timeout=600 update >&2 || true
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "$@" >&2
 }

@@ -97,7 +97,8 @@ class Machine:
         self.log = open(self.folder / "console.log", "w")
         self.process = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
-             f"--machine={self.folder.name.replace('_', '-')}", f"--directory={self.root}", *options, "--boot", *command_line],
+             # Not with a hyphen, which no name may end in.
+             f"--machine={self.folder.name.replace('_', '0')}", f"--directory={self.root}", *options, "--boot", *command_line],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
         )
         await_that("the machine is up", self.is_up)
@@ -119,6 +120,8 @@ class Machine:
     def enter(self, *command, check=True):
         leader = self.leader()
         if leader is None:
+            if check:
+                raise AssertionError(f"the machine starts again, or ends, before {command}")
             return 1, "the machine starts again"
         return run(["nsenter", "--target", leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", *command], check)
 
@@ -139,7 +142,7 @@ class Machine:
 
     def power_off(self):
         """Exit code of the container."""
-        self.enter("systemctl", "--no-block", "poweroff")
+        self.enter("systemctl", "--no-block", "poweroff", check=False)
         return self.ended()
 
     def ended(self):

@@ -68,6 +68,27 @@ class Sources(unittest.TestCase):
                 self.assertIn("do not name the suite trixie", said)
 
 
+class Lists(unittest.TestCase):
+    """With an apt-get that fetches nothing, and no time between its tries."""
+
+    def test_list_that_cannot_be_fetched_is_asked_for_again_and_stops_nobody(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "sleep").write_text("#!/bin/sh\n")
+            (folder / "apt-get").write_text('#!/bin/sh\necho "$*" >>"$0.asked"\ncase "$*" in *update) exit 100 ;; esac\n')
+            for file in folder.iterdir():
+                file.chmod(0o755)
+            _, said = machine.run(
+                ["bash", "-euo", "pipefail", "-c", ". scripts/packages.sh; install_packages wanted"],
+                cwd=machine.ROOT, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+            )
+            asked = (folder / "apt-get.asked").read_text().splitlines()
+            self.assertEqual([line.split()[-1] for line in asked], ["update", "update", "update", "wanted"], asked)
+            # Without this, apt says that all is well.
+            self.assertIn("APT::Update::Error-Mode=any", asked[0])
+            self.assertIn("not every list", said)
+
+
 class Installed(unittest.TestCase):
     def setUp(self):
         self.machine = machine.Machine()

@@ -28,13 +28,15 @@ before(async () => {
   origin = `http://127.0.0.1:${server.address().port}`;
   browser = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS, ignoreHTTPSErrors: true,
+    timeout: 120000,
   });
 });
 
 after(async () => {
   await browser?.close();
   server?.close();
-  rmSync(profile, { recursive: true, force: true });
+  // Processes of the browser may still write there for a moment.
+  rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 });
 
 for (const [name, url] of [

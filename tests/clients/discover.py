@@ -32,7 +32,7 @@ def watch(zeroconf):
 
 def look(zeroconf, service_type, name, found):
     info = ServiceInfo(service_type, name)
-    if info.request(zeroconf, 5_000):
+    if info.request(zeroconf, 20_000):
         texts = {key.decode(): value.decode() for key, value in info.properties.items()}
         addresses = info.parsed_addresses(IPVersion.V4Only)
         say(**found, port=info.port, host=info.server, addresses=addresses, texts=texts)

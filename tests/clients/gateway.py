@@ -1,7 +1,9 @@
 """Starts a broker with a plain and a TLS port for MQTT and for WebSocket each, and one for enrolment, for the clients here."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,8 +35,8 @@ class Gateway:
 
     def _start_fieldgate(self, binary):
         config = '[admin]\nhttp = "127.0.0.1:0"\n[[listener]]\nname = "clients"\n'
-        for index, name in enumerate(PORTS):
-            config += f'\n[[listener.port]]\nport = {free_port()}\nbind = "127.0.0.1"\n'
+        for name, port in zip(PORTS, free_ports(len(PORTS))):
+            config += f'\n[[listener.port]]\nport = {port}\nbind = "127.0.0.1"\n'
             config += 'authentication = "none"\nauthorization = "none"\n'
             if name in ("ws", "wss"):
                 config += 'protocol = "WebSockets"\n'
@@ -73,7 +75,7 @@ class Gateway:
         raise SystemExit("nobody can enrol:\n" + self.read_log())
 
     def _start_mosquitto(self):
-        ports = {name: free_port() for name in PORTS}
+        ports = dict(zip(PORTS, free_ports(len(PORTS))))
         config = "allow_anonymous true\nper_listener_settings false\n"
         for name, port in ports.items():
             config += f"listener {port} 127.0.0.1\n"
@@ -129,10 +131,21 @@ def await_port(port, gateway):
     raise SystemExit("the broker did not start:\n" + gateway.read_log())
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count):
+    """Below those that the system gives to clients, so that none of these takes one before the broker does. Each is held until
+    all are found."""
+    found = []
+    with contextlib.ExitStack() as held:
+        for port in random.sample(range(12000, 20000), 8000):
+            probe = held.enter_context(socket.socket())
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise SystemExit("no port is free")
 
 
 def make_certificates(folder):

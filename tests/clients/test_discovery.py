@@ -180,6 +180,7 @@ class Discovery(unittest.TestCase):
         end = time.monotonic() + DEADLINE
         while "announced      press-hall-2.local on lan0" not in self.status():
             self.assertLess(time.monotonic(), end, self.status())
+            time.sleep(0.2)
         self.assertIsNone(taken.process.poll())
 
     def test_address_that_comes_late_and_changes_is_followed(self):
@@ -232,6 +233,7 @@ class Discovery(unittest.TestCase):
         end = time.monotonic() + DEADLINE
         while self.addresses_by_dns() != ["10.77.0.1"]:
             self.assertLess(time.monotonic(), end)
+            time.sleep(0.2)
         self.assertIsNone(gateway.process.poll())
 
     def test_nothing_listens_where_nothing_is_open(self):

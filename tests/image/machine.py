@@ -294,7 +294,8 @@ class Machine:
         try:
             self.agent.sendall(f"( {command}\n) 2>&1 </dev/null; printf '\\n%s%s %d\\n' {token[:8]} {token[8:]} $?\n".encode())
             output = self.read_until(token + " ", patience)
-            code = None if output is None else int(self.read_until("\n", 20))
+            ended = self.read_until("\n", 20) if output is not None else None
+            code = int(ended) if ended is not None else None
         except OSError:
             self.agent = None
         if not check:

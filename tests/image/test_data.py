@@ -7,13 +7,19 @@ import book
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.minutes(5)
-def test_data_partition_that_is_full(device):
-    machine = device("full", debug=True)
+def machine_with_book(device, name):
+    """A machine that serves, and what it has acknowledged."""
+    machine = device(name, debug=True)
     machine.start()
     machine.await_serving()
     kept = book.Book(machine)
     kept.write_for(5)
+    return machine, kept
+
+
+@pytest.mark.minutes(5)
+def test_data_partition_that_is_full(device):
+    machine, kept = machine_with_book(device, "full")
     machine.shell("dd if=/dev/zero of=/data/filler bs=1M; sync", check=False)
     is_full = "fieldgate status | grep -q 'store.* full'"
     machine.until(is_full)
@@ -38,11 +44,7 @@ def test_data_partition_that_is_full(device):
 
 @pytest.mark.minutes(4)
 def test_data_partition_that_is_damaged(device):
-    machine = device("damage", debug=True)
-    machine.start()
-    machine.await_serving()
-    kept = book.Book(machine)
-    kept.write_for(5)
+    machine, kept = machine_with_book(device, "damage")
     machine.cut()
     # The first superblock: there are copies of it.
     machine.damage("data", 1024, 1024)

@@ -69,7 +69,9 @@ def test_plug_is_pulled_during_the_first_start(device, chance):
         # A first start happens once, so each has a new card; the early ones are those with most to do.
         machine = device(f"first-{number}", more_mib=512)
         machine.start()
-        cut_at_random(machine, chance, chance.choice(EARLY if number % 2 == 0 else LATE))
+        # The first is so early that it cannot be over, on however fast a machine.
+        moments = EARLY[:3] if number == 0 else EARLY if number % 2 == 0 else LATE
+        cut_at_random(machine, chance, chance.choice(moments))
         unfinished += not machine.data().has("/fieldgate/.provisioned") or "fieldgate/users" in machine.boot_files()
         machine.start()
         machine.await_serving()
