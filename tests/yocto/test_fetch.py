@@ -101,7 +101,7 @@ def test_rust_of_the_release_takes_the_program(crates):
     compilers = {f"CC_{target.replace('-', '_')}": compiler for target, compiler in TARGETS.items()}
     targets = [f"--target={target}" for target in TARGETS]
     code, output = cargo(
-        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", "--no-default-features", *targets,
+        crates, support.ROOT, "check", "--frozen", "--quiet", "--bin", "fieldgate", *targets,
         "--target-dir", str(BUILD), toolchain=RUST_OF_THE_RELEASE, environment=compilers,
     )
     assert code == 0, output[-4000:]
