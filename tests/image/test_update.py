@@ -119,6 +119,8 @@ def test_updates(device, medium):
     machine.shell("fieldgate factory-reset --yes", check=False)
     # The start that makes the reset, and the one after it.
     machine.await_console(emulated.SLOT, times=before + 2)
+    # The next owner's configuration and network are no trial of what proved good.
+    machine.until("journalctl -q -b -u fieldgate-health-gate.service | grep -q 'was good before'")
     is_reset(machine, traces)
     assert [tried for tried, _ in machine.slots()[before:]] == [slot, slot]
 

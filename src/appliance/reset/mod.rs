@@ -20,7 +20,7 @@ use tracing::{info, warn};
 pub use cause::Cause;
 pub(super) use erase::write as write_durably;
 
-use super::{Appliance, gpio};
+use super::{Appliance, gpio, proven};
 use cause::Causes;
 use erase::Folder;
 use removal::Removal;
@@ -179,8 +179,15 @@ impl Reset<'_, '_> {
                 for name in ["state", "etc", "update", "journal", "systemd"] {
                     removal.entry(&home, name.as_ref())?;
                 }
+                // Name, that there was a first start, and whatever else is there. The slots stay, and what has proved good is not
+                // put to the test again.
+                removal.contents(&home, &[proven::FOLDER])?;
+                if removal.names(&home).is_empty() {
+                    removal.entry(&data, HOME.as_ref())?;
+                }
+                owned.retain(|name| name != HOME);
             }
-            // Name, proven slots, that there was a first start, and whatever else is there, of other services as well.
+            // Of other services as well.
             for name in owned.iter().filter(|name| *name != LOST_AND_FOUND) {
                 removal.entry(&data, name)?;
             }
