@@ -200,6 +200,7 @@ impl Reset<'_, '_> {
 
     /// Puts aside what is on the boot partition: what was taken once is forgotten, and the next start would take it for new.
     fn put_card_aside(&mut self) -> Result<(), ResetFault> {
+        self.open_card();
         let mut removal = Removal::new(self.seam);
         let Some(boot) = removal.open(&self.appliance.boot()) else {
             return Ok(());
@@ -292,6 +293,14 @@ impl Reset<'_, '_> {
             return;
         }
         best_effort(Command::new("fw_setenv").arg("machine_id"));
+    }
+
+    /// Once there is a cause: a start that has none does not write to the boot partition. The unit closes it.
+    fn open_card(&self) {
+        let program = self.appliance.boot_program();
+        if program.exists() {
+            best_effort(Command::new(program).arg("open"));
+        }
     }
 
     /// Tells the medium which blocks nobody needs any more.
