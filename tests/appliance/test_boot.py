@@ -170,6 +170,21 @@ class Appliance(unittest.TestCase):
     def boot(self):
         self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data", f"--bind={self.card}:/boot"])
 
+    def starts_again(self, *options):
+        """Without anybody who asks for it."""
+        self.machine.drop_in("emergency.service", "[Service]\nEnvironment=PAUSE=1\nExecStartPre=/bin/touch /failed\n")
+        self.machine.start("rauc.slot=A", options=options)
+        self.assertEqual(self.machine.ended(), machine.STARTS_AGAIN)
+        self.assertTrue(self.machine.path("failed").exists(), "something else has started it again")
+
+    def test_machine_that_cannot_mount_its_data_starts_again(self):
+        self.starts_again()
+
+    def test_machine_whose_reset_fails_starts_again(self):
+        self.machine.drop_in("fieldgate-factory-reset.service", "[Unit]\nConditionPathExists=\n[Service]\nExecStart=\nExecStart=/bin/false\n")
+        self.starts_again(f"--bind={self.data}:/data", f"--bind={self.card}:/boot")
+        self.assertFalse(any((self.data / "fieldgate/state").glob("*.db")), "the gateway ran on what was to be removed")
+
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()
         home = self.data / "fieldgate"

@@ -135,6 +135,18 @@ def test_update_that_does_not_serve_falls_back(device, medium, name):
 
 @pytest.mark.long
 @pytest.mark.minutes(8)
+def test_update_that_cannot_mount_the_data_falls_back(device, medium):
+    machine, book = machine_with_book(device, medium, "unmounted")
+    install(machine, "unmounted")
+    assert start_again(machine) == ["B", "B", "B", "A"]
+    assert book.missing() == []
+    status = machine.shell("fieldgate update status")
+    assert row(status, "A")[1:] == ("yes", "yes", "9") and row(status, "B") == ("9.9.9", "no", "no", "0")
+    assert len(re.findall("fieldgate: the start failed", machine.console())) == 3
+
+
+@pytest.mark.long
+@pytest.mark.minutes(8)
 def test_update_that_has_changed_the_database_falls_back(device, medium):
     machine, book = machine_with_book(device, medium, "newer")
     bad_update_falls_back(machine, "newer", book)
