@@ -62,6 +62,12 @@ impl Appliance {
         self.root.join("boot/fieldgate")
     }
 
+    /// The program that makes the boot partition writable, which it is not otherwise.
+    #[must_use]
+    pub fn boot_program(&self) -> PathBuf {
+        self.root.join("usr/libexec/fieldgate/boot-partition")
+    }
+
     /// The version of the image that runs, as the image itself has it.
     #[must_use]
     pub fn version(&self) -> Option<String> {

@@ -8,6 +8,9 @@ use std::process::Command;
 use super::Appliance;
 use super::reset::write_durably;
 
+/// Folder of the marks. Nothing of an owner is in them.
+pub(super) const FOLDER: &str = "proven";
+
 /// What is said of a slot whose image came with the device.
 const DELIVERED: &str = "as delivered";
 
@@ -28,7 +31,7 @@ impl Appliance {
     /// Writes down that it has.
     pub fn set_proven(&self, bootname: &str) -> io::Result<()> {
         let mark = self.mark(bootname);
-        fs::create_dir_all(self.home().join("proven"))?;
+        fs::create_dir_all(self.home().join(FOLDER))?;
         write_durably(&mark, &self.installed(bootname))
     }
 
@@ -61,7 +64,7 @@ impl Appliance {
     }
 
     fn mark(&self, bootname: &str) -> PathBuf {
-        self.home().join("proven").join(bootname)
+        self.home().join(FOLDER).join(bootname)
     }
 
     /// The hash and the time of the installation, or that the image came with the device; as the program of the gate writes it.

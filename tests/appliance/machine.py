@@ -94,6 +94,10 @@ class Machine:
 
     def boot(self, *command_line, options=()):
         """Starts it with words for its kernel, and waits until it is up."""
+        self.start(*command_line, options=options)
+        await_that("the machine is up", self.is_up)
+
+    def start(self, *command_line, options=()):
         self.log = open(self.folder / "console.log", "w")
         self.process = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe",
@@ -101,7 +105,6 @@ class Machine:
              f"--machine={self.folder.name.replace('_', '0')}", f"--directory={self.root}", *options, "--boot", *command_line],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
         )
-        await_that("the machine is up", self.is_up)
 
     def is_up(self):
         if self.process.poll() is not None:

@@ -168,8 +168,36 @@ class Appliance(unittest.TestCase):
         gate = self.machine.path("usr/libexec/fieldgate/health-gate")
         gate.write_text(gate.read_text().replace("tr ' ' '\\n'", "tr ' \\000' '\\n\\n'"))
 
+    def disks(self):
+        return [f"--bind={self.data}:/data", f"--bind={self.card}:/boot"]
+
     def boot(self):
-        self.machine.boot("rauc.slot=A", options=[f"--bind={self.data}:/data", f"--bind={self.card}:/boot"])
+        self.machine.boot("rauc.slot=A", options=self.disks())
+
+    def starts_again(self, *options, is_failure=True):
+        """Without anybody who asks for it; says whether it was a start that failed."""
+        self.machine.drop_in("emergency.service", "[Service]\nEnvironment=PAUSE=1\nExecStartPre=/bin/touch /failed\n")
+        self.machine.start("rauc.slot=A", options=options)
+        self.assertEqual(self.machine.ended(), machine.STARTS_AGAIN)
+        self.assertEqual(self.machine.path("failed").exists(), is_failure, "something else has started it again")
+
+    def test_machine_that_cannot_mount_its_data_starts_again(self):
+        self.starts_again()
+
+    def test_machine_whose_reset_fails_starts_again(self):
+        self.machine.drop_in("fieldgate-factory-reset.service", "[Unit]\nConditionPathExists=\n[Service]\nExecStart=\nExecStart=/bin/false\n")
+        self.starts_again(*self.disks())
+        self.assertFalse(any((self.data / "fieldgate/state").glob("*.db")), "the gateway ran on what was to be removed")
+
+    def test_reset_that_is_made_is_no_start_that_failed(self):
+        self.machine.drop_in("fieldgate-factory-reset.service", "[Unit]\nConditionPathExists=\n")
+        (self.data / "fieldgate/proven").mkdir(parents=True)
+        (self.data / "fieldgate/proven/A").write_text("slot A: as delivered\n")
+        (self.data / "fieldgate/hostname").write_text("press-hall\n")
+        (self.data / "factory-reset").write_text("command")
+        self.starts_again(*self.disks(), is_failure=False)
+        self.assertEqual([path.name for path in self.data.iterdir()], ["fieldgate"])
+        self.assertEqual([path.name for path in (self.data / "fieldgate").iterdir()], ["proven"])
 
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()

@@ -36,9 +36,15 @@ if [ "$format" != 99 ]; then
 fi
 exit 1
 """,
+    # Serves as well as any, but a kernel of it cannot mount the data partition.
+    "unmounted": "#!/bin/sh\nexec /usr/bin/fieldgate.whole \"$@\"\n",
 }
 # The gate is patient, since a slow card is no fault. These never pass, so it need not be.
 IMPATIENT = "[Service]\nEnvironment=TIME=20s\n"
+# What else is different in them, by the unit.
+UNITS = {
+    "unmounted": {"data.mount": "[Mount]\nOptions=no-such-option\n", "emergency.service": "[Service]\nEnvironment=PAUSE=10\n"},
+}
 # A shell is not the one who says that it is ready, its child is.
 LENIENT = "[Service]\nNotifyAccess=all\n"
 # What is wrong with each, and with which words it is refused.
@@ -51,23 +57,27 @@ REFUSED = {
 }
 
 
-def root_with_broker(source, made, program):
-    """A copy of the root whose broker is this program."""
+def root_with_broker(source, made, program, units):
+    """A copy of the root whose broker is this program, and where these units are different."""
     machine.run(["cp", "--sparse=always", source, made])
-    files = {"program": program, "impatient": IMPATIENT, "lenient": LENIENT}
-    for name, content in files.items():
-        made.with_name(f"{made.name}.{name}").write_text(content)
-    units = "/usr/lib/systemd/system"
+    broker = made.with_name(f"{made.name}.program")
+    broker.write_text(program)
+    files = ["/usr/bin/fieldgate"]
+    lines = [
+        "ln /usr/bin/fieldgate /usr/bin/fieldgate.whole", "unlink /usr/bin/fieldgate",
+        f"write {broker} /usr/bin/fieldgate", "sif /usr/bin/fieldgate mode 0100755",
+    ]
+    units = {"fieldgate-health-gate.service": IMPATIENT, "fieldgate.service": LENIENT, **units}
+    for unit, content in units.items():
+        source, folder = made.with_name(f"{made.name}.{unit}"), f"/usr/lib/systemd/system/{unit}.d"
+        source.write_text(content)
+        files.append(f"{folder}/90-test.conf")
+        # A folder that is there already stays.
+        lines += [f"mkdir {folder}", f"write {source} {files[-1]}"]
     script = made.with_name(f"{made.name}.debugfs")
-    script.write_text(
-        "ln /usr/bin/fieldgate /usr/bin/fieldgate.whole\nunlink /usr/bin/fieldgate\n"
-        f"write {made}.program /usr/bin/fieldgate\nsif /usr/bin/fieldgate mode 0100755\n"
-        f"mkdir {units}/fieldgate-health-gate.service.d\n"
-        f"write {made}.impatient {units}/fieldgate-health-gate.service.d/90-test.conf\n"
-        f"write {made}.lenient {units}/fieldgate.service.d/90-test.conf\n"
-    )
+    script.write_text("".join(line + "\n" for line in lines))
     machine.run(["debugfs", "-w", "-f", script, made])
-    for file in ("/usr/bin/fieldgate", f"{units}/fieldgate-health-gate.service.d/90-test.conf", f"{units}/fieldgate.service.d/90-test.conf"):
+    for file in files:
         assert "Type: regular" in machine.run(["debugfs", "-R", f"stat {file}", made]), f"{file} was not written"
     return made
 
@@ -115,7 +125,7 @@ def updates(folder, arch, bad, refused):
     good = bundle(folder, "good", root, arch)
     yield good
     for name in bad:
-        changed = root_with_broker(root, folder / f"{name}.ext4", BAD[name])
+        changed = root_with_broker(root, folder / f"{name}.ext4", BAD[name], UNITS.get(name, {}))
         yield bundle(folder, name, changed, arch)
         changed.unlink()
     makers = {

@@ -118,6 +118,19 @@ def test_card_with_a_fault_is_named_and_the_gateway_starts(device):
 
 
 @pytest.mark.long
+@pytest.mark.minutes(3)
+def test_boot_partition_is_not_written_without_a_cause(device):
+    machine = device("idle", card=False, debug=True)
+    for _ in range(2):
+        machine.start()
+        machine.until("systemctl is-active --quiet fieldgate.service multi-user.target")
+        assert machine.shell("awk '$2 == \"/boot\" { print $4 }' /proc/self/mounts").startswith("ro,")
+        # What was written to since the start, in the numbers of the kernel.
+        assert machine.shell("awk '{ print $5 }' /sys/class/block/vda1/stat") == "0"
+        machine.cut()
+
+
+@pytest.mark.long
 @pytest.mark.minutes(4)
 def test_clock_of_1970_keeps_nobody_out(device):
     machine = device("clock", debug=True)

@@ -121,6 +121,8 @@ def test_updates(device, medium):
     machine.shell("fieldgate factory-reset --yes", check=False)
     # The start that makes the reset, and the one after it.
     machine.await_console(emulated.SLOT, times=before + 2)
+    # The next owner's configuration and network are no trial of what proved good.
+    machine.until("journalctl -q -b -u fieldgate-health-gate.service | grep -q 'was good before'")
     is_reset(machine, traces)
     assert [tried for tried, _ in machine.slots()[before:]] == [slot, slot]
 
@@ -131,6 +133,18 @@ def test_updates(device, medium):
 def test_update_that_does_not_serve_falls_back(device, medium, name):
     machine, book = machine_with_book(device, medium, name)
     bad_update_falls_back(machine, name, book)
+
+
+@pytest.mark.long
+@pytest.mark.minutes(8)
+def test_update_that_cannot_mount_the_data_falls_back(device, medium):
+    machine, book = machine_with_book(device, medium, "unmounted")
+    install(machine, "unmounted")
+    assert start_again(machine) == ["B", "B", "B", "A"]
+    assert book.missing() == []
+    status = machine.shell("fieldgate update status")
+    assert row(status, "A")[1:] == ("yes", "yes", "9") and row(status, "B") == ("9.9.9", "no", "no", "0")
+    assert len(re.findall("fieldgate: the start failed", machine.console())) == 3
 
 
 @pytest.mark.long

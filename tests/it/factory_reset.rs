@@ -158,6 +158,30 @@ fn start_forgets_the_machine_id_and_gives_blocks_back() {
 }
 
 #[test]
+fn boot_partition_is_opened_once_there_is_a_cause() {
+    let machine = Machine::new();
+    let (log, boot) = (machine.path("log"), machine.path("boot/fieldgate"));
+    let program = machine.path("usr/libexec/fieldgate/boot-partition");
+    let (said, files) = (log.display(), boot.display());
+    write_script(&program, &format!("echo $* $(ls {files}) >>{said}"));
+    machine.write("boot/fieldgate/gateway.toml", "# of the owner\n");
+    assert_eq!(machine.start().stdout, "");
+    assert!(!log.exists(), "every start writes to the boot partition");
+    machine.write("boot/fieldgate/factory-reset", "");
+    machine.start();
+    let said = fs::read_to_string(&log).expect("the log");
+    assert_eq!(said, "open factory-reset gateway.toml\n");
+    let left: Vec<_> = fs::read_dir(&boot)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["before-reset"]);
+    assert_eq!(machine.start().stdout, "", "it is made once");
+    let said = fs::read_to_string(&log).expect("the log");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
 fn nobody_resets_by_accident() {
     let machine = Machine::new();
     let said = machine.run(&[]);

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -221,11 +222,16 @@ class Gate:
         for folder in ("data/rauc", "bin"):
             (work / folder).mkdir(parents=True, exist_ok=True)
         (work / "data/rauc/central.raucs").write_text(STATUS.format("first"))
+        self.mounts("data")
         stub(work / "bin", "fieldgate", f'[ "$1 $2" != "update settle" ] || exec touch {work}/settled\n[ "$1 $2 $3" = "health --gate --timeout" ] || exit 64\necho "{answer}"\nexit {code}')
+
+    def mounts(self, *folders):
+        lines = (f"/dev/vda4 {self.work / folder} ext4 rw 0 0\n" for folder in folders)
+        (self.work / "mounts").write_text("proc /proc proc rw 0 0\n" + "".join(lines))
 
     def ask(self, tree):
         (self.work / "cmdline").write_text(f"console=ttyAMA0 root=/dev/vda2 rauc.slot={self.slot} ro\n" if self.slot else "quiet\n")
-        environment = {"DATA": self.work / "data", "COMMAND_LINE": self.work / "cmdline", "TIME": "1s"}
+        environment = {"DATA": self.work / "data", "COMMAND_LINE": self.work / "cmdline", "MOUNTS": self.work / "mounts", "TIME": "1s", "PAUSE": "0"}
         return run(tree, "health-gate", environment, self.work / "bin")
 
 
@@ -259,6 +265,27 @@ def test_image_that_came_with_the_device_is_not_started_for_ever(tree, tmp_path,
     assert code == 0 and "nothing to go back to" in output, output
     assert not (tmp_path / "data/fieldgate/proven").exists(), "it is asked again at the next start"
     assert "slot A did not pass" in (tmp_path / "data/fieldgate/update/gate").read_text()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_image_that_did_not_mount_its_data_is_not_good(tree, tmp_path, code):
+    gate = Gate(tmp_path, slot="B", code=code)
+    # A folder of the root, as it is without a partition over it.
+    shutil.rmtree(tmp_path / "data/rauc")
+    gate.mounts("data/fieldgate")
+    said, output = gate.ask(tree)
+    assert said == 1 and "is not mounted" in output, output
+    assert list((tmp_path / "data").iterdir()) == [] and not (tmp_path / "settled").exists()
+
+
+@pytest.mark.parametrize("unit", ["data.mount", "etc-fieldgate.mount", "var-lib-fieldgate.mount", "fieldgate-factory-reset.service"])
+def test_start_that_has_nothing_to_run_on_is_made_again(tree, unit):
+    folder = tree / "systemd/appliance"
+    assert "RequiredBy=local-fs.target\n" in (folder / unit).read_text()
+    # By minutes, or a medium that has died would have the machine start without a pause.
+    text = (folder / "drop-ins/emergency.service.d/50-appliance.conf").read_text()
+    assert int(re.search(r"^Environment=PAUSE=(\d+)$", text, re.M)[1]) >= 120
+    assert "sleep ${PAUSE}; exec systemctl --force reboot" in text
 
 
 def test_judge_is_told_what_was_wrong_before_the_update(tree, tmp_path):
@@ -358,9 +385,21 @@ def test_boot_partition_is_opened_and_closed(tree, tmp_path):
     assert boot.ask(tree, "close") == [f"-o remount,ro {boot.folder}"]
 
 
-@pytest.mark.parametrize("word", ["open", "close"])
+def test_boot_partition_is_opened_for_what_a_check_has_left_alone(tree, tmp_path):
+    boot = Boot(tmp_path)
+    assert boot.ask(tree, "tidy") == [], "every start writes to it"
+    (boot.folder / "FSCK0000.REC").write_text("press-1:correct horse")
+    (boot.folder / "FSCK0001.REC").write_text("")
+    assert boot.ask(tree, "tidy") == [f"-o remount,ro {boot.folder}"]
+    assert boot.said.read_text().splitlines()[0] == f"-o remount,rw {boot.folder}"
+    assert list(boot.folder.iterdir()) == [], "pieces of passwords stay"
+
+
+@pytest.mark.parametrize("word", ["tidy", "open", "close"])
 def test_folder_that_is_no_boot_partition_is_left_alone(tree, tmp_path, word):
-    assert Boot(tmp_path, "ext4").ask(tree, word) == []
+    boot = Boot(tmp_path, "ext4")
+    (boot.folder / "FSCK0000.REC").write_text("of somebody")
+    assert boot.ask(tree, word) == [] and list(boot.folder.iterdir())
 
 
 def test_boot_partition_that_was_cut_is_mended(tree, tmp_path):
@@ -380,11 +419,12 @@ def test_boot_partition_that_was_cut_is_mended(tree, tmp_path):
     assert code == 0 and "had something to do" in output, output
 
 
-@pytest.mark.parametrize("unit", ["fieldgate-boot-import.service", "fieldgate-factory-reset.service"])
-def test_boot_partition_is_writable_for_those_who_write_alone(tree, unit):
+# A reset opens it itself, once it has a cause.
+@pytest.mark.parametrize(("unit", "before"), [("fieldgate-boot-import.service", "open"), ("fieldgate-factory-reset.service", "tidy")])
+def test_boot_partition_is_writable_for_those_who_write_alone(tree, unit, before):
     folder = tree / "systemd/appliance"
     assert re.search(r"^Options=ro,", (folder / "boot.mount").read_text(), re.M)
     lines = [line for line in (folder / unit).read_text().splitlines() if line.startswith("Exec")]
     said = [re.sub(r"=\+?/usr/(libexec/fieldgate|bin)/", " ", line) for line in lines]
-    assert said[0] == "ExecStartPre boot-partition open" and said[1].startswith("ExecStart fieldgate ")
+    assert said[0] == f"ExecStartPre boot-partition {before}" and said[1].startswith("ExecStart fieldgate ")
     assert said[-2:] == ["ExecStartPost boot-partition close", "ExecStopPost boot-partition close"]

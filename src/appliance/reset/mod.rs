@@ -20,7 +20,7 @@ use tracing::{info, warn};
 pub use cause::Cause;
 pub(super) use erase::write as write_durably;
 
-use super::{Appliance, gpio};
+use super::{Appliance, gpio, proven};
 use cause::Causes;
 use erase::Folder;
 use removal::Removal;
@@ -179,8 +179,15 @@ impl Reset<'_, '_> {
                 for name in ["state", "etc", "update", "journal", "systemd"] {
                     removal.entry(&home, name.as_ref())?;
                 }
+                // Name, that there was a first start, and whatever else is there. The slots stay, and what has proved good is not
+                // put to the test again.
+                removal.contents(&home, &[proven::FOLDER])?;
+                if removal.names(&home).is_empty() {
+                    removal.entry(&data, HOME.as_ref())?;
+                }
+                owned.retain(|name| name != HOME);
             }
-            // Name, proven slots, that there was a first start, and whatever else is there, of other services as well.
+            // Of other services as well.
             for name in owned.iter().filter(|name| *name != LOST_AND_FOUND) {
                 removal.entry(&data, name)?;
             }
@@ -193,6 +200,7 @@ impl Reset<'_, '_> {
 
     /// Puts aside what is on the boot partition: what was taken once is forgotten, and the next start would take it for new.
     fn put_card_aside(&mut self) -> Result<(), ResetFault> {
+        self.open_card();
         let mut removal = Removal::new(self.seam);
         let Some(boot) = removal.open(&self.appliance.boot()) else {
             return Ok(());
@@ -285,6 +293,14 @@ impl Reset<'_, '_> {
             return;
         }
         best_effort(Command::new("fw_setenv").arg("machine_id"));
+    }
+
+    /// Once there is a cause: a start that has none does not write to the boot partition. The unit closes it.
+    fn open_card(&self) {
+        let program = self.appliance.boot_program();
+        if program.exists() {
+            best_effort(Command::new(program).arg("open"));
+        }
     }
 
     /// Tells the medium which blocks nobody needs any more.

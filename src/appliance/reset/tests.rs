@@ -101,6 +101,7 @@ impl Machine {
     fn assert_as_delivered(&self, more: &[&str]) {
         let mut expected = vec![
             "boot/fieldgate/before-reset/gateway.toml",
+            "data/fieldgate/proven/A",
             "data/rauc/central.raucs",
             "proc/cmdline",
             Appliance::FILE,
@@ -108,7 +109,11 @@ impl Machine {
         expected.extend(more);
         expected.sort_unstable();
         assert_eq!(self.left(), expected);
-        assert!(!self.path("data/fieldgate").exists());
+        let folders: Vec<_> = fs::read_dir(self.path("data/fieldgate"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(folders, ["proven"]);
     }
 }
 
@@ -219,7 +224,7 @@ fn keys_go_first() {
     let marker = machine.path("data/factory-reset");
     assert_eq!(places.last(), Some(&marker));
     let boot_file = at("boot/fieldgate/factory-reset");
-    assert!(boot_file > at("data/fieldgate"));
+    assert!(boot_file > at("data/fieldgate/hostname"));
 }
 
 #[test]
@@ -243,6 +248,19 @@ fn card_of_the_former_owner_is_not_imported_again() {
     ]);
     let kept = machine.path("boot/fieldgate/before-reset/gateway.toml");
     assert_eq!(fs::read_to_string(kept).unwrap(), "# dropped\n");
+}
+
+#[test]
+fn slot_that_proved_good_is_not_on_trial_again() {
+    let machine = Machine::new();
+    let status = "[slot.rootfs.0]\nsha256=ab\ninstalled.timestamp=2026\n";
+    machine.write("data/rauc/central.raucs", status);
+    machine.appliance().set_proven("A").unwrap();
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    assert!(!machine.appliance().is_delivered("A"));
+    assert!(machine.appliance().is_proven("A"));
+    machine.assert_as_delivered(&[]);
 }
 
 #[test]
