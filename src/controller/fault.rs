@@ -61,6 +61,11 @@ pub(super) enum ApiFault {
         "one of this name is there and is not of this listener: it has other ports or another type; delete it, or give the listener another serviceName"
     )]
     Foreign,
+    /// There is an object of somebody else.
+    #[error(
+        "one of this name is there that the gateway has not made, so it is left as it is; delete it, or have either use another name"
+    )]
+    OfOthers,
     /// It has not had its turn.
     #[error("it waits for its turn")]
     Postponed,
@@ -110,7 +115,9 @@ impl ApiFault {
         let code = object.get("code").and_then(Value::as_u64);
         let status = code.and_then(|code| u16::try_from(code).ok());
         let text = object.get("message").and_then(Value::as_str);
-        match Self::of_status(status.unwrap_or(500), None, b"") {
+        let retry_after = object.pointer("/details/retryAfterSeconds");
+        let retry_after = retry_after.map(Value::to_string);
+        match Self::of_status(status.unwrap_or(500), retry_after.as_deref(), b"") {
             Self::Status { status, .. } => Self::Status {
                 status,
                 message: shown(text.unwrap_or_default()),
@@ -132,7 +139,7 @@ impl ApiFault {
         match self {
             Self::Status { status, .. } => *status >= 500,
             Self::Forbidden(_) | Self::NotFound | Self::Gone => false,
-            Self::Answer(_) | Self::TooLarge | Self::Foreign => false,
+            Self::Answer(_) | Self::TooLarge | Self::Foreign | Self::OfOthers => false,
             Self::Unreachable(_) | Self::Timeout | Self::Unauthorized => true,
             Self::Conflict | Self::Busy { .. } | Self::Postponed => true,
         }
@@ -207,5 +214,8 @@ mod tests {
         let event = json!({"kind": "Status", "message": "x"});
         let fault = ApiFault::of_event(&event);
         assert_eq!(fault.to_string(), "the API server answers with 500: x");
+        let event = json!({"code": 429, "details": {"retryAfterSeconds": 7}});
+        let pause = ApiFault::of_event(&event).pause();
+        assert_eq!(pause, Some(Duration::from_secs(7)));
     }
 }

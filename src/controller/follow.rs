@@ -35,7 +35,7 @@ const DISCOVERY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Time for which a kind must not exist before its objects are taken for gone: an API server that starts knows kinds later
 /// than it answers.
-const ABSENCE: Duration = Duration::from_secs(30);
+pub(super) const ABSENCE: Duration = Duration::from_secs(30);
 
 /// A watch that ends sooner than this has hardly begun.
 const SHORT: Duration = Duration::from_secs(1);

@@ -1,5 +1,7 @@
 //! The objects that the controller makes of a plan.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::cache::{Object, metadata};
@@ -12,8 +14,8 @@ use crate::kubernetes::{reachable, selector, service_name, service_spec};
 /// An object and where it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Manifest {
-    /// The resource that it is made for.
-    pub(super) owner: Key,
+    /// The resources that it is made for.
+    pub(super) owners: Vec<Key>,
     pub(super) name: String,
     pub(super) path: String,
     pub(super) object: Value,
@@ -37,7 +39,7 @@ impl Place<'_> {
         let mut metadata = self.metadata(&name, &[owner]);
         metadata["labels"][LISTENER_LABEL] = json!(listener.name.as_str());
         Some(Manifest {
-            owner: owner.0.clone(),
+            owners: keys(&[owner]),
             path: format!("/api/v1/namespaces/{}/services/{name}", self.namespace),
             object: json!({
                 "apiVersion": "v1",
@@ -63,7 +65,9 @@ impl Place<'_> {
             .flat_map(|listener| reachable(listener).map(|(_, number)| number))
             .collect();
         ports.sort_unstable();
-        let (first, _) = owners.first()?;
+        if owners.is_empty() {
+            return None;
+        }
         let ports: Vec<Value> = ports
             .into_iter()
             .map(|port| json!({"protocol": "TCP", "port": port}))
@@ -75,7 +79,7 @@ impl Place<'_> {
         };
         let name = format!("{}-listeners", self.instance);
         Some(Manifest {
-            owner: (*first).clone(),
+            owners: keys(owners),
             path: format!(
                 "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies/{name}",
                 self.namespace
@@ -97,7 +101,7 @@ impl Place<'_> {
     /// A certificate of cert-manager, which brings the Secret that a port then has as if by hand.
     pub(super) fn certificate(
         &self,
-        owner: (&Key, &Object),
+        owners: &[(&Key, &Object)],
         wanted: &WantedCertificate,
     ) -> Manifest {
         let mut spec = json!({
@@ -133,15 +137,12 @@ impl Place<'_> {
         spec["privateKey"] = Value::Object(key);
         let name = wanted.secret.clone();
         Manifest {
-            owner: owner.0.clone(),
-            path: format!(
-                "/apis/cert-manager.io/v1/namespaces/{}/certificates/{name}",
-                self.namespace
-            ),
+            owners: keys(owners),
+            path: format!("{}/{name}", certificates_path(self.namespace)),
             object: json!({
                 "apiVersion": "cert-manager.io/v1",
                 "kind": "Certificate",
-                "metadata": self.metadata(&name, &[owner]),
+                "metadata": self.metadata(&name, owners),
                 "spec": spec,
             }),
             name,
@@ -165,6 +166,11 @@ impl Place<'_> {
     }
 }
 
+/// Where the Certificates of cert-manager are.
+pub(super) fn certificates_path(namespace: &str) -> String {
+    format!("/apis/cert-manager.io/v1/namespaces/{namespace}/certificates")
+}
+
 /// Algorithm and size as cert-manager has them.
 fn private_key(word: &str) -> (&'static str, Option<u32>) {
     match word {
@@ -178,10 +184,14 @@ fn private_key(word: &str) -> (&'static str, Option<u32>) {
     }
 }
 
-/// Whether a service is one that this controller has made, and not one that was rendered for the file.
-pub(super) fn is_made_by(instance: &str, service: &Value) -> bool {
-    let label =
-        |name: &str| service.pointer(&format!("/metadata/labels/app.kubernetes.io~1{name}"));
+/// What tells objects that this controller has made from all others, as a condition of a list.
+pub(super) fn made_by(instance: &str) -> String {
+    format!("app.kubernetes.io/instance={instance},app.kubernetes.io/managed-by=fieldgate")
+}
+
+/// Whether an object is one that this controller has made, and not one that was rendered for the file.
+pub(super) fn is_made_by(instance: &str, object: &Value) -> bool {
+    let label = |name: &str| object.pointer(&format!("/metadata/labels/app.kubernetes.io~1{name}"));
     label("instance").is_some_and(|label| label == instance)
         && label("managed-by").is_some_and(|label| label == "fieldgate")
 }
@@ -213,6 +223,24 @@ pub(super) fn leads_as(found: &Value, wanted: &Value) -> bool {
         && wanted_ports
             .iter()
             .all(|wanted| found_ports.iter().any(|found| is_port(found, wanted)))
+}
+
+/// Whether an object belongs to resources, and all of them are among these, by their `uid`.
+pub(super) fn is_of(uids: &BTreeSet<String>, object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences");
+    let owners = owners.and_then(Value::as_array);
+    owners.is_some_and(|owners| {
+        let mut owners = owners.iter().map(|owner| owner.get("uid"));
+        owners.len() > 0
+            && owners.all(|uid| {
+                uid.and_then(Value::as_str)
+                    .is_some_and(|uid| uids.contains(uid))
+            })
+    })
+}
+
+fn keys(owners: &[(&Key, &Object)]) -> Vec<Key> {
+    owners.iter().map(|(key, _)| Key::clone(key)).collect()
 }
 
 /// How an object says that it belongs to a resource.
@@ -341,6 +369,22 @@ mod tests {
         let policy = PLACE.network_policy(&[(&key, &object)], &Plan::default());
         assert_eq!(policy.unwrap().object["spec"]["ingress"], json!([]));
         assert!(PLACE.network_policy(&[], &Plan::default()).is_none());
+    }
+
+    #[test]
+    fn what_belongs_to_somebody_who_is_not_here_is_not_left_over() {
+        let here = BTreeSet::from(["u1".to_owned(), "u2".to_owned()]);
+        for (owners, is_left_over) in [
+            (json!([{"uid": "u1"}]), true),
+            (json!([{"uid": "u1"}, {"uid": "u2"}]), true),
+            (json!([{"uid": "u1"}, {"uid": "u3"}]), false),
+            (json!([{"name": "u1"}]), false),
+            (json!([]), false),
+            (Value::Null, false),
+        ] {
+            let object = json!({"metadata": {"ownerReferences": owners}});
+            assert_eq!(is_of(&here, &object), is_left_over, "{object}");
+        }
     }
 
     #[test]

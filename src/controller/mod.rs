@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{self, Instant, sleep};
 use tracing::{info, warn};
 
 use self::cache::Cache;
@@ -49,7 +49,7 @@ use self::client::{ApiClient, Detail};
 use self::collection::Collection;
 use self::fault::ApiFault;
 use self::folder::Folder;
-use self::follow::Follower;
+use self::follow::{ABSENCE, Follower};
 pub use self::plan::Taken;
 use self::reconcile::Controller;
 use crate::auth::{HttpClient, cluster_means, read_secret};
@@ -157,7 +157,12 @@ async fn run_once<H: Host>(
         tasks.spawn(follower.run());
     }
     let (found, cert_manager) = watch::channel(None);
-    tasks.spawn(discover(Arc::clone(client), Arc::clone(&cache), found));
+    let cert_manager_presence = Presence {
+        was_there: former.contains_key(plan::ISSUED),
+        absent_since: None,
+    };
+    let means = (Arc::clone(client), Arc::clone(&cache));
+    tasks.spawn(discover(means, cert_manager_presence, found));
     let controller = Controller::new(
         Arc::clone(host),
         (Arc::clone(client), cache),
@@ -192,25 +197,85 @@ async fn namespace_of(file: &Path) -> String {
 
 /// Looks whether cert-manager is there, again and again.
 async fn discover(
-    client: Arc<ApiClient>,
-    cache: Arc<Cache>,
+    (client, cache): (Arc<ApiClient>, Arc<Cache>),
+    mut presence: Presence,
     found: watch::Sender<Option<bool>>,
 ) -> Infallible {
     loop {
         let asked = client.get("/apis/cert-manager.io/v1", Detail::Whole).await;
-        let (is_there, pause) = match asked {
-            Ok(_) => (Some(true), DISCOVERY_PAUSE),
-            Err(ApiFault::NotFound | ApiFault::Forbidden(_)) => (Some(false), DISCOVERY_PAUSE),
-            Err(fault) => {
-                let pause = fault.pause().unwrap_or_default();
-                (None, pause.max(DISCOVERY_RETRY))
-            }
-        };
+        let (is_there, pause) = presence.after(asked.map(drop));
         let is_news = is_there.is_some()
             && found.send_if_modified(|known| std::mem::replace(known, is_there) != is_there);
         if is_news {
             cache.touch();
         }
         sleep(pause).await;
+    }
+}
+
+/// What the API server has said about cert-manager.
+#[derive(Debug)]
+struct Presence {
+    /// Whether it was there, so that it is not taken for gone at the first word: all its certificates would give way to others.
+    was_there: bool,
+    /// Since when every answer has been that it is not there.
+    absent_since: Option<Instant>,
+}
+
+impl Presence {
+    /// Whether it is there, if that is certain after an answer, and the time until the next look.
+    fn after(&mut self, answer: Result<(), ApiFault>) -> (Option<bool>, Duration) {
+        match answer {
+            Ok(()) => {
+                (self.was_there, self.absent_since) = (true, None);
+                (Some(true), DISCOVERY_PAUSE)
+            }
+            Err(ApiFault::NotFound | ApiFault::Forbidden(_)) => {
+                let since = *self.absent_since.get_or_insert_with(time::Instant::now);
+                if self.was_there && since.elapsed() < ABSENCE {
+                    return (None, DISCOVERY_RETRY);
+                }
+                self.was_there = false;
+                (Some(false), DISCOVERY_PAUSE)
+            }
+            Err(fault) => {
+                self.absent_since = None;
+                let pause = fault.pause().unwrap_or_default();
+                (None, pause.max(DISCOVERY_RETRY))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_there_is_gone_when_it_stays_away() {
+        let absent = || Err(ApiFault::NotFound);
+        let mut presence = Presence {
+            was_there: false,
+            absent_since: None,
+        };
+        let (first, _) = presence.after(absent());
+        assert_eq!(first, Some(false), "it was never there");
+        assert_eq!(presence.after(Ok(())), (Some(true), DISCOVERY_PAUSE));
+
+        advance(DISCOVERY_PAUSE).await;
+        assert_eq!(presence.after(absent()), (None, DISCOVERY_RETRY));
+        advance(ABSENCE / 2).await;
+        let refused = Err(ApiFault::Forbidden(String::new()));
+        assert_eq!(presence.after(refused).0, None);
+        // Nobody knows whether it was away meanwhile.
+        assert_eq!(presence.after(Err(ApiFault::Timeout)).0, None);
+        advance(ABSENCE / 2).await;
+        assert_eq!(presence.after(absent()).0, None);
+        advance(ABSENCE).await;
+        assert_eq!(presence.after(absent()), (Some(false), DISCOVERY_PAUSE));
+        assert_eq!(presence.after(absent()).0, Some(false), "it stays so");
+        assert_eq!(presence.after(Ok(())).0, Some(true));
     }
 }

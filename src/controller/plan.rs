@@ -19,6 +19,10 @@ use crate::import::{
 };
 use crate::kubernetes::{reachable, service_name};
 
+/// Stands among the documents where cert-manager issues certificates for them, so that it is not taken for gone at the first
+/// word after a restart.
+pub(super) const ISSUED: &str = "cert-manager.io";
+
 /// Which resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -114,9 +118,10 @@ pub(super) struct Plan {
     pub(super) files: Vec<ImportedFile>,
     /// What the resources name.
     pub(super) needed: Vec<Need>,
-    pub(super) certificates: Vec<(Key, WantedCertificate)>,
+    /// With who wants them, one for each Secret.
+    pub(super) certificates: Vec<(Vec<Key>, WantedCertificate)>,
     pub(super) fates: BTreeMap<Key, Fate>,
-    /// Documents that count, under [`Key::path`].
+    /// Documents that count, under [`Key::path`]; and [`ISSUED`].
     pub(super) documents: BTreeMap<String, String>,
     /// The text, read.
     pub(super) settings: Option<Settings>,
@@ -403,7 +408,10 @@ fn finish(
         Some(Need { by, object })
     });
     let certificates = import.certificates.into_iter();
-    let certificates = certificates.filter_map(|wanted| Some((key_of(wanted.text)?, wanted)));
+    let certificates = certificates.map(|wanted| {
+        let keys = wanted.texts.iter().filter_map(|text| key_of(*text));
+        (keys.collect(), wanted)
+    });
     let mut plan = Plan {
         needed: needed.collect(),
         certificates: certificates.collect(),
@@ -424,6 +432,9 @@ fn finish(
             (fate, _) => fate,
         };
         plan.fates.insert(key, fate);
+    }
+    if !plan.certificates.is_empty() {
+        plan.documents.insert(ISSUED.to_owned(), String::new());
     }
     plan.text = import.import.text;
     plan

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 
+#[path = "plan_certificates_tests.rs"]
+mod certificates;
+
 /// What a plan is made from, with defaults.
 #[derive(Default)]
 struct Given {
@@ -398,10 +401,11 @@ fn automatic_certificates_are_for_the_names_of_the_service() {
 
     given.has_cert_manager = true;
     let plan = given.plan();
-    let [(key, wanted)] = &plan.certificates[..] else {
+    let [(keys, wanted)] = &plan.certificates[..] else {
         panic!("one certificate");
     };
-    assert_eq!(key.name, "inside");
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].name, "inside");
     assert_eq!(wanted.secret, "inside-18883");
     assert_eq!(wanted.issuer_group, "cert-manager.io");
     assert_eq!(wanted.algorithm, Some("Rsa2048"));

@@ -230,10 +230,13 @@ impl<H: Host> Controller<H> {
         self.faults.clear();
         self.taken = self.host.taken();
         let resources = self.resources();
-        let (plan, refused, unwritten) = match self.plan(&resources).await {
+        let cert_manager = *self.cert_manager.borrow();
+        let plan = self.plan(&resources, cert_manager.unwrap_or(true)).await;
+        let (plan, refused, unwritten) = match plan {
             Ok(plan) => {
                 self.planning.succeeded();
-                let unwritten = self.writer.write(&resources, &plan).await;
+                let is_there = cert_manager == Some(true);
+                let unwritten = self.writer.write(&resources, &plan, is_there).await;
                 self.faults.extend(unwritten.faults.iter().cloned());
                 let refused = self.loader.load(&plan).await.err();
                 (plan, refused, unwritten)
@@ -281,9 +284,13 @@ impl<H: Host> Controller<H> {
     }
 
     /// Makes a plan with everything that the resources name.
-    async fn plan(&mut self, resources: &[Resource]) -> Result<Plan, String> {
+    async fn plan(
+        &mut self,
+        resources: &[Resource],
+        has_cert_manager: bool,
+    ) -> Result<Plan, String> {
         self.vault.begin();
-        let plan = self.plan_in_rounds(resources).await;
+        let plan = self.plan_in_rounds(resources, has_cert_manager).await;
         self.vault.end();
         let unread = self.vault.faults.iter();
         self.faults
@@ -291,7 +298,11 @@ impl<H: Host> Controller<H> {
         plan
     }
 
-    async fn plan_in_rounds(&mut self, resources: &[Resource]) -> Result<Plan, String> {
+    async fn plan_in_rounds(
+        &mut self,
+        resources: &[Resource],
+        has_cert_manager: bool,
+    ) -> Result<Plan, String> {
         let mut round = 0;
         loop {
             round += 1;
@@ -301,7 +312,7 @@ impl<H: Host> Controller<H> {
                 objects: &self.vault.objects,
                 taken: &self.taken,
                 namespace: &self.namespace,
-                has_cert_manager: self.cert_manager.borrow().unwrap_or(true),
+                has_cert_manager,
                 api_server: &self.api_server,
                 folder: &self.files,
             })?;

@@ -9,11 +9,15 @@ use tracing::{debug, info};
 
 use super::cache::{Cache, Object, metadata};
 use super::client::{ApiClient, Detail};
-use super::collection::{Collection, Kind};
+use super::collection::{Collection, Kind, is_plain};
 use super::fault::ApiFault;
-use super::manifests::{Manifest, Place, is_made_by, leads_as};
+use super::listing::encoded;
+use super::manifests::{Manifest, Place, certificates_path, is_made_by, is_of, leads_as, made_by};
 use super::plan::{Fate, Key, Plan, Resource};
 use super::retry::Retries;
+
+/// Certificates of ours that are looked at to find those that are left over.
+const CERTIFICATES_MAX: usize = 500;
 
 /// Writes objects.
 pub(super) struct Writer {
@@ -25,6 +29,8 @@ pub(super) struct Writer {
     applied: BTreeMap<String, Value>,
     /// Which version of a service was known when it was applied last, by path.
     mended: BTreeMap<String, Option<String>>,
+    /// Names of Certificates, and listeners by `uid`, for which nothing was left over.
+    swept: Option<(BTreeSet<String>, BTreeSet<String>)>,
     retries: Retries,
 }
 
@@ -47,6 +53,8 @@ struct Wanted {
     services: Vec<Manifest>,
     policy: Option<Manifest>,
     certificates: Vec<Manifest>,
+    /// Listeners that count, by `uid`, where it is certain that the Certificates above are all that they wish for.
+    listeners: Option<BTreeSet<String>>,
 }
 
 impl Writer {
@@ -62,6 +70,7 @@ impl Writer {
             instance,
             applied: BTreeMap::new(),
             mended: BTreeMap::new(),
+            swept: None,
             retries: Retries::default(),
         }
     }
@@ -69,6 +78,7 @@ impl Writer {
     /// Has everything written anew, whatever has become of it.
     pub(super) fn forget(&mut self) {
         self.applied.clear();
+        self.swept = None;
     }
 
     /// When something is to be tried again.
@@ -76,9 +86,16 @@ impl Writer {
         self.retries.next()
     }
 
-    /// Services, so that they have addresses before anything else is there, then certificates.
-    pub(super) async fn write(&mut self, resources: &[Resource], plan: &Plan) -> Unwritten {
-        let wanted = self.wanted(resources, plan);
+    /// Services, so that they have addresses before anything else is there, then certificates. `has_cert_manager` where it is
+    /// certain that it is there, and the plan made so.
+    pub(super) async fn write(
+        &mut self,
+        resources: &[Resource],
+        plan: &Plan,
+        has_cert_manager: bool,
+    ) -> Unwritten {
+        let mut wanted = self.wanted(resources, plan);
+        wanted.listeners = has_cert_manager.then(|| uids(resources, plan));
         let mut unwritten = Unwritten::default();
         self.retries.begin();
         self.write_all(&wanted, &mut unwritten).await;
@@ -94,34 +111,41 @@ impl Writer {
             match self.apply_service(service, unwritten).await {
                 Ok(()) => {}
                 Err(ApiFault::Postponed) => {
-                    unwritten.waiting.insert(service.owner.clone());
+                    unwritten.waiting.extend(service.owners.iter().cloned());
                 }
                 Err(fault) => {
                     let text = format!("the Service {}: {fault}", service.name);
                     unwritten.faults.push(text.clone());
-                    unwritten.services.insert(service.owner.clone(), text);
+                    let owners = service.owners.iter().cloned();
+                    unwritten
+                        .services
+                        .extend(owners.map(|key| (key, text.clone())));
                 }
             }
         }
         self.remove_services(&wanted.services, &mut unwritten.faults)
             .await;
         if let Some(policy) = &wanted.policy
-            && let Err(fault) = self.apply(policy).await
+            && let Err(fault) = self.apply_own(policy).await
             && fault != ApiFault::Postponed
         {
             let text = format!("the NetworkPolicy {}: {fault}", policy.name);
             unwritten.faults.push(text);
         }
         for certificate in &wanted.certificates {
-            if let Err(fault) = self.apply(certificate).await
+            if let Err(fault) = self.apply_own(certificate).await
                 && fault != ApiFault::Postponed
             {
                 let text = format!("the Certificate {}: {fault}", certificate.name);
                 unwritten.faults.push(text.clone());
-                let owner = certificate.owner.clone();
-                unwritten.certificates.insert(owner, text);
+                let owners = certificate.owners.iter().cloned();
+                unwritten
+                    .certificates
+                    .extend(owners.map(|key| (key, text.clone())));
             }
         }
+        self.remove_certificates(wanted, &mut unwritten.faults)
+            .await;
     }
 
     fn wanted(&self, resources: &[Resource], plan: &Plan) -> Wanted {
@@ -146,16 +170,20 @@ impl Writer {
             .collect();
         let owners: Vec<_> = services
             .iter()
-            .filter_map(|service| owner(&service.owner.name))
+            .flat_map(|service| &service.owners)
+            .filter_map(|key| owner(&key.name))
             .collect();
         let policy = place.network_policy(&owners, plan);
-        let certificates = plan.certificates.iter();
+        let certificates = plan.certificates.iter().filter_map(|(keys, wanted)| {
+            let owners = keys.iter().filter_map(|key| owner(&key.name));
+            let owners: Vec<_> = owners.collect();
+            (!owners.is_empty()).then(|| place.certificate(&owners, wanted))
+        });
         Wanted {
             policy,
-            certificates: certificates
-                .filter_map(|(key, wanted)| Some(place.certificate(owner(&key.name)?, wanted)))
-                .collect(),
+            certificates: certificates.collect(),
             services,
+            listeners: None,
         }
     }
 
@@ -231,6 +259,26 @@ impl Writer {
         Ok(())
     }
 
+    /// As [`Self::apply`], of what nobody watches: one that somebody else has made is never written.
+    async fn apply_own(&mut self, manifest: &Manifest) -> Result<(), ApiFault> {
+        let Manifest { path, object, .. } = manifest;
+        if self.applied.get(path) == Some(object) {
+            return Ok(());
+        }
+        self.applied.remove(path);
+        let (client, instance) = (&self.client, &self.instance);
+        let request = async {
+            match client.get(path, Detail::Whole).await {
+                Ok(found) if !is_made_by(instance, &found) => Err(ApiFault::OfOthers),
+                Ok(_) | Err(ApiFault::NotFound) => client.apply(path, object).await,
+                Err(fault) => Err(fault),
+            }
+        };
+        self.retries.attempt(path, object, request).await?;
+        self.note(manifest);
+        Ok(())
+    }
+
     fn note(&mut self, manifest: &Manifest) {
         debug!(path = manifest.path, "applied");
         self.applied
@@ -245,20 +293,79 @@ impl Writer {
                 continue;
             }
             let path = format!("/api/v1/namespaces/{}/services/{name}", self.namespace);
-            let client = &self.client;
-            let request = async {
-                match client.delete(&path).await {
-                    Ok(()) | Err(ApiFault::NotFound) => Ok(()),
-                    Err(fault) => Err(fault),
-                }
-            };
-            match self.retries.attempt(&path, &Value::Null, request).await {
+            match self.remove(&path).await {
                 Ok(()) => info!(service = name, "service removed"),
                 Err(ApiFault::Postponed) => {}
                 Err(fault) => faults.push(format!("the Service {name}: {fault}")),
             }
         }
     }
+
+    async fn remove(&mut self, path: &str) -> Result<(), ApiFault> {
+        let client = &self.client;
+        let request = async {
+            match client.delete(path).await {
+                Ok(()) | Err(ApiFault::NotFound) => Ok(()),
+                Err(fault) => Err(fault),
+            }
+        };
+        self.retries.attempt(path, &Value::Null, request).await
+    }
+
+    /// Removes Certificates that we have made for listeners that wish for none, or for another, any more. Those of a listener
+    /// that is not here stay: it may only not be known, and where it is gone the cluster removes them.
+    async fn remove_certificates(&mut self, wanted: &Wanted, faults: &mut Vec<String>) {
+        let Some(listeners) = &wanted.listeners else {
+            return;
+        };
+        let names = wanted.certificates.iter().map(|one| one.name.clone());
+        let names: BTreeSet<String> = names.collect();
+        let sweep = (names, listeners.clone());
+        if self.swept.as_ref() == Some(&sweep) {
+            return;
+        }
+        let path = certificates_path(&self.namespace);
+        let selector = encoded(&made_by(&self.instance));
+        let query = format!("{path}?limit={CERTIFICATES_MAX}&labelSelector={selector}");
+        let request = self.client.get(&query, Detail::Metadata);
+        let found = match self.retries.attempt(&path, &Value::Null, request).await {
+            Ok(found) => found,
+            Err(ApiFault::Postponed) => return,
+            Err(fault) => {
+                faults.push(format!("the Certificates: {fault}"));
+                return;
+            }
+        };
+        let mut is_done = true;
+        let items = found.get("items").and_then(Value::as_array);
+        for found in items.into_iter().flatten() {
+            let name = metadata(found, "name").unwrap_or_default();
+            let is_ours = is_made_by(&self.instance, found) && is_of(listeners, found);
+            if !is_ours || !is_plain(name) || sweep.0.contains(name) {
+                continue;
+            }
+            match self.remove(&format!("{path}/{name}")).await {
+                Ok(()) => info!(certificate = name, "certificate removed"),
+                Err(fault) => {
+                    is_done = false;
+                    if fault != ApiFault::Postponed {
+                        faults.push(format!("the Certificate {name}: {fault}"));
+                    }
+                }
+            }
+        }
+        self.swept = is_done.then_some(sweep);
+    }
+}
+
+/// Listeners that count, by `uid`.
+fn uids(resources: &[Resource], plan: &Plan) -> BTreeSet<String> {
+    let counting = resources.iter().filter(|resource| {
+        let fate = plan.fates.get(&resource.key);
+        resource.key.kind == Kind::Listener && fate.is_some_and(Fate::counts)
+    });
+    let uids = counting.filter_map(|resource| metadata(&resource.object, "uid"));
+    uids.map(ToOwned::to_owned).collect()
 }
 
 impl Wanted {

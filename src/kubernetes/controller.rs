@@ -31,8 +31,16 @@ impl Rendering<'_> {
                 "verbs": ["get", "list", "watch", "create", "patch", "delete"],
             },
             {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-            {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "patch"]},
-            {"apiGroups": ["cert-manager.io"], "resources": ["certificates"], "verbs": ["create", "patch"]},
+            {
+                "apiGroups": ["networking.k8s.io"],
+                "resources": ["networkpolicies"],
+                "verbs": ["get", "create", "patch"],
+            },
+            {
+                "apiGroups": ["cert-manager.io"],
+                "resources": ["certificates"],
+                "verbs": ["get", "list", "create", "patch", "delete"],
+            },
         ]);
         vec![
             json!({

@@ -374,8 +374,9 @@ def script_namespace(path):
 
 
 def selected(found, query):
-    label = query.get("labelSelector")
-    return not label or label in found["metadata"].get("labels", {})
+    labels = found["metadata"].get("labels", {})
+    conditions = [condition.partition("=") for condition in query.get("labelSelector", "").split(",") if condition]
+    return all(key in labels and (not sign or labels[key] == value) for key, sign, value in conditions)
 
 
 class Server(serving.Server):

@@ -56,6 +56,11 @@ impl<'r> Notes<'r> {
         self.file
     }
 
+    /// Whether something in a text could not be understood so far.
+    pub(super) fn has_bad(&self, file: usize) -> bool {
+        self.report.has_bad(file)
+    }
+
     fn note(&mut self, at: &At<'_>, verdict: Verdict) {
         let spot = Spot {
             file: self.file,

@@ -49,9 +49,9 @@ pub struct NeededObject {
 /// A certificate that cert-manager is to issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedCertificate {
-    /// Number of the text that wants it, from 0.
-    pub text: usize,
-    /// Name of the Secret that it comes in.
+    /// Numbers of the texts that want it, from 0.
+    pub texts: Vec<usize>,
+    /// Name of the Secret that it comes in. No two have the same one.
     pub secret: String,
     /// Name of the issuer.
     pub issuer: String,

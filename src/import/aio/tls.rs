@@ -184,7 +184,7 @@ fn issued(
 ) -> Option<(String, String)> {
     let Issuer { name, kind, group } = named_issuer(notes, issuer)?;
     let mut wanted = WantedCertificate {
-        text: notes.file(),
+        texts: vec![notes.file()],
         secret: format!("{}-{}", place.listener, place.port),
         issuer: name,
         issuer_kind: kind,
@@ -221,12 +221,76 @@ fn issued(
         ),
     );
     let named = wanted.secret.clone();
-    place.materials.certificates.push(wanted);
+    ask_for(notes, &secret_at, wanted, &mut place.materials.certificates)?;
     Some(
         place
             .materials
             .key_pair_of(notes, &secret_at, &named, place.namespace),
     )
+}
+
+/// Asks for a certificate. Where another port has the same Secret, the one that it asks for is for these names as well: two
+/// would take turns in it without an end.
+fn ask_for(
+    notes: &mut Notes<'_>,
+    at: &At<'_>,
+    wanted: WantedCertificate,
+    all: &mut Vec<WantedCertificate>,
+) -> Option<()> {
+    // What is of faulty texts alone goes with them.
+    let known = all.iter_mut().find(|known| {
+        known.secret == wanted.secret && known.texts.iter().any(|text| !notes.has_bad(*text))
+    });
+    let Some(known) = known else {
+        all.push(wanted);
+        return Some(());
+    };
+    if let Some(field) = difference(known, &wanted) {
+        let why = format!(
+            "the Secret {} is that of another port with another {field}; write the same there, or give this port a `secretName` of its own",
+            wanted.secret
+        );
+        notes.bad(at, why);
+        return None;
+    }
+    for (all, more) in [(&mut known.dns, wanted.dns), (&mut known.ip, wanted.ip)] {
+        for name in more {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+    }
+    known.texts.extend(wanted.texts);
+    known.texts.sort_unstable();
+    known.texts.dedup();
+    Some(())
+}
+
+/// The field in which two certificates differ that cannot be both.
+fn difference(one: &WantedCertificate, other: &WantedCertificate) -> Option<&'static str> {
+    let issuer = |wanted: &WantedCertificate| {
+        let WantedCertificate {
+            issuer,
+            issuer_kind,
+            issuer_group,
+            ..
+        } = wanted;
+        [issuer, issuer_kind, issuer_group].map(String::clone)
+    };
+    let times = |wanted: &WantedCertificate| {
+        let times = wanted.times.each_ref();
+        times.map(|time| time.as_deref().and_then(go_duration))
+    };
+    let rotation_policy = |wanted: &WantedCertificate| wanted.rotation_policy.unwrap_or("Always");
+    if issuer(one) != issuer(other) {
+        return Some("issuerRef");
+    }
+    if times(one) != times(other) {
+        return Some("duration or renewBefore");
+    }
+    let is_same_key =
+        one.algorithm == other.algorithm && rotation_policy(one) == rotation_policy(other);
+    (!is_same_key).then_some("privateKey")
 }
 
 /// Who issues a certificate.

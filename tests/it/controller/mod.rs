@@ -2,6 +2,7 @@
 
 mod bounds;
 mod bundle;
+mod certificates;
 mod changes;
 mod outages;
 mod resources;
