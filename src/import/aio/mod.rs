@@ -14,6 +14,7 @@ mod fields;
 mod listener;
 mod objects;
 mod resources;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod tls;

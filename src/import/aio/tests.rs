@@ -86,8 +86,7 @@ fn every_sample_becomes_what_is_expected() {
 /// Paths of all single values below `spec`.
 fn leaves(node: &Node, path: &str, found: &mut Vec<String>) {
     match &node.value {
-        Value::Null => {}
-        Value::Text(_) => found.push(path.to_owned()),
+        Value::Null | Value::Text(_) => found.push(path.to_owned()),
         Value::List(nodes) => {
             for (index, node) in nodes.iter().enumerate() {
                 leaves(node, &format!("{path}[{index}]"), found);

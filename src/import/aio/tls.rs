@@ -10,7 +10,7 @@ const NAMES_MAX: usize = 32;
 
 const MODES: &[Word] = &[("Automatic", &[]), ("Manual", &[])];
 
-const ALGORITHMS: &[Word] = &[
+pub(super) const ALGORITHMS: &[Word] = &[
     ("Ec256", &["ec-p256"]),
     ("Ec384", &["ec-p384"]),
     ("Ec521", &["ec-p521"]),
@@ -20,7 +20,7 @@ const ALGORITHMS: &[Word] = &[
     ("Rsa8192", &[]),
 ];
 
-const ROTATION_POLICIES: &[Word] = &[("Always", &[]), ("Never", &[])];
+pub(super) const ROTATION_POLICIES: &[Word] = &[("Always", &[]), ("Never", &[])];
 
 /// What may be wished of a certificate.
 const WISHES: &[&str] = &[
@@ -338,7 +338,7 @@ fn times(notes: &mut Notes<'_>, fields: &Fields<'_>, table: &mut Table) {
     }
 }
 
-fn seconds(notes: &mut Notes<'_>, at: &At<'_>) -> Option<u64> {
+pub(super) fn seconds(notes: &mut Notes<'_>, at: &At<'_>) -> Option<u64> {
     let seconds = go_duration(notes.text(at)?);
     if seconds.is_none() {
         notes.bad(at, "it takes a duration such as 2160h or 30m");
