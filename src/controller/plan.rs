@@ -10,8 +10,8 @@ use super::cache::Object;
 use super::collection::{Group, Kind};
 use super::listing::{OBJECT_BYTES_MAX, is_too_large};
 use crate::config::{
-    self, Authentication, Endpoint, LEFT_OUT, ListenerSettings, PortSettings, ResourceName,
-    Settings,
+    self, Authentication, Endpoint, KeyAlgorithm, LEFT_OUT, ListenerSettings, PortSettings,
+    ResourceName, Settings,
 };
 use crate::import::{
     AioCluster, AioImport, AioOptions, ImportFault, ImportReport, ImportedFile, NeededObject,
@@ -71,6 +71,8 @@ pub struct Taken {
     pub authorizations: Vec<String>,
     /// Numbers of ports that no listener has.
     pub ports: Vec<u16>,
+    /// The kind of the keys of the gateway's authority.
+    pub key_algorithm: KeyAlgorithm,
 }
 
 /// Everything that a plan is made from.
@@ -357,6 +359,7 @@ fn translate(
 
 /// Takes what was in force before in place of what has faults, or takes it out. Returns whether there was any.
 fn blame(
+            key_algorithm: input.taken.key_algorithm,
     report: &ImportReport,
     counting: &[usize],
     candidates: &mut [Candidate<'_>],

@@ -38,6 +38,7 @@ use self::objects::Materials;
 use self::resources::Found;
 use super::report::{ImportReport, Spot, Verdict};
 use super::{Import, ImportFault};
+use crate::config::KeyAlgorithm;
 
 /// Bytes of one file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -67,6 +68,8 @@ pub struct AioCluster {
     pub namespace: String,
     /// Whether certificates can be had from cert-manager.
     pub has_cert_manager: bool,
+    /// The kind of the keys of the gateway's authority. It is there already, and no resource changes it.
+    pub key_algorithm: KeyAlgorithm,
     /// How the API server is asked about tokens: `api_server`, `ca` and `token_file`, where that is not found as in every pod.
     pub api_server: Vec<(&'static str, String)>,
 }
@@ -219,7 +222,8 @@ fn translate(
         .map(|resource| authorization::translate(resource, report))
         .collect();
     let mut listeners = Vec::new();
-    let mut chain = None;
+    let cluster = options.cluster.as_ref();
+    let mut chain = cluster.map(|cluster| cluster.key_algorithm);
     for resource in found.of_kind("BrokerListener") {
         let known = Known {
             authentications: &mut authentications,
@@ -243,7 +247,7 @@ fn translate(
     }
     let plans = write::Plans {
         broker: &plan,
-        chain,
+        chain: chain.filter(|_| cluster.is_none()),
         listeners: &listeners,
         authentications: &authentications,
         authorizations: &authorizations,

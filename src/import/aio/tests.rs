@@ -187,6 +187,7 @@ fn cert_manager_is_asked_in_its_own_words() {
         options.cluster = Some(AioCluster {
             namespace: "plant".to_owned(),
             has_cert_manager: true,
+            key_algorithm: KeyAlgorithm::default(),
             api_server: Vec::new(),
         });
         let file = (PathBuf::from("resources"), Zeroizing::new(text.to_owned()));

@@ -371,7 +371,7 @@ fn private_key(
         let into = format!("tls.key_algorithm = \"{ours}\"");
         if first.family() != ours.family() {
             let how = format!(
-                "left out: the authority has keys of the kind {first}, as an earlier port wants it, and so has this one"
+                "left out: the keys of the authority are {first}, and so is that of this port: one chain has keys of one kind"
             );
             notes.differs(at, how);
         } else {
