@@ -83,6 +83,8 @@ pub(super) struct Input<'i> {
     pub(super) former: &'i BTreeMap<String, String>,
     /// Secrets and ConfigMaps as the cluster writes them, by kind and name.
     pub(super) objects: &'i BTreeMap<(&'static str, String), Zeroizing<String>>,
+    /// Those that are known not to be there.
+    pub(super) absent: &'i BTreeSet<(&'static str, String)>,
     pub(super) taken: &'i Taken,
     pub(super) namespace: &'i str,
     pub(super) has_cert_manager: bool,
@@ -345,12 +347,19 @@ fn translate(
         let name = PathBuf::from(kind).join(name);
         (name, Zeroizing::clone(text))
     }));
+    // One that is not there says as much as an empty one. Of one that cannot be read nothing is known.
+    texts.extend(input.absent.iter().map(|(kind, name)| {
+        let empty = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        let path = PathBuf::from(kind).join(name);
+        (path, Zeroizing::new(empty.to_string()))
+    }));
     let options = AioOptions {
         folder: Some(input.folder.to_owned()),
         writes_files: true,
         cluster: Some(AioCluster {
             namespace: input.namespace.to_owned(),
             has_cert_manager: input.has_cert_manager,
+            key_algorithm: input.taken.key_algorithm,
             api_server: input.api_server.to_vec(),
         }),
     };
@@ -359,7 +368,6 @@ fn translate(
 
 /// Takes what was in force before in place of what has faults, or takes it out. Returns whether there was any.
 fn blame(
-            key_algorithm: input.taken.key_algorithm,
     report: &ImportReport,
     counting: &[usize],
     candidates: &mut [Candidate<'_>],

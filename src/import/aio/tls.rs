@@ -130,7 +130,7 @@ pub(super) fn translate(
     };
     let below = notes.fields(at, &["secretRef|secretName", "secretNamespace|namespace"])?;
     if let Some(at) = below.get("secretNamespace") {
-        notes.not_needed(at, "the certificate becomes a file");
+        place.materials.secret_namespace(notes, at);
     }
     let Some(at) = below.get("secretRef") else {
         notes.missing(&below, "secretRef");
@@ -195,6 +195,9 @@ fn issued(
         algorithm: None,
         rotation_policy: None,
     };
+    if let Some(at) = fields.get("secretNamespace") {
+        place.materials.secret_namespace(notes, at);
+    }
     let mut secret_at = issuer.clone();
     if let Some(at) = fields.get("secretName") {
         wanted.secret = super::objects::object_name(notes, at)?.to_owned();

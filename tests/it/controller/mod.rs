@@ -7,6 +7,7 @@ mod outages;
 mod resources;
 mod retries;
 mod tokens;
+mod trust;
 
 use std::fs;
 use std::net::TcpStream;
