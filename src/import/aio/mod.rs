@@ -190,10 +190,8 @@ fn translate(
     options: &AioOptions,
     report: &mut ImportReport,
 ) -> (String, Materials) {
-    let folder = options
-        .folder
-        .as_deref()
-        .unwrap_or(objects::default_folder());
+    let folder = options.folder.as_deref();
+    let folder = folder.unwrap_or(objects::default_folder());
     let mut materials = Materials {
         objects: std::mem::take(&mut found.objects),
         folder: folder.to_owned(),
@@ -209,8 +207,8 @@ fn translate(
         plan = broker::translate(resource, report);
     }
     for resource in brokers {
-        let at = resource.spec();
-        resource.notes(report).bad(&at, "a cluster has one Broker");
+        let mut notes = resource.notes(report);
+        notes.bad(&resource.spec(), "a cluster has one Broker");
     }
     let mut authentications = Vec::new();
     for resource in found.of_kind("BrokerAuthentication") {
