@@ -10,8 +10,8 @@ use super::cache::Object;
 use super::collection::{Group, Kind};
 use super::listing::{OBJECT_BYTES_MAX, is_too_large};
 use crate::config::{
-    self, Authentication, Endpoint, LEFT_OUT, ListenerSettings, PortSettings, ResourceName,
-    Settings,
+    self, Authentication, Endpoint, KeyAlgorithm, LEFT_OUT, ListenerSettings, PortSettings,
+    ResourceName, Settings,
 };
 use crate::import::{
     AioCluster, AioImport, AioOptions, ImportFault, ImportReport, ImportedFile, NeededObject,
@@ -75,6 +75,8 @@ pub struct Taken {
     pub authorizations: Vec<String>,
     /// Numbers of ports that no listener has.
     pub ports: Vec<u16>,
+    /// The kind of the keys of the gateway's authority.
+    pub key_algorithm: KeyAlgorithm,
 }
 
 /// Everything that a plan is made from.
@@ -85,6 +87,8 @@ pub(super) struct Input<'i> {
     pub(super) former: &'i BTreeMap<String, String>,
     /// Secrets and ConfigMaps as the cluster writes them, by kind and name.
     pub(super) objects: &'i BTreeMap<(&'static str, String), Zeroizing<String>>,
+    /// Those that are known not to be there.
+    pub(super) absent: &'i BTreeSet<(&'static str, String)>,
     pub(super) taken: &'i Taken,
     pub(super) namespace: &'i str,
     pub(super) has_cert_manager: bool,
@@ -348,12 +352,19 @@ fn translate(
         let name = PathBuf::from(kind).join(name);
         (name, Zeroizing::clone(text))
     }));
+    // One that is not there says as much as an empty one. Of one that cannot be read nothing is known.
+    texts.extend(input.absent.iter().map(|(kind, name)| {
+        let empty = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        let path = PathBuf::from(kind).join(name);
+        (path, Zeroizing::new(empty.to_string()))
+    }));
     let options = AioOptions {
         folder: Some(input.folder.to_owned()),
         writes_files: true,
         cluster: Some(AioCluster {
             namespace: input.namespace.to_owned(),
             has_cert_manager: input.has_cert_manager,
+            key_algorithm: input.taken.key_algorithm,
             api_server: input.api_server.to_vec(),
         }),
     };

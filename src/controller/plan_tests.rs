@@ -13,6 +13,7 @@ struct Given {
     resources: Vec<Resource>,
     former: BTreeMap<String, String>,
     objects: BTreeMap<(&'static str, String), Zeroizing<String>>,
+    absent: BTreeSet<(&'static str, String)>,
     taken: Taken,
     has_cert_manager: bool,
 }
@@ -30,6 +31,7 @@ impl Given {
             resources: &self.resources,
             former: &self.former,
             objects: &self.objects,
+            absent: &self.absent,
             taken: &self.taken,
             namespace: "plant",
             has_cert_manager: self.has_cert_manager,
@@ -371,6 +373,124 @@ fn secrets_are_named_and_read_when_they_are_there() {
     let plan = given.plan();
     assert_eq!(ports(&plan), ["*:8883"]);
     assert!(plan.needed.iter().all(|need| !need.object.is_there));
+}
+
+#[test]
+fn nobody_is_let_in_by_authorities_that_are_gone() {
+    let x509 = json!({"authenticationMethods": [{"method": "X509"}]});
+    let mut given = Given::of(vec![resource(Kind::Authentication, "machines", x509)]);
+    let name = ("ConfigMap", "client-ca".to_owned());
+    let is_trusted = |plan: &Plan| {
+        let [need] = &plan.needed[..] else {
+            panic!("one object is named");
+        };
+        let (file, nobody) = ("/files/client-ca.pem", "/files/client-ca.nobody");
+        let is_trusted = plan.text.contains(file);
+        assert_ne!(is_trusted, plan.text.contains(nobody), "{}", plan.text);
+        // What nobody names is removed.
+        assert_eq!(need.object.file == "client-ca.pem", is_trusted);
+        is_trusted
+    };
+    let plan = given.plan();
+    assert!(is_trusted(&plan), "it may be there, and not be read yet");
+    assert!(!plan.needed[0].object.is_there);
+
+    let map = |data: Value| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client-ca"}, "data": data});
+        Zeroizing::new(map.to_string())
+    };
+    for (data, trusted, is_there) in [
+        (json!({"a": "CERT"}), true, true),
+        (json!({"a": "", "b": "CERT"}), true, true),
+        (json!({}), false, false),
+        (Value::Null, false, false),
+        (json!({"a": "", "b": " \n"}), false, false),
+    ] {
+        given.objects.insert(name.clone(), map(data.clone()));
+        let plan = given.plan();
+        assert_eq!(is_trusted(&plan), trusted, "{data}");
+        assert_eq!(plan.needed[0].object.is_there, is_there, "{data}");
+        assert_eq!(plan.files.len(), usize::from(is_there), "{data}");
+    }
+    // One that is broken is a mistake.
+    let broken = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client-ca"}, "binaryData": {"a": "?"}});
+    given
+        .objects
+        .insert(name.clone(), Zeroizing::new(broken.to_string()));
+    assert!(is_trusted(&given.plan()));
+
+    given.objects.clear();
+    given.absent.insert(name);
+    let plan = given.plan();
+    assert!(!is_trusted(&plan));
+    assert!(!plan.needed[0].object.is_there);
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_not_replaced_by_one_of_this() {
+    let manual = |namespace: &str| {
+        let manual = json!({"secretRef": "server-tls", "secretNamespace": namespace});
+        let spec = json!({"ports": [{"port": 8883, "tls": {"mode": "Manual", "manual": manual}}]});
+        resource(Kind::Listener, "secure", spec)
+    };
+    let custom = |namespace: &str| {
+        let x509 = json!({"secretRef": "client-tls", "namespace": namespace});
+        let settings = json!({"endpoint": "https://a.example", "auth": {"x509": x509}});
+        let method = json!({"method": "Custom", "customSettings": settings});
+        resource(
+            Kind::Authentication,
+            "asked",
+            json!({"authenticationMethods": [method]}),
+        )
+    };
+    let issued = |namespace: &str| {
+        let issuer = json!({"name": "plant", "kind": "ClusterIssuer"});
+        automatic(json!({"issuerRef": issuer, "secretNamespace": namespace}))
+    };
+    let mut given = Given {
+        has_cert_manager: true,
+        ..Given::default()
+    };
+    for make in [&manual as &dyn Fn(&str) -> Resource, &custom, &issued] {
+        given.resources = vec![make("plant")];
+        assert!(given.plan().fates.values().all(Fate::counts));
+        given.resources = vec![make("other")];
+        let plan = given.plan();
+        let why = why(&plan, &given.resources[0].key.name);
+        assert!(why.contains("amespace: the gateway reads Secrets"), "{why}");
+        assert!(why.contains("which is plant"), "{why}");
+        assert!(plan.needed.is_empty());
+    }
+}
+
+#[test]
+fn no_resource_changes_the_keys_of_the_authority() {
+    let wishes = |algorithm: &str| automatic(json!({"privateKey": {"algorithm": algorithm}}));
+    let mut given = Given::of(vec![wishes("Rsa2048")]);
+    let plan = given.plan();
+    let Fate::InForce(notes) = &plan.fates[&given.resources[0].key] else {
+        panic!("it is in force");
+    };
+    assert!(notes.contains("privateKey.algorithm: left out"), "{notes}");
+    assert!(notes.contains("ec-p256"), "{notes}");
+    assert!(!plan.text.contains("[ca]") && !plan.text.contains("key_algorithm"));
+    // A file says it with a section of its own, or with a port.
+    let file = |algorithm: &str| {
+        format!(
+            "[admin]\nhttp = \"off\"\n[[listener]]\nname = \"fixed\"\n[[listener.port]]\nport = 8883\n\
+             authentication = \"none\"\nauthorization = \"none\"\n\
+             tls = {{ mode = \"Automatic\", key_algorithm = \"{algorithm}\" }}\n"
+        )
+    };
+    config::parse(&format!("{}{}", plan.text, file("ec-p256"))).unwrap();
+
+    given.taken.key_algorithm = KeyAlgorithm::Rsa4096;
+    let plan = given.plan();
+    assert!(!plan.text.contains("[ca]"));
+    assert!(plan.text.contains("key_algorithm = \"rsa3072\""));
+    config::parse(&format!("{}{}", plan.text, file("rsa4096"))).unwrap();
+    given.resources = vec![wishes("Ec256")];
+    assert!(!given.plan().text.contains("key_algorithm"));
 }
 
 fn automatic(wishes: Value) -> Resource {

@@ -310,6 +310,7 @@ impl<H: Host> Controller<H> {
                 resources,
                 former: &self.loader.former,
                 objects: &self.vault.objects,
+                absent: &self.vault.absent,
                 taken: &self.taken,
                 namespace: &self.namespace,
                 has_cert_manager,

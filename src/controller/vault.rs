@@ -32,6 +32,8 @@ pub(super) type ObjectName = (&'static str, String);
 pub(super) struct Vault {
     versions: BTreeMap<ObjectName, String>,
     pub(super) objects: BTreeMap<ObjectName, Zeroizing<String>>,
+    /// Objects that were looked for and are not there.
+    pub(super) absent: BTreeSet<ObjectName>,
     /// Why an object is not known, or not as it is now.
     pub(super) faults: BTreeMap<ObjectName, String>,
     /// Objects that were looked at although no watch tells of them.
@@ -69,6 +71,7 @@ impl Vault {
         let kept: BTreeSet<&ObjectName> = named.iter().take(OBJECTS_MAX).collect();
         self.versions.retain(|name, _| kept.contains(name));
         self.objects.retain(|name, _| kept.contains(name));
+        self.absent.retain(|name| kept.contains(name));
         self.faults.retain(|name, _| kept.contains(name));
         let path = |(kind, object): &ObjectName| {
             let plural = collection_of(kind).name();
@@ -117,6 +120,7 @@ impl Vault {
         match self.retries.attempt(path, &version, request).await {
             Ok(text) => {
                 self.faults.remove(name);
+                self.absent.remove(name);
                 self.versions
                     .insert(name.clone(), version.unwrap_or_default());
                 let text = String::from_utf8_lossy(&text).into_owned();
@@ -135,11 +139,12 @@ impl Vault {
         }
     }
 
-    /// An object is not there. Returns whether it was.
+    /// An object is not there. Returns whether that is news.
     fn forget(&mut self, name: &ObjectName) -> bool {
         self.faults.remove(name);
         self.versions.remove(name);
-        self.objects.remove(name).is_some()
+        self.objects.remove(name);
+        self.absent.insert(name.clone())
     }
 }
 
@@ -156,6 +161,22 @@ mod tests {
 
     use super::*;
     use crate::controller::client::nobody;
+
+    #[tokio::test]
+    async fn what_is_not_there_is_known_where_all_of_it_is() {
+        let (mut vault, cache) = (Vault::default(), Cache::default());
+        let name = ("ConfigMap", "client-ca".to_owned());
+        let named = BTreeSet::from([name.clone()]);
+        let means = (&nobody(), &cache);
+        assert!(!vault.refresh(&named, means, "plant").await);
+        assert!(vault.absent.is_empty(), "nobody could be asked");
+        cache.replace(Collection::ConfigMaps, Vec::new(), false);
+        assert!(vault.refresh(&named, means, "plant").await, "it is news");
+        assert!(!vault.refresh(&named, means, "plant").await);
+        assert_eq!(vault.absent, named);
+        vault.refresh(&BTreeSet::new(), means, "plant").await;
+        assert!(vault.absent.is_empty(), "nobody names it any more");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_its_turn_is_not_unreadable() {

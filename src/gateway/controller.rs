@@ -62,6 +62,7 @@ impl Host for Gateway {
             authentications: authentications.map(|one| one.name.to_string()).collect(),
             authorizations: authorizations.map(|one| one.name.to_string()).collect(),
             ports: http.into_iter().collect(),
+            key_algorithm: files.ca.algorithm,
         }
     }
 

@@ -372,8 +372,7 @@ impl Reading<'_> {
         };
         let mut namespace = self.namespace.map(ToOwned::to_owned);
         if let Some(at) = fields.get("namespace") {
-            namespace = super::objects::object_name(&mut self.notes, at).map(ToOwned::to_owned);
-            self.notes.not_needed(at, "the certificate becomes a file");
+            namespace = self.materials.secret_namespace(&mut self.notes, at);
         }
         let Some(at) = fields.get("secretRef") else {
             self.notes.missing(&fields, "secretRef");
@@ -439,9 +438,9 @@ impl Reading<'_> {
             Some(at) => (at, super::objects::object_name(&mut self.notes, at)?),
             None => (&fields.at, "client-ca"),
         };
-        let path = self
-            .materials
-            .authorities(&mut self.notes, at, config_map, self.namespace);
+        let path =
+            self.materials
+                .authorities_of_clients(&mut self.notes, at, config_map, self.namespace);
         self.notes
             .translated(at, format!("x509.trust, the file {path}"));
         method

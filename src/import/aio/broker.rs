@@ -4,6 +4,10 @@ use std::fmt::Write;
 
 use super::fields::{At, Fields, Notes, Word};
 use super::resources::Resource;
+use super::shape::{
+    CARDINALITY, DYNAMIC_SETTINGS, EXPORTS, INTERNAL_CERTS, MODE, RESOURCE_LIMITS, RETAIN,
+    SELF_CHECK, STATE_STORE, SUBSCRIBER_QUEUE, TRACES,
+};
 use super::yaml::Value;
 use crate::import::report::ImportReport;
 use crate::import::text::quote;
@@ -13,6 +17,9 @@ const PACKET_BYTES_MAX: u64 = 268_435_455;
 
 /// Most messages that may wait for one client.
 const QUEUE_MESSAGES_MAX: u64 = 100_000_000;
+
+/// What the persistence of the cluster broker has to be larger than.
+const PERSISTENCE_BYTES: u64 = 100_000_000;
 
 /// Bounds of `stored_bytes_max`.
 const STORED_BYTES: (u64, u64) = (64 << 10, 1 << 40);
@@ -57,86 +64,6 @@ impl BrokerPlan {
     }
 }
 
-/// The names that a field may have below it; `&[]` for none, and `ANYTHING` for what the cluster defines.
-struct Shape(&'static str, &'static [Shape]);
-
-const ANYTHING: &[Shape] = &[Shape("*", &[])];
-
-const PRIVATE_KEY: &[Shape] = &[Shape("algorithm", &[]), Shape("rotationPolicy", &[])];
-
-const DYNAMIC: Shape = Shape("dynamic", &[Shape("mode", &[])]);
-
-const CARDINALITY: &[Shape] = &[
-    Shape(
-        "backendChain",
-        &[
-            Shape("partitions", &[]),
-            Shape("redundancyFactor", &[]),
-            Shape("workers", &[]),
-            Shape("replicas", &[]),
-            Shape("temporaryDiskTransferEnabled", &[]),
-            Shape("temporaryDiskTransferHighWatermarkPercent", &[]),
-            Shape("temporaryDiskTransferLowWatermarkPercent", &[]),
-            Shape("temporaryMaxBackendMemUsagePercent", &[]),
-        ],
-    ),
-    Shape(
-        "frontend",
-        &[
-            Shape("replicas", &[]),
-            Shape("workers", &[]),
-            Shape("temporaryResourceLimits", ANYTHING),
-        ],
-    ),
-];
-
-const INTERNAL_CERTS: &[Shape] = &[
-    Shape("duration", &[]),
-    Shape("renewBefore", &[]),
-    Shape("privateKey", PRIVATE_KEY),
-];
-
-const RETAIN: &[Shape] = &[
-    Shape("mode", &[]),
-    Shape("retainSettings", &[Shape("topics", ANYTHING), DYNAMIC]),
-];
-
-const SUBSCRIBER_QUEUE: &[Shape] = &[
-    Shape("mode", &[]),
-    Shape(
-        "subscriberQueueSettings",
-        &[
-            Shape("subscriberClientIds", ANYTHING),
-            Shape("topics", ANYTHING),
-            DYNAMIC,
-        ],
-    ),
-];
-
-const STATE_STORE: &[Shape] = &[
-    Shape("mode", &[]),
-    Shape(
-        "stateStoreSettings",
-        &[Shape("stateStoreResources", ANYTHING), DYNAMIC],
-    ),
-];
-
-const SELF_CHECK: &[Shape] = &[
-    Shape("mode", &[]),
-    Shape("intervalSeconds", &[]),
-    Shape("timeoutSeconds", &[]),
-];
-
-const TRACES: &[Shape] = &[
-    Shape("mode", &[]),
-    Shape("cacheSizeMegabytes", &[]),
-    Shape("spanChannelCapacity", &[]),
-    Shape(
-        "selfTracing",
-        &[Shape("mode", &[]), Shape("intervalSeconds", &[])],
-    ),
-];
-
 pub(super) fn translate(resource: &Resource, report: &mut ImportReport) -> BrokerPlan {
     let mut reading = Reading {
         notes: resource.notes(report),
@@ -176,7 +103,7 @@ impl Reading<'_> {
             match key {
                 "memoryProfile" => self.memory_profile(at),
                 "cardinality" => {
-                    self.check(at, CARDINALITY);
+                    self.notes.check(at, CARDINALITY);
                     let why =
                         "the gateway is one process, which uses the processors that it is given";
                     self.notes.not_needed(at, why);
@@ -186,7 +113,7 @@ impl Reading<'_> {
                 "persistence" => self.persistence(at),
                 "diagnostics" => self.diagnostics(at),
                 "generateResourceLimits" => {
-                    self.check(at, &[Shape("cpu", &[])]);
+                    self.notes.check(at, RESOURCE_LIMITS);
                     let why = "requests of the pod are written by `fieldgate k8s render`; a service has those of its unit";
                     self.notes.not_needed(at, why);
                 }
@@ -195,29 +122,6 @@ impl Reading<'_> {
                     let why = "it is about the images and pods of the cluster broker";
                     self.notes.not_needed(at, why);
                 }
-            }
-        }
-    }
-
-    /// Notes keys that do not exist, at any depth.
-    fn check(&mut self, at: &At<'_>, shapes: &'static [Shape]) {
-        if shapes.iter().any(|Shape(key, _)| *key == "*") {
-            return;
-        }
-        let keys: Vec<&'static str> = shapes.iter().map(|Shape(key, _)| *key).collect();
-        if keys.is_empty() {
-            if !matches!(at.node.value, Value::Text(_)) {
-                let why = format!("it takes a single value, not {}", at.node.value.what());
-                self.notes.bad(at, why);
-            }
-            return;
-        }
-        let Some(fields) = self.notes.fields(at, &keys) else {
-            return;
-        };
-        for (key, below) in fields.iter() {
-            if let Some(Shape(_, shapes)) = shapes.iter().find(|Shape(name, _)| *name == key) {
-                self.check(below, shapes);
             }
         }
     }
@@ -242,9 +146,9 @@ impl Reading<'_> {
 
     fn internal(&mut self, key: &str, at: &At<'_>) {
         if key == "internalCerts" {
-            self.check(at, INTERNAL_CERTS);
+            self.notes.check(at, INTERNAL_CERTS);
         } else if at_is_table(at) {
-            self.check(at, &[Shape("mode", &[])]);
+            self.notes.check(at, MODE);
         } else {
             self.notes.switch(at);
         }
@@ -358,15 +262,19 @@ impl Reading<'_> {
         };
         self.volume(
             &fields,
+            None,
             "messages that wait are stored on the disk, and survive a restart",
         );
     }
 
-    fn volume(&mut self, fields: &Fields<'_>, how: &str) {
+    fn volume(&mut self, fields: &Fields<'_>, above: Option<u64>, how: &str) {
         if let Some(at) = fields.get("maxSize")
             && let Some(typed) = self.notes.text(at)
         {
             match quantity(typed) {
+                Some(bytes) if above.is_some_and(|above| bytes <= above) => {
+                    self.notes.bad(at, "it takes a size of more than 100M");
+                }
                 Some(bytes) => {
                     let taken = bytes.clamp(STORED_BYTES.0, STORED_BYTES.1);
                     self.plan.stored_bytes = self.plan.stored_bytes.max(Some(taken));
@@ -397,37 +305,35 @@ impl Reading<'_> {
         let Some(fields) = self.notes.fields(at, keys) else {
             return;
         };
-        self.volume(&fields, "whatever was acknowledged is stored");
+        self.volume(
+            &fields,
+            Some(PERSISTENCE_BYTES),
+            "whatever was acknowledged is stored",
+        );
         for (key, below) in fields.iter() {
             match key {
                 "encryption" => {
-                    self.check(below, &[Shape("mode", &[])]);
+                    self.notes.check(below, MODE);
                     let why =
                         "the database is not encrypted; encrypt the volume of the state folder";
                     self.notes.no_equivalent(below, why);
                 }
                 "retain" => {
-                    self.check(below, RETAIN);
+                    self.notes.check(below, RETAIN);
                     let how = "all retained messages are stored, whatever their topic";
                     self.notes.differs(below, how);
                 }
                 "subscriberQueue" => {
-                    self.check(below, SUBSCRIBER_QUEUE);
+                    self.notes.check(below, SUBSCRIBER_QUEUE);
                     let how = "the queues of all sessions are stored that outlive their connection";
                     self.notes.differs(below, how);
                 }
                 "stateStore" => {
-                    self.check(below, STATE_STORE);
+                    self.notes.check(below, STATE_STORE);
                     self.notes.no_equivalent(below, super::NO_STATE_STORE);
                 }
                 "dynamicSettings" => {
-                    self.check(
-                        below,
-                        &[
-                            Shape("userPropertyKey", &[]),
-                            Shape("userPropertyValue", &[]),
-                        ],
-                    );
+                    self.notes.check(below, DYNAMIC_SETTINGS);
                     let why = "everything is stored without being asked for";
                     self.notes.not_needed(below, why);
                 }
@@ -446,12 +352,12 @@ impl Reading<'_> {
                 "logs" => self.logs(below),
                 "metrics" => self.metrics(below),
                 "selfCheck" => {
-                    self.check(below, SELF_CHECK);
+                    self.notes.check(below, SELF_CHECK);
                     let why = "the gateway checks itself all the time; /livez and /readyz say what came of it";
                     self.notes.not_needed(below, why);
                 }
                 _ => {
-                    self.check(below, TRACES);
+                    self.notes.check(below, TRACES);
                     let why =
                         "there are no traces; [log] level = \"debug\" and the metrics come closest";
                     self.notes.no_equivalent(below, why);
@@ -528,7 +434,8 @@ impl Reading<'_> {
     }
 
     fn exports(&mut self, fields: &Fields<'_>, keys: &[&str]) {
-        for at in keys.iter().filter_map(|key| fields.get(key)) {
+        for (key, at) in keys.iter().filter_map(|key| Some((key, fields.get(key)?))) {
+            self.notes.check_field(key, at, EXPORTS);
             let why = "nothing is sent to a collector; the journal and /metrics are read by one";
             self.notes.no_equivalent(at, why);
         }

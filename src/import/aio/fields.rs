@@ -31,6 +31,9 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// Fields without which a port is open. One that says nothing is that of a template which was not filled in.
+const CLOSING: &[&str] = &["authenticationRef", "authorizationRef", "tls"];
+
 /// A word of an enumeration, with the older words for the same.
 pub(super) type Word = (&'static str, &'static [&'static str]);
 
@@ -128,11 +131,26 @@ impl<'r> Notes<'r> {
             };
             if fields.get(name).is_some() {
                 self.bad(&below, format!("`{name}` is there twice, under two names"));
-            } else if !matches!(below.node.value, Value::Null) {
+            } else if matches!(below.node.value, Value::Null) {
+                self.says_nothing(&below, name);
+            } else {
                 fields.found.push((name, below));
             }
         }
         Some(fields)
+    }
+
+    fn says_nothing(&mut self, at: &At<'_>, name: &str) {
+        if CLOSING.contains(&name) {
+            let why = "it says nothing, as where a template was not filled in; leave the key out if the port is meant to be \
+                 without";
+            self.bad(at, why);
+        } else {
+            self.differs(
+                at,
+                "it says nothing, and counts as if the key were not there",
+            );
+        }
     }
 
     fn unknown(&mut self, at: &At<'_>, keys: &[&'static str], typed: &str) {
@@ -229,7 +247,10 @@ impl<'r> Notes<'r> {
         for (name, below) in entries {
             match &below.node.value {
                 Value::Text(text) => pairs.push((name, text.to_string())),
-                Value::Null => pairs.push((name, String::new())),
+                Value::Null => {
+                    self.differs(&below, "it says nothing, and is taken as an empty text");
+                    pairs.push((name, String::new()));
+                }
                 other => self.bad(&below, format!("it takes a text, not {}", other.what())),
             }
         }

@@ -41,7 +41,8 @@ pub(super) struct Known<'k> {
     /// Where the Broker wants its metrics.
     pub(super) metrics: Option<u16>,
     pub(super) materials: &'k mut Materials,
-    /// The kind of the keys that the gateway makes, as the first port wants it that says something about it.
+    /// The kind of the keys that the gateway makes: that of its authority, or what the first port wants that says something
+    /// about it.
     pub(super) chain: &'k mut Option<KeyAlgorithm>,
 }
 

@@ -14,6 +14,7 @@ mod fields;
 mod listener;
 mod objects;
 mod resources;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -37,6 +38,7 @@ use self::objects::Materials;
 use self::resources::Found;
 use super::report::{ImportReport, Spot, Verdict};
 use super::{Import, ImportFault};
+use crate::config::KeyAlgorithm;
 
 /// Bytes of one file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -66,6 +68,8 @@ pub struct AioCluster {
     pub namespace: String,
     /// Whether certificates can be had from cert-manager.
     pub has_cert_manager: bool,
+    /// The kind of the keys of the gateway's authority. It is there already, and no resource changes it.
+    pub key_algorithm: KeyAlgorithm,
     /// How the API server is asked about tokens: `api_server`, `ca` and `token_file`, where that is not found as in every pod.
     pub api_server: Vec<(&'static str, String)>,
 }
@@ -186,10 +190,8 @@ fn translate(
     options: &AioOptions,
     report: &mut ImportReport,
 ) -> (String, Materials) {
-    let folder = options
-        .folder
-        .as_deref()
-        .unwrap_or(objects::default_folder());
+    let folder = options.folder.as_deref();
+    let folder = folder.unwrap_or(objects::default_folder());
     let mut materials = Materials {
         objects: std::mem::take(&mut found.objects),
         folder: folder.to_owned(),
@@ -205,8 +207,8 @@ fn translate(
         plan = broker::translate(resource, report);
     }
     for resource in brokers {
-        let at = resource.spec();
-        resource.notes(report).bad(&at, "a cluster has one Broker");
+        let mut notes = resource.notes(report);
+        notes.bad(&resource.spec(), "a cluster has one Broker");
     }
     let mut authentications = Vec::new();
     for resource in found.of_kind("BrokerAuthentication") {
@@ -218,7 +220,8 @@ fn translate(
         .map(|resource| authorization::translate(resource, report))
         .collect();
     let mut listeners = Vec::new();
-    let mut chain = None;
+    let cluster = options.cluster.as_ref();
+    let mut chain = cluster.map(|cluster| cluster.key_algorithm);
     for resource in found.of_kind("BrokerListener") {
         let known = Known {
             authentications: &mut authentications,
@@ -242,7 +245,7 @@ fn translate(
     }
     let plans = write::Plans {
         broker: &plan,
-        chain,
+        chain: chain.filter(|_| cluster.is_none()),
         listeners: &listeners,
         authentications: &authentications,
         authorizations: &authorizations,

@@ -117,6 +117,18 @@ impl Object {
         let mut values = self.values.iter().flatten();
         values.find(|(name, _)| name == key).map(|(_, value)| value)
     }
+
+    /// All values, one after the other, where any of them says something.
+    fn certificates(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut all = Zeroizing::new(Vec::new());
+        for (_, value) in self.values.iter().flatten() {
+            all.extend_from_slice(value);
+            if !value.ends_with(b"\n") {
+                all.push(b'\n');
+            }
+        }
+        Some(all).filter(|all| !all.trim_ascii().is_empty())
+    }
 }
 
 /// Every value under its key.
@@ -246,6 +258,42 @@ impl Materials {
         (cert, key)
     }
 
+    /// Reads the namespace of a Secret. A gateway in a cluster has no right in another one, and the Secret of that name in its
+    /// own is not what is meant.
+    pub(super) fn secret_namespace(&self, notes: &mut Notes<'_>, at: &At<'_>) -> Option<String> {
+        let named = object_name(notes, at)?;
+        match &self.cluster {
+            Some(cluster) if cluster.namespace != named => {
+                let why = format!(
+                    "the gateway reads Secrets of its own namespace alone, which is {}; copy the Secret there",
+                    cluster.namespace
+                );
+                notes.bad(at, why);
+            }
+            Some(_) | None => notes.not_needed(at, "the certificate becomes a file"),
+        }
+        Some(named.to_owned())
+    }
+
+    /// The authorities of a ConfigMap that let clients in. In a cluster that has none of them the file is one that never comes
+    /// and that nothing was read from yet: of the other one the gateway would keep what it held.
+    pub(super) fn authorities_of_clients(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        config_map: &str,
+        namespace: Option<&str>,
+    ) -> String {
+        let found = self.objects.used("ConfigMap", config_map);
+        let is_without = found.is_some_and(|object| object.certificates().is_none());
+        let ending = match self.cluster.is_some() && is_without {
+            true => "nobody",
+            false => "pem",
+        };
+        let name = format!("{config_map}.{ending}");
+        self.authorities_in(notes, at, (config_map, &name), namespace)
+    }
+
     /// The certificates of a ConfigMap, whatever their keys.
     pub(super) fn authorities(
         &mut self,
@@ -255,18 +303,19 @@ impl Materials {
         namespace: Option<&str>,
     ) -> String {
         let name = format!("{config_map}.pem");
-        let path = self.path(&name);
+        self.authorities_in(notes, at, (config_map, &name), namespace)
+    }
+
+    fn authorities_in(
+        &mut self,
+        notes: &mut Notes<'_>,
+        at: &At<'_>,
+        (config_map, name): (&str, &str),
+        namespace: Option<&str>,
+    ) -> String {
+        let path = self.path(name);
         let found = self.objects.used("ConfigMap", config_map);
-        let content = found.map(|object| {
-            let mut all = Zeroizing::new(Vec::new());
-            for (_, value) in object.values.iter().flatten() {
-                all.extend_from_slice(value);
-                if !value.ends_with(b"\n") {
-                    all.push(b'\n');
-                }
-            }
-            Some(all).filter(|all| !all.is_empty())
-        });
+        let content = found.map(Object::certificates);
         let command = format!(
             "kubectl get configmap {config_map}{} -o go-template='{{{{range .data}}}}{{{{.}}}}{{{{\"\\n\"}}}}{{{{end}}}}' > {}",
             of_namespace(namespace),
@@ -276,7 +325,7 @@ impl Materials {
             kind: "ConfigMap",
             object: config_map,
             key: ANY_KEY,
-            file: &name,
+            file: name,
             command,
         };
         self.take(notes, at, wanted, content, false);

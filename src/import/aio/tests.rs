@@ -86,8 +86,7 @@ fn every_sample_becomes_what_is_expected() {
 /// Paths of all single values below `spec`.
 fn leaves(node: &Node, path: &str, found: &mut Vec<String>) {
     match &node.value {
-        Value::Null => {}
-        Value::Text(_) => found.push(path.to_owned()),
+        Value::Null | Value::Text(_) => found.push(path.to_owned()),
         Value::List(nodes) => {
             for (index, node) in nodes.iter().enumerate() {
                 leaves(node, &format!("{path}[{index}]"), found);
@@ -188,6 +187,7 @@ fn cert_manager_is_asked_in_its_own_words() {
         options.cluster = Some(AioCluster {
             namespace: "plant".to_owned(),
             has_cert_manager: true,
+            key_algorithm: KeyAlgorithm::default(),
             api_server: Vec::new(),
         });
         let file = (PathBuf::from("resources"), Zeroizing::new(text.to_owned()));

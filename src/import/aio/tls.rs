@@ -10,7 +10,7 @@ const NAMES_MAX: usize = 32;
 
 const MODES: &[Word] = &[("Automatic", &[]), ("Manual", &[])];
 
-const ALGORITHMS: &[Word] = &[
+pub(super) const ALGORITHMS: &[Word] = &[
     ("Ec256", &["ec-p256"]),
     ("Ec384", &["ec-p384"]),
     ("Ec521", &["ec-p521"]),
@@ -20,7 +20,7 @@ const ALGORITHMS: &[Word] = &[
     ("Rsa8192", &[]),
 ];
 
-const ROTATION_POLICIES: &[Word] = &[("Always", &[]), ("Never", &[])];
+pub(super) const ROTATION_POLICIES: &[Word] = &[("Always", &[]), ("Never", &[])];
 
 /// What may be wished of a certificate.
 const WISHES: &[&str] = &[
@@ -130,7 +130,7 @@ pub(super) fn translate(
     };
     let below = notes.fields(at, &["secretRef|secretName", "secretNamespace|namespace"])?;
     if let Some(at) = below.get("secretNamespace") {
-        notes.not_needed(at, "the certificate becomes a file");
+        place.materials.secret_namespace(notes, at);
     }
     let Some(at) = below.get("secretRef") else {
         notes.missing(&below, "secretRef");
@@ -195,6 +195,9 @@ fn issued(
         algorithm: None,
         rotation_policy: None,
     };
+    if let Some(at) = fields.get("secretNamespace") {
+        place.materials.secret_namespace(notes, at);
+    }
     let mut secret_at = issuer.clone();
     if let Some(at) = fields.get("secretName") {
         wanted.secret = super::objects::object_name(notes, at)?.to_owned();
@@ -402,7 +405,7 @@ fn times(notes: &mut Notes<'_>, fields: &Fields<'_>, table: &mut Table) {
     }
 }
 
-fn seconds(notes: &mut Notes<'_>, at: &At<'_>) -> Option<u64> {
+pub(super) fn seconds(notes: &mut Notes<'_>, at: &At<'_>) -> Option<u64> {
     let seconds = go_duration(notes.text(at)?);
     if seconds.is_none() {
         notes.bad(at, "it takes a duration such as 2160h or 30m");
@@ -435,7 +438,7 @@ fn private_key(
         let into = format!("tls.key_algorithm = \"{ours}\"");
         if first.family() != ours.family() {
             let how = format!(
-                "left out: the authority has keys of the kind {first}, as an earlier port wants it, and so has this one"
+                "left out: the keys of the authority are {first}, and so is that of this port: one chain has keys of one kind"
             );
             notes.differs(at, how);
         } else {

@@ -13,7 +13,7 @@ use crate::import::text::{comment, quote};
 /// Everything that was understood.
 pub(super) struct Plans<'p> {
     pub(super) broker: &'p BrokerPlan,
-    /// The kind of the keys that the gateway makes.
+    /// The kind of the keys that the gateway makes, where that is for the resources to say.
     pub(super) chain: Option<KeyAlgorithm>,
     pub(super) listeners: &'p [ListenerPlan],
     pub(super) authentications: &'p [AuthenticationPlan],

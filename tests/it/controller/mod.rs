@@ -8,6 +8,7 @@ mod outages;
 mod resources;
 mod retries;
 mod tokens;
+mod trust;
 
 use std::fs;
 use std::net::TcpStream;
