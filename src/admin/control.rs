@@ -265,7 +265,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/control.sock");
         std::fs::create_dir(folder.path().join("run")).unwrap();
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        // It never listens: a child that another test starts has a copy of it until it runs its program.
+        let gone = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let address = socket2::SockAddr::unix(&path).unwrap();
+        gone.unwrap().bind(&address).unwrap();
         let socket = ControlSocket::bind(&path).await.unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, SOCKET_MODE);

@@ -104,6 +104,13 @@ mod tests {
             }
         });
         assert!(!heartbeat.beat_within(SOON).await);
+        // The thread may begin later than that.
+        let begun = async {
+            while asked.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), begun).await.unwrap();
         assert!(!heartbeat.beat_within(SOON).await);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         drop(answer);

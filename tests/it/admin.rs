@@ -1,13 +1,13 @@
 //! Probes, metrics and the control socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Connect, TestGateway, V5, property};
+use crate::support::{Connect, TestGateway, V5, property, taken_port};
 
 fn config(http: &str) -> String {
     format!(
@@ -135,7 +135,7 @@ fn bad_requests_cost_nothing() {
 
 #[test]
 fn address_that_is_taken_is_reported_and_tried_again() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken_port([127, 0, 0, 1]);
     let address = taken.local_addr().unwrap().to_string();
     let Some(gateway) = TestGateway::configured(&config(&address)) else {
         return;

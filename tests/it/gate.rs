@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::command::{Said, fieldgate};
 use crate::support::tls::Authority;
-use crate::support::{Connect, Publish, TestClient, TestGateway, V5};
+use crate::support::{Connect, Publish, TestClient, TestGateway, V5, taken_port};
 
 const LOOPBACK: &str = r#"
 [[listener]]
@@ -208,7 +208,7 @@ fn web_sockets_are_opened_and_the_message_goes_by_the_inner_way() {
 
 #[test]
 fn port_that_cannot_open_is_named_with_a_hint() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken_port([127, 0, 0, 1]);
     let number = taken.local_addr().expect("its address").port();
     let config = format!(
         "{LOOPBACK}[[listener.port]]\nport = {number}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n"
@@ -234,7 +234,7 @@ fn port_that_cannot_open_is_named_with_a_hint() {
 
 #[test]
 fn port_that_was_not_open_before_an_update_does_not_undo_it() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken_port([127, 0, 0, 1]);
     let number = taken.local_addr().expect("its address").port();
     let config = format!(
         "{LOOPBACK}[[listener.port]]\nport = {number}\nbind = \"127.0.0.1\"\nauthentication = \"none\"\nauthorization = \"none\"\n"

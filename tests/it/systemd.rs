@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::backends::eventually;
 use crate::support::{Publish, TestGateway, V3_1_1, V5};
 
 const PLAIN: &str = r#"
@@ -146,6 +147,21 @@ fn watchdog_is_fed_while_the_core_answers() {
     }
 }
 
+/// Waits until no thread runs any more; the signal reaches each of them in its own time.
+fn await_stop(pid: u32) {
+    // Behind the name of the program, which may hold anything. A thread may end while we look.
+    let is_stopped = |task: fs::DirEntry| {
+        fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| {
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, state)| state.starts_with('T'))
+        })
+    };
+    eventually("the process stops", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+        tasks.map(|task| task.expect("a thread")).all(is_stopped)
+    });
+}
+
 #[test]
 fn stopped_process_does_not_feed_the_watchdog() {
     let Some(mut gateway) = TestGateway::unstarted(PLAIN) else {
@@ -155,6 +171,7 @@ fn stopped_process_does_not_feed_the_watchdog() {
     gateway.run();
     gateway.await_notification("WATCHDOG=1");
     gateway.signal(Signal::SIGSTOP);
+    await_stop(gateway.pid());
     gateway.forget_notifications();
     assert_eq!(
         gateway.notification_within(Duration::from_millis(600)),

@@ -54,7 +54,7 @@ attributes = { floor = "1" }
 "#;
 
 /// How long a change may take, with room for a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 struct Site {
     gateway: TestGateway,

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use super::{PASSWORD, add_user, reload, with_password};
 use crate::support::command::run_on;
 use crate::support::packet::subscribe;
-use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, Will};
+use crate::support::{
+    Connect, Publish, Received, TestClient, TestGateway, V3_1_1, V5, Will, allow_descriptors,
+};
 
 const PORT: &str = r#"
 [[listener]]
@@ -169,7 +169,7 @@ fn user_whose_time_is_cut_short_is_disconnected_when_it_is_over() {
     };
     let mut anna = connect(&gateway, "anna");
     let mut bert = connect(&gateway, "bert");
-    user(&gateway, &["set", "anna", "--expires", "2s"]);
+    user(&gateway, &["set", "anna", "--expires", "8s"]);
     assert!(anna.ping().is_empty(), "not before");
     anna.expect_disconnect(0x87);
     assert!(bert.ping().is_empty());
@@ -312,13 +312,4 @@ fn takes_all(client: &mut TestClient) -> bool {
         }
     }
     true
-}
-
-/// Lets this process have as many descriptors as the test needs.
-fn allow_descriptors(count: u64) {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of descriptors");
-    if soft < count {
-        let wanted = count.max(soft);
-        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).expect("more descriptors");
-    }
 }

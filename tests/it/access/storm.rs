@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use super::{PASSWORD, add_user};
 use crate::support::command::run_on;
-use crate::support::{Connect, Received, TestClient, TestGateway, V3_1_1, V5};
+use crate::support::{Connect, Received, TestClient, TestGateway, V3_1_1, V5, allow_descriptors};
 
 /// Failed logins after which an address is banned in these tests.
 const TRIES: usize = 5;
@@ -110,6 +110,7 @@ fn brute_force_is_banned_within_its_tries_and_the_others_are_served() {
 
 #[test]
 fn thousand_clients_with_one_password_come_back_at_once() {
+    allow_descriptors(4_000);
     let Some(gateway) = gateway("\"127.0.0.0/8\"") else {
         return;
     };

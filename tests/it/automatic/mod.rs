@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::access::reload;
 use crate::support::command::{Said, run_on};
 use crate::support::tls::{Authority, Tls, client_config_of_pem};
-use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V5};
+use crate::support::{Connect, Publish, Received, TestClient, TestGateway, V5, allow_descriptors};
 
 /// Others that are connected while one is revoked.
 const OTHERS: usize = 1_000;
@@ -229,6 +229,7 @@ fn device_has_the_attributes_that_its_certificate_was_issued_with() {
 
 #[test]
 fn revoked_device_is_gone_at_once_and_a_thousand_others_stay() {
+    allow_descriptors(4 * OTHERS as u64);
     let Some(site) = Site::new(DEVICES) else {
         return;
     };

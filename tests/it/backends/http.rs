@@ -87,7 +87,7 @@ fn a_server_with_errors_is_no_reason_to_give_up() {
 
 #[test]
 fn a_server_that_is_down_delays_no_other_port() {
-    let Some((gateway, server)) = start("timeout = \"3 s\"\nretries = 0") else {
+    let Some((gateway, server)) = start("timeout = \"10 s\"\nretries = 0") else {
         return;
     };
     server.script(&json!({"hang": true}));
@@ -104,19 +104,19 @@ fn a_server_that_is_down_delays_no_other_port() {
     let mut other = TestClient::new(stream, V5);
     assert_eq!(other.connect(&Connect::new(V5, "other")).code, 0);
     assert!(
-        asked.elapsed() < Duration::from_secs(1),
+        asked.elapsed() < Duration::from_secs(5),
         "{:?}",
         asked.elapsed()
     );
     for client in &mut waiting {
         assert_eq!(client.connack().code, UNAVAILABLE);
     }
-    assert!(asked.elapsed() > Duration::from_secs(2), "they have waited");
+    assert!(asked.elapsed() > Duration::from_secs(5), "they have waited");
 }
 
 #[test]
 fn a_server_that_comes_back_is_asked_again() {
-    let Some((gateway, server)) = start("breaker_errors = 2\nbreaker_pause = \"2 s\"") else {
+    let Some((gateway, server)) = start("breaker_errors = 2\nbreaker_pause = \"6 s\"") else {
         return;
     };
     let good = user(V5, "press 1", "se&cret");

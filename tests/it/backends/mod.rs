@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::support::{Connect, TestClient, TestGateway, V3_1_1, V5, Version, hex, property};
+use super::support::{
+    Connect, TestClient, TestGateway, V3_1_1, V5, Version, free_port, hex, property,
+};
 
 /// What a client is told that nobody can say anything about.
 const UNAVAILABLE: u8 = 0x88;
@@ -42,7 +44,7 @@ impl AuthServer {
         arguments: &[String],
     ) -> Self {
         put(&dir.join(format!("{name}.json")), &script.to_string());
-        Self::run(dir.to_owned(), name, 0, arguments.to_vec())
+        Self::run(dir.to_owned(), name, free_port(), arguments.to_vec())
     }
 
     fn run(dir: PathBuf, name: &'static str, port: u16, arguments: Vec<String>) -> Self {
@@ -231,7 +233,7 @@ fn user(version: Version, username: &str, password: &str) -> Connect {
 /// Tries until something holds; for what happens within a time that nobody else tells the end of.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(20));

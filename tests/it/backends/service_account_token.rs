@@ -16,17 +16,22 @@ audiences = ["fieldgate"]
 api_server = "https://127.0.0.1:PORT"
 ca = "{dir}/ca.pem"
 token_file = "{dir}/own-token"
-timeout = "1 s"
+timeout = "TIMEOUT"
 retries = 0
 breaker_errors = 1000
 "#;
 
 fn start() -> Option<(TestGateway, AuthServer)> {
+    start_with("10 s")
+}
+
+fn start_with(timeout: &str) -> Option<(TestGateway, AuthServer)> {
     let mut gateway = TestGateway::unstarted("")?;
     let dir = gateway.path("");
     let server = AuthServer::start(&dir, "fake_api_server", &json!({}), &tls(&dir));
     put(&dir.join("own-token"), "own-1\n");
-    gateway.write_config(&ports(&CONFIG.replace("PORT", &server.port.to_string())));
+    let config = CONFIG.replace("PORT", &server.port.to_string());
+    gateway.write_config(&ports(&config.replace("TIMEOUT", timeout)));
     gateway.run();
     Some((gateway, server))
 }
@@ -155,11 +160,20 @@ fn a_cluster_that_cannot_be_asked_is_no_reason_to_give_up() {
     assert_eq!(with(&unauthorized), UNAVAILABLE);
     assert_eq!(with(&forbidden), UNAVAILABLE);
     assert_eq!(with(&json!({"status": 500})), UNAVAILABLE);
-    assert_eq!(with(&json!({"hang": true})), UNAVAILABLE);
     put(&gateway.path("own-token"), "own-2");
     assert_eq!(with(&unauthorized), 0, "our own token was replaced");
     let _start_again = server.stop();
     assert_eq!(code(&gateway, &enhanced(&token), V5), UNAVAILABLE);
+}
+
+#[test]
+fn a_cluster_that_hangs_is_no_reason_to_give_up() {
+    let Some((gateway, server)) = start_with("1 s") else {
+        return;
+    };
+    server.script(&json!({"hang": true}));
+    let hung = code(&gateway, &enhanced(&token("a", 600)), V5);
+    assert_eq!(hung, UNAVAILABLE);
 }
 
 #[test]
@@ -168,7 +182,7 @@ fn a_client_authenticates_again_before_its_token_ends() {
         return;
     };
     let (first, second, strange) = (
-        token("first", 3),
+        token("first", 8),
         token("second", 600),
         token("strange", 600),
     );
@@ -183,7 +197,7 @@ fn a_client_authenticates_again_before_its_token_ends() {
     assert!(matches!(client.receive(), Received::Auth(found) if found.reason == 0));
     while silent.receive_or_end().is_some() {}
     assert!(
-        begin.elapsed() < Duration::from_secs(5),
+        begin.elapsed() < Duration::from_secs(20),
         "{:?}",
         begin.elapsed()
     );

@@ -1,15 +1,12 @@
 //! Cases that are data: bytes sent, bytes expected. The files are in `tests/flows`.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::support::client::DEADLINE;
 use crate::support::hex::{bytes, show};
 use crate::support::{Bystander, Connect, TestClient, TestGateway, V3_1_1, V5, Version};
-
-/// How long a case may wait for an answer. Shorter than elsewhere, so that many bad cases do not take minutes.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One bad packet of a connected client; `reason` lists the codes that DISCONNECT may carry, `|` between them.
 #[derive(Deserialize)]
@@ -83,9 +80,9 @@ fn malformed(version: Version, file: &str) {
         |case| {
             let mut client = gateway.connect(&Connect::new(version, "malformed")).0;
             client.hex(&case.send);
-            let answer = client.try_raw_packet(PATIENCE);
+            let answer = client.try_raw_packet(DEADLINE);
             let closed = match &answer {
-                Ok(Some(_)) => client.try_raw_packet(PATIENCE) == Ok(None),
+                Ok(Some(_)) => client.try_raw_packet(DEADLINE) == Ok(None),
                 _ => true,
             };
             bystander.is_served();
@@ -132,9 +129,9 @@ fn malformed_connects_are_refused() {
         |case| {
             let mut client = gateway.open(V5);
             client.hex(&case.send);
-            let answer = client.try_raw_packet(PATIENCE);
+            let answer = client.try_raw_packet(DEADLINE);
             let closed = match &answer {
-                Ok(Some(_)) => client.try_raw_packet(PATIENCE) == Ok(None),
+                Ok(Some(_)) => client.try_raw_packet(DEADLINE) == Ok(None),
                 _ => true,
             };
             bystander.is_served();
@@ -177,7 +174,7 @@ fn run_flow(flow: &Flow) -> Result<(), String> {
             (">", sent) => client.hex(sent),
             ("<", expected) => {
                 let found = client
-                    .try_raw_packet(PATIENCE)
+                    .try_raw_packet(DEADLINE)
                     .map_err(|fault| format!("`{step}`: {fault}"))?;
                 let found = found.ok_or(format!("`{step}`: the connection was closed"))?;
                 if !expected.split('|').any(|each| fits(each, &found)) {
@@ -185,7 +182,7 @@ fn run_flow(flow: &Flow) -> Result<(), String> {
                 }
             }
             ("!", _) => {
-                match client.try_raw_packet(PATIENCE) {
+                match client.try_raw_packet(DEADLINE) {
                     Ok(None) => {}
                     Ok(Some(found)) => return Err(format!("`{step}`: found {}", show(&found))),
                     Err(fault) => return Err(format!("`{step}`: {fault}")),

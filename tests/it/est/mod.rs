@@ -49,7 +49,7 @@ const NEVER_BANNED: &str = "[protection]\nnever_banned = [\"127.0.0.0/8\"]\n";
 const REQUEST: &str = "Content-Type: application/pkcs10";
 
 /// How long a change may take, with room for a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// A gateway that enrols, and a folder of files beside it.
 pub(crate) struct Site {

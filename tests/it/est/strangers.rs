@@ -1,6 +1,7 @@
 //! Whoever gets none, or wants something else.
 
 use super::*;
+use crate::support::taken_port;
 
 #[test]
 fn whoever_may_not_enrol_is_told_what_to_do() {
@@ -203,7 +204,7 @@ fn reload_moves_the_addresses() {
         }
     }
     // One that is taken is said and tried again.
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").expect("a port");
+    let taken = taken_port([127, 0, 0, 3]);
     let address = taken.local_addr().expect("its number").to_string();
     let moved = EST.replacen("127.0.0.1:0", &address, 1);
     site.gateway

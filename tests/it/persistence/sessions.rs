@@ -112,11 +112,13 @@ fn session_expires_after_the_restart(ending: Ending) {
 
 fn expiry_begins_with_the_end_of_the_connection(ending: Ending) {
     let Some(mut gateway) = gateway() else { return };
-    let held = begin(&gateway, &short_of("held"));
-    pass(2_500);
+    // Longer than a restart takes.
+    let held = Connect::new(V5, "held").with(SESSION_EXPIRY_INTERVAL, 10_u32);
+    let connected = begin(&gateway, &held);
+    pass(11_000);
     restart(&mut gateway, ending);
-    drop(held);
-    resume(&gateway, &short_of("held").resume());
+    drop(connected);
+    resume(&gateway, &held.resume());
 }
 
 fn short_of(client_id: &str) -> Connect {

@@ -90,7 +90,7 @@ fn will_that_was_published_is_kept(version: Version, ending: Ending) {
 }
 
 fn delayed_will_is_published_after_the_restart(ending: Ending) {
-    let Some((mut gateway, client)) = mortal(&with_will(2, 3600)) else {
+    let Some((mut gateway, client)) = mortal(&with_will(10, 3600)) else {
         return;
     };
     client.cut();
@@ -117,7 +117,7 @@ fn delay_passes_while_the_gateway_is_down(ending: Ending) {
 }
 
 fn client_that_is_back_in_time_has_no_will(ending: Ending) {
-    let Some((mut gateway, client)) = mortal(&with_will(3, 3600)) else {
+    let Some((mut gateway, client)) = mortal(&with_will(10, 3600)) else {
         return;
     };
     client.cut();
@@ -126,7 +126,7 @@ fn client_that_is_back_in_time_has_no_will(ending: Ending) {
         .resume()
         .with(SESSION_EXPIRY_INTERVAL, 3600_u32);
     let held = resume(&gateway, &back);
-    pass(4_000);
+    pass(11_000);
     let mut watcher = watch(&gateway);
     publish(&gateway, [message("will", "behind")]);
     assert_eq!(watcher.take().payload_text(), "behind");

@@ -167,10 +167,10 @@ fn second_connection_takes_the_session_over(version: Version) {
 /// MQTT-3.1.2-22: one and a half times the keep alive.
 fn keep_alive_is_enforced(version: Version) {
     let gateway = TestGateway::start();
+    let start = Instant::now();
     let mut client = gateway
         .connect(&Connect::new(version, "client").keep_alive(1))
         .0;
-    let start = Instant::now();
     client.expect_disconnect(0x8D);
     let took = start.elapsed();
     assert!(
@@ -178,7 +178,7 @@ fn keep_alive_is_enforced(version: Version) {
         "closed too early, after {took:?}"
     );
     assert!(
-        took < Duration::from_millis(4000),
+        took < Duration::from_secs(15),
         "closed too late, after {took:?}"
     );
 }
@@ -186,10 +186,10 @@ fn keep_alive_is_enforced(version: Version) {
 fn keep_alive_counts_any_packet(version: Version) {
     let gateway = TestGateway::start();
     let mut client = gateway
-        .connect(&Connect::new(version, "client").keep_alive(1))
+        .connect(&Connect::new(version, "client").keep_alive(3))
         .0;
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(2500) {
+    while start.elapsed() < Duration::from_secs(6) {
         client.expect_silence(Duration::from_millis(500));
         client.send_publish(&Publish::new("alive", ""));
     }

@@ -22,12 +22,13 @@ fn will_waits_for_its_delay() {
     let connect = Connect::new(V5, "mortal")
         .with(property::SESSION_EXPIRY_INTERVAL, 60u32)
         .will(delayed(1));
-    gateway.connect(&connect).0.cut();
+    let (client, _) = gateway.connect(&connect);
     let start = Instant::now();
+    client.cut();
     assert_eq!(watcher.take().payload_text(), "gone");
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(900), "after {took:?}");
-    assert!(took < Duration::from_millis(4000), "after {took:?}");
+    assert!(took < Duration::from_secs(15), "after {took:?}");
 }
 
 /// MQTT-3.1.3-9, and the last part of MQTT-3.1.2-8.
@@ -38,10 +39,10 @@ fn will_is_dropped_when_the_client_returns_within_the_delay() {
     let connect = Connect::new(V5, "mortal")
         .resume()
         .with(property::SESSION_EXPIRY_INTERVAL, 60u32);
-    gateway.connect(&connect.clone().will(delayed(1))).0.cut();
+    gateway.connect(&connect.clone().will(delayed(5))).0.cut();
     let (mut back, connack) = gateway.connect(&connect);
     assert!(connack.session_present);
-    watcher.expect_silence(Duration::from_millis(2100));
+    watcher.expect_silence(Duration::from_secs(6));
     back.ping();
     assert_eq!(watcher.ping(), []);
 }
