@@ -215,10 +215,6 @@ fn keys_go_first() {
         "data/fieldgate/state/gateway.db",
         "data/fieldgate/state/gateway.db-wal",
         "data/fieldgate/etc/server.key",
-        "data/fieldgate/etc/both.txt",
-        "data/fieldgate/etc/tls/a.p12.import",
-        "data/fieldgate/etc/.import/new/0",
-        "data/fieldgate/etc/.import/new/users.json",
         "data/fieldgate/systemd/credential.secret",
         "data/fieldgate/update/before.db",
     ] {
@@ -251,6 +247,30 @@ fn card_of_the_former_owner_is_not_imported_again() {
     ]);
     let kept = machine.path("boot/fieldgate/before-reset/gateway.toml");
     assert_eq!(fs::read_to_string(kept).unwrap(), "# dropped\n");
+}
+
+#[test]
+fn what_came_from_a_card_is_written_over() {
+    let machine = Machine::new();
+    let names = [
+        "both.txt",
+        "tls/a.p12.import",
+        ".import/new/0",
+        ".import/new/users.json",
+    ];
+    // Other names show what became of the bytes.
+    let bytes = |at: usize| machine.path(&format!("bytes-{at}"));
+    for (at, name) in names.iter().enumerate() {
+        fs::hard_link(machine.path("data/fieldgate/etc").join(name), bytes(at)).unwrap();
+    }
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    let is_left = |at: &usize| fs::read(bytes(*at)).unwrap().iter().any(|byte| *byte != 0);
+    let left: Vec<_> = (0..names.len())
+        .filter(is_left)
+        .map(|at| names[at])
+        .collect();
+    assert_eq!(left, [""; 0]);
 }
 
 #[test]
