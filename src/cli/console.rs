@@ -51,7 +51,11 @@ struct Root {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let known = ask(&args.running);
     let etc = boot::etc_dir();
-    let errors = BootImport::last_errors(&etc);
+    let errors = BootImport::last_errors(&etc).unwrap_or_else(|error| {
+        Some(format!(
+            "error: it is not known whether files on the boot partition were refused: {error}\n"
+        ))
+    });
     let mut lines = lines(&known, &addresses(), errors.as_deref());
     if let Some([columns, rows]) = args.size.as_deref()
         && let Some(code) = known.root.as_ref().and_then(|root| qr(&root.text))

@@ -69,11 +69,17 @@ enum Password {
 /// Whoever has put files on the boot partition expects that they count.
 fn tell_of_boot_partition(main: &Path) {
     let etc = main.parent().unwrap_or(Path::new("/"));
-    if let Some(errors) = BootImport::last_errors(etc) {
-        say("note: there are files on the boot partition, and they were not taken\n");
-        for line in errors.lines() {
-            say(&format!("  {}\n", printable(line)));
+    match BootImport::last_errors(etc) {
+        Ok(Some(errors)) => {
+            say("note: there are files on the boot partition, and they were not taken\n");
+            for line in errors.lines() {
+                say(&format!("  {}\n", printable(line)));
+            }
         }
+        Ok(None) => {}
+        Err(error) => say(&format!(
+            "note: it is not known whether files on the boot partition were refused: {error}\n"
+        )),
     }
 }
 

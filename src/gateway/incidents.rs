@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tracing::warn;
+
 use super::BootImport;
 use super::alarms::alarm;
 use crate::admin::Alarm;
@@ -26,14 +28,16 @@ pub(super) fn incidents(runtime_dir: &Path, main: Option<&Path>) -> Vec<Alarm> {
         let text = "the data partition was damaged and was repaired at this start: the medium may be failing";
         alarms.push(alarm("data-partition", "repaired", text.to_owned()));
     }
-    if main
-        .and_then(Path::parent)
-        .and_then(BootImport::last_errors)
-        .is_some()
-    {
-        let text = "files on the boot partition are not right, and none of them was taken: `fieldgate console` and \
-                    fieldgate/errors.txt beside them say why";
-        alarms.push(alarm(BOOT_IMPORT, "", text.to_owned()));
+    match main.and_then(Path::parent).map(BootImport::last_errors) {
+        Some(Ok(Some(_))) => {
+            let text = "files on the boot partition are not right, and none of them was taken: `fieldgate console` and \
+                        fieldgate/errors.txt beside them say why";
+            alarms.push(alarm(BOOT_IMPORT, "", text.to_owned()));
+        }
+        Some(Err(error)) => {
+            warn!(%error, "it is not known whether files on the boot partition were refused");
+        }
+        Some(Ok(None)) | None => {}
     }
     alarms
 }
@@ -63,5 +67,20 @@ mod tests {
         // What was repaired before it was found to be beyond repair is of no interest.
         fs::write(data.join("made-again"), "").expect("write");
         assert_eq!(names(), ["data-partition made-again"]);
+    }
+
+    #[test]
+    fn refused_card_is_told_and_what_cannot_be_read_is_no_card() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let main = folder.path().join("gateway.toml");
+        let work = folder.path().join(".import");
+        let count = || incidents(&folder.path().join("run"), Some(&main)).len();
+        assert_eq!(count(), 0);
+        fs::write(&work, "").expect("write");
+        assert_eq!(count(), 0);
+        fs::remove_file(&work).expect("remove");
+        fs::create_dir(&work).expect("a folder");
+        fs::write(work.join("errors.txt"), "").expect("write");
+        assert_eq!(count(), 1);
     }
 }

@@ -1,5 +1,6 @@
 """The units under a systemd of their own, booted in a container: what is told, watched, passed in, written down and ended."""
 
+import json
 import shutil
 import unittest
 
@@ -199,6 +200,13 @@ class Appliance(unittest.TestCase):
         self.assertEqual([path.name for path in self.data.iterdir()], ["fieldgate"])
         self.assertEqual([path.name for path in (self.data / "fieldgate").iterdir()], ["proven"])
 
+    def alarms(self):
+        def status():
+            code, said = self.machine.enter("fieldgate", "status", "--json", check=False)
+            return said if code == 0 else None
+
+        return [alarm["name"] for alarm in json.loads(machine.await_that("the gateway answers", status))["alarms"]]
+
     def test_first_start_lays_out_the_data_and_later_ones_find_it(self):
         self.boot()
         home = self.data / "fieldgate"
@@ -239,6 +247,14 @@ class Appliance(unittest.TestCase):
         self.machine.enter("mosquitto_pub", "-h", "127.0.0.1", "-t", "a", "-m", "b", "-q", "1")
         self.assertIn("gateway.toml:2", (files / "errors.txt").read_text())
         self.assertEqual(self.machine.property("fieldgate-boot-import.service", "Result"), "exit-code")
+        # The import is root's, and the gateway is somebody else.
+        self.assertEqual(self.alarms(), ["boot-import"])
+        for path, found in (("", "710 root fieldgate"), ("/errors.txt", "640 root fieldgate")):
+            self.assertEqual(self.machine.enter("stat", "-c", "%a %U %G", f"/etc/fieldgate/.import{path}")[1].strip(), found)
+        self.assertEqual(self.machine.power_off(), 0)
+        shutil.rmtree(files)
+        self.boot()
+        self.assertEqual(self.alarms(), [])
 
     def test_gateway_that_serves_completes_the_boot(self):
         self.boot()

@@ -1,6 +1,7 @@
 """The image as it is shipped, seen from outside: a card with a configuration, a start, a plug that is pulled."""
 
 import hashlib
+import ipaddress
 import re
 import ssl
 import time
@@ -35,6 +36,40 @@ def is_grown(machine, more):
     assert data.partition_size >= more * emulated.MIB, "the partition has not grown"
     assert data.size >= data.partition_size - 4 * emulated.MIB, "the file system has not grown"
     assert (data.block_size, data.bytes_of_inode) == (4096, 16384)
+
+
+# Below these are those that services have; a question that waits for its answer has one of the others.
+CLIENT_PORTS = 32768
+TCP_LISTENS, UDP_TAKES_FROM_ALL = "0A", "07"
+
+
+def listening(machine):
+    """Protocol and port of whatever takes something from others, and of what takes it from the machine itself."""
+    others, itself = set(), set()
+    for protocol in ("tcp", "tcp6", "udp", "udp6"):
+        for line in machine.shell(f"cat /proc/net/{protocol}").splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            words, port = local.split(":")
+            # Each word of the address stands there as a number of this machine.
+            address = ipaddress.ip_address(b"".join(int(words[at:at + 8], 16).to_bytes(4, "little") for at in range(0, len(words), 8)))
+            address = getattr(address, "ipv4_mapped", None) or address
+            port = int(port, 16)
+            if state == TCP_LISTENS or state == UDP_TAKES_FROM_ALL and port < CLIENT_PORTS:
+                (itself if address.is_loopback else others).add((protocol, port))
+    return others, itself
+
+
+@pytest.mark.minutes(2)
+def test_without_a_card_no_port_is_open_to_others(device):
+    machine = device("closed", card=False, debug=True)
+    machine.start()
+    machine.until("systemctl is-active --quiet fieldgate.service && systemctl is-active --quiet multi-user.target")
+    # Both have seen the network: what they open for it is open.
+    machine.until("grep -q '^OPER_STATE=routable' /run/systemd/netif/state && resolvectl llmnr | grep -q '^Link'")
+    others, itself = listening(machine)
+    assert ("tcp", 1883) in itself, "nothing listens at all"
+    # Whoever asks for an address hears the answer.
+    assert others <= {("udp", 68), ("udp6", 546)}, others
 
 
 @pytest.mark.minutes(5)
@@ -112,6 +147,7 @@ def test_card_with_a_fault_is_named_and_the_gateway_starts(device):
     # With what it had, on the ports of the device itself.
     assert "\npassed" in machine.shell("fieldgate health --gate --timeout 2min")
     assert machine.shell("systemctl show -p Result --value fieldgate-boot-import.service") == "exit-code"
+    assert "\n  boot-import: " in machine.shell("fieldgate status")
     machine.cut()
     assert "conections_max" in machine.read_from_boot("fieldgate/errors.txt")
     assert machine.boot_is_clean(), "a fault leaves the boot partition open"

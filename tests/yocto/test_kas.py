@@ -11,6 +11,8 @@ import yaml
 
 import support
 
+# What makes another product of a machine: neither takes the updates of the other.
+APART = {"debug.yml": "-debug", "k3s.yml": "-k3s"}
 MACHINE_FILES = [f"{machine}.yml" for machine in support.MACHINES]
 
 
@@ -31,6 +33,10 @@ def faults(files):
             if include.removeprefix("yocto/kas/") not in files:
                 found.append(f"{name}: includes {include}, which is not there")
         found += locks(files, name, text)
+    for name, end in APART.items():
+        lines = [line for text in files[name]["local_conf_header"].values() for line in text.splitlines()]
+        if f'FIELDGATE_COMPATIBLE:append = "{end}"' not in lines:
+            found.append(f"{name}: devices without it take its updates")
     for name in MACHINE_FILES:
         if name not in files:
             found.append(f"{name} is missing")
@@ -93,6 +99,16 @@ def other_series(files):
     files["fieldgate.yml"]["repos"]["openembedded-core"]["branch"] = "scarthgap"
 
 
+def root_shell_for_products(files):
+    conf = files["debug.yml"]["local_conf_header"]
+    conf["debug"] = conf["debug"].replace("FIELDGATE_COMPATIBLE", "# FIELDGATE_COMPATIBLE")
+
+
+def larger_slots_for_smaller_ones(files):
+    conf = files["k3s.yml"]["local_conf_header"]
+    conf["k3s"] = conf["k3s"].replace('"-k3s"', '""')
+
+
 @pytest.mark.parametrize(
     ("mutation", "said"),
     [
@@ -104,6 +120,8 @@ def other_series(files):
         (other_machine, "raspberrypi2.yml builds another machine"),
         (lost_include, "which is not there"),
         (other_series, "openembedded-core is of another series"),
+        (root_shell_for_products, "debug.yml: devices without it take its updates"),
+        (larger_slots_for_smaller_ones, "k3s.yml: devices without it take its updates"),
     ],
 )
 def test_wrong_kas_file_is_named(tree, mutation, said):

@@ -13,11 +13,18 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use zeroize::Zeroizing;
+
+/// Bytes in which a key is looked for at once.
+const PART_BYTES: usize = 64 << 10;
 
 /// Whether a file holds what opens something: private keys, hashes of passwords, tokens, and the database that has them.
-pub(super) fn is_secret(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let below = |folder: &str| path.iter().any(|part| part == folder);
+pub(super) fn is_secret(folder: &Folder, name: &OsStr) -> io::Result<bool> {
+    let text = name.to_string_lossy();
+    // One that an import has left in the middle.
+    let text = text.strip_suffix(super::IMPORT).unwrap_or(&text);
+    let path = folder.path.join(name);
+    let below = |above: &str| path.iter().any(|part| part == above);
     let ends = [
         ".key",
         ".pem",
@@ -27,26 +34,52 @@ pub(super) fn is_secret(path: &Path) -> bool {
         ".bak",
         ".kubeconfig",
     ];
-    ends.iter().any(|end| name.ends_with(end))
-        || name.contains(".db")
-        || name.contains("passw")
-        || name == "users"
+    let is_known = ends.iter().any(|end| text.ends_with(end))
+        || text.contains(".db")
+        || text.contains("passw")
+        || text == "users"
         // What sealed keys are sealed with.
-        || name == "credential.secret"
+        || text == "credential.secret"
         // Of k3s, for its administrators.
-        || name == "k3s.yaml"
+        || text == "k3s.yaml"
         // Names of files in there say nothing any more.
-        || ["ca", "update", "cred", "lost+found"].into_iter().any(below)
+        || ["ca", "update", "cred", "lost+found", super::IMPORT].into_iter().any(below);
+    // People have given names to files there, on the card that they came from.
+    Ok(is_known || below("etc") && folder.holds_key(name)?)
 }
 
-/// Whether people have put a secret on the boot partition under this name: users, and keys of ports and authorities.
-pub(super) fn is_secret_of_card(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.to_ascii_lowercase();
-    let stem = name.split('.').next().unwrap_or_default();
+/// Whether people have put a secret on the boot partition: users, and keys of ports and authorities, by their names or because a
+/// private key is in them.
+pub(super) fn is_secret_of_card(folder: &Folder, name: &OsStr) -> io::Result<bool> {
+    let text = name.to_string_lossy().to_ascii_lowercase();
+    let stem = text.split('.').next().unwrap_or_default();
     let ends = [".p12", ".pfx"];
-    let is_key = stem.ends_with("key") || name.contains(".key");
-    stem == "users" || is_key || ends.iter().any(|end| name.ends_with(end))
+    let is_key = stem.ends_with("key") || text.contains(".key");
+    let is_known = stem == "users" || is_key || ends.iter().any(|end| text.ends_with(end));
+    Ok(is_known || folder.holds_key(name)?)
+}
+
+/// Whether a private key is in it, in whatever encoding.
+pub(crate) fn holds_key(mut content: impl Read) -> io::Result<bool> {
+    let mark: &[u8] = b"PRIVATE KEY-----";
+    let mut part: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(PART_BYTES));
+    // With the end of what came before. Neither of them grows, so that no copy of a key is left anywhere.
+    let mut letters: Zeroizing<Vec<u8>> =
+        Zeroizing::new(Vec::with_capacity(PART_BYTES + mark.len()));
+    let part_bytes = u64::try_from(PART_BYTES).unwrap_or(u64::MAX);
+    loop {
+        part.clear();
+        if content.by_ref().take(part_bytes).read_to_end(&mut part)? == 0 {
+            return Ok(false);
+        }
+        // In UTF-16, with a mark and without one, each of these letters has a zero beside it.
+        letters.extend(part.iter().filter(|byte| **byte != 0));
+        if letters.windows(mark.len()).any(|found| found == mark) {
+            return Ok(true);
+        }
+        let known = letters.len().saturating_sub(mark.len() - 1);
+        letters.drain(..known);
+    }
 }
 
 /// A folder that is open: whoever may write around it cannot put another one in its place. Its path only names it.
@@ -104,18 +137,29 @@ impl Folder {
 
     /// Writes zeros over a file. Links and what else is no file have nothing to be written over.
     pub(super) fn overwrite(&self, name: &OsStr) -> io::Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let mut file = match openat(&self.handle, name, flags, Mode::empty()) {
+        let Some(mut file) = self.file(name, OFlag::O_WRONLY)? else {
+            return Ok(());
+        };
+        let size = file.metadata()?.size();
+        io::copy(&mut io::repeat(0).take(size), &mut file)?;
+        file.sync_all()
+    }
+
+    /// Whether a private key is in a file.
+    fn holds_key(&self, name: &OsStr) -> io::Result<bool> {
+        self.file(name, OFlag::O_RDONLY)?
+            .map_or(Ok(false), holds_key)
+    }
+
+    /// A file in it; links and what else is no file are none.
+    fn file(&self, name: &OsStr, access: OFlag) -> io::Result<Option<File>> {
+        let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(&self.handle, name, flags, Mode::empty()) {
             Ok(handle) => File::from(handle),
-            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Ok(());
-        }
-        io::copy(&mut io::repeat(0).take(found.size()), &mut file)?;
-        file.sync_all()
+        Ok(file.metadata()?.is_file().then_some(file))
     }
 
     /// Removes a file or an empty folder; it may be gone already.

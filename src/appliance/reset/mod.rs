@@ -18,6 +18,7 @@ use std::process::Command;
 use tracing::{info, warn};
 
 pub use cause::Cause;
+pub(crate) use erase::holds_key;
 pub(super) use erase::write as write_durably;
 
 use super::{Appliance, gpio, proven};
@@ -36,6 +37,10 @@ const BOOT_FILES: [&str; 2] = ["factory-reset", "factory-reset.txt"];
 
 /// Folder on the boot partition for what was there before a reset. Nothing is imported from it.
 pub(crate) const BEFORE_RESET: &str = "before-reset";
+
+/// Folder beside the configuration in which files of the boot partition wait for their places, and the end of the name of one that is
+/// on its way.
+pub(crate) const IMPORT: &str = ".import";
 
 /// Everything of ours on the data partition.
 const HOME: &str = "fieldgate";
@@ -63,6 +68,12 @@ impl ResetFault {
             path,
             source,
         }
+    }
+}
+
+impl From<ResetFault> for io::Error {
+    fn from(fault: ResetFault) -> Self {
+        Self::new(fault.source.kind(), fault)
     }
 }
 
@@ -115,6 +126,19 @@ pub fn destroy(path: &Path) -> Result<(), ResetFault> {
     if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
         && let Some(folder) = removal.open(folder)
     {
+        removal.entry(&folder, name)?;
+    }
+    removal.end().map_or(Ok(()), Err)
+}
+
+/// Writes over a file, or over all files of a folder, and removes it. It may be gone already.
+pub(crate) fn destroy_secrets(path: &Path) -> Result<(), ResetFault> {
+    let mut seam = |_: &Path| Ok(());
+    let mut removal = Removal::new(&mut seam);
+    if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+        && let Some(folder) = removal.open(folder)
+    {
+        removal.secrets_of(&folder, name, |_, _| Ok(true))?;
         removal.entry(&folder, name)?;
     }
     removal.end().map_or(Ok(()), Err)

@@ -7,6 +7,9 @@ use std::path::Path;
 use super::erase::Folder;
 use super::{ResetFault, Seam};
 
+/// Whether an entry of a folder holds a secret.
+type Judge = fn(&Folder, &OsStr) -> io::Result<bool>;
+
 /// A removal that is going on. What its methods return is only what ends it at once.
 pub(super) struct Removal<'a> {
     seam: Seam<'a>,
@@ -26,11 +29,7 @@ impl<'a> Removal<'a> {
 
     /// Overwrites and removes every file with a secret: one that is interrupted after this has nothing left that is worth
     /// stealing.
-    pub(super) fn secrets(
-        &mut self,
-        folder: &Folder,
-        is_secret: fn(&Path) -> bool,
-    ) -> Result<(), ResetFault> {
+    pub(super) fn secrets(&mut self, folder: &Folder, is_secret: Judge) -> Result<(), ResetFault> {
         for name in self.names(folder) {
             self.secrets_of(folder, &name, is_secret)?;
         }
@@ -42,18 +41,22 @@ impl<'a> Removal<'a> {
         &mut self,
         folder: &Folder,
         name: &OsStr,
-        is_secret: fn(&Path) -> bool,
+        is_secret: Judge,
     ) -> Result<(), ResetFault> {
         let path = folder.path().join(name);
         match self.told("read", &path, folder.child(name)) {
             Some(Some(below)) => self.secrets(&below, is_secret)?,
-            Some(None) if is_secret(&path) => {
-                self.reach(&path)?;
-                self.told("overwrite", &path, folder.overwrite(name));
-                self.told("remove", &path, folder.unlink(name));
-                self.told("write", folder.path(), folder.sync());
+            Some(None) => {
+                // What cannot be read may be one.
+                let judged = self.told("read", &path, is_secret(folder, name));
+                if judged.unwrap_or(true) {
+                    self.reach(&path)?;
+                    self.told("overwrite", &path, folder.overwrite(name));
+                    self.told("remove", &path, folder.unlink(name));
+                    self.told("write", folder.path(), folder.sync());
+                }
             }
-            Some(None) | None => {}
+            None => {}
         }
         Ok(())
     }

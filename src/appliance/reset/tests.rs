@@ -33,6 +33,10 @@ impl Machine {
             ("data/fieldgate/proven/A", "slot A\n"),
             ("data/fieldgate/etc/gateway.toml", "# of the owner\n"),
             ("data/fieldgate/etc/server.key", "a private key\n"),
+            ("data/fieldgate/etc/both.txt", "-----BEGIN PRIVATE KEY-----"),
+            ("data/fieldgate/etc/tls/a.p12.import", "another\n"),
+            ("data/fieldgate/etc/.import/new/0", "of the card\n"),
+            ("data/fieldgate/etc/.import/new/users.json", "[]\n"),
             ("data/fieldgate/state/gateway.db", "users and messages\n"),
             ("data/fieldgate/state/gateway.db-wal", "more of them\n"),
             (
@@ -404,4 +408,61 @@ fn state_of_a_service_is_wiped_but_its_lock() {
         assert_eq!(left, ["fieldgate.lock"]);
     }
     wipe(&machine.path("nowhere"), &[]).unwrap();
+}
+
+#[test]
+fn what_came_from_a_card_is_written_over() {
+    let machine = Machine::new();
+    let names = [
+        "both.txt",
+        "tls/a.p12.import",
+        ".import/new/0",
+        ".import/new/users.json",
+    ];
+    // Other names show what became of the bytes.
+    let bytes = |at: usize| machine.path(&format!("bytes-{at}"));
+    for (at, name) in names.iter().enumerate() {
+        fs::hard_link(machine.path("data/fieldgate/etc").join(name), bytes(at)).unwrap();
+    }
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    let is_left = |at: &usize| fs::read(bytes(*at)).unwrap().iter().any(|byte| *byte != 0);
+    let left: Vec<_> = (0..names.len())
+        .filter(is_left)
+        .map(|at| names[at])
+        .collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn key_of_the_card_is_destroyed_whatever_its_file_is_called() {
+    let machine = Machine::new();
+    let text = "-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----\nMC4\n";
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    machine.write("boot/fieldgate/tls/server.pem", text);
+    machine.write("boot/fieldgate/notes", "");
+    fs::write(machine.path("boot/fieldgate/notes"), &wide).unwrap();
+    machine.write(
+        "boot/fieldgate/tls/clients.pem",
+        "-----BEGIN PUBLIC KEY-----\n",
+    );
+    // Another name shows what became of the bytes.
+    let bytes = machine.path("bytes");
+    fs::hard_link(machine.path("boot/fieldgate/tls/server.pem"), &bytes).unwrap();
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    machine.assert_as_delivered(&["boot/fieldgate/before-reset/tls/clients.pem", "bytes"]);
+    assert_eq!(fs::read(bytes).unwrap(), vec![0; text.len()]);
+}
+
+#[test]
+fn key_is_found_wherever_it_begins() {
+    let mark = b"-----BEGIN PRIVATE KEY-----";
+    for before in (65_500..65_560).chain([0, 200_000]) {
+        let mut content = vec![b'x'; before];
+        content.extend(mark);
+        assert!(holds_key(&content[..]).unwrap(), "{before}");
+        content.pop();
+        assert!(!holds_key(&content[..]).unwrap(), "{before}");
+    }
 }

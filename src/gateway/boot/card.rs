@@ -241,17 +241,12 @@ fn is_secret(name: &str, kind: Kind, content: &[u8]) -> bool {
     match kind {
         Kind::Users | Kind::ChainKey => true,
         Kind::Other if ends.iter().any(|end| lower.ends_with(end)) => true,
-        Kind::Other | Kind::Configuration | Kind::Chain => holds_key(content),
+        // What lies in memory can be read.
+        Kind::Other | Kind::Configuration | Kind::Chain => {
+            reset::holds_key(content).unwrap_or(true)
+        }
         Kind::HostName => false,
     }
-}
-
-fn holds_key(content: &[u8]) -> bool {
-    let marks: &[u8] = b"PRIVATE KEY-----";
-    // In UTF-16, with a mark and without one, each of these letters has a zero beside it.
-    let mut letters: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(content.len()));
-    letters.extend(content.iter().filter(|byte| **byte != 0));
-    letters.windows(marks.len()).any(|part| part == marks)
 }
 
 /// What systems and editors leave behind.

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::plan::Plan;
 use super::record::Record;
-use super::{BootFault, BootImport};
+use super::{BootFault, BootImport, WORK_MODE};
+use crate::appliance::reset;
 use crate::auth::users::import::{self, Format};
 use crate::auth::users::{Actor, NewUser, UserRequest, Users};
 use crate::ca::{Asker, CaRequest, CertificateAuthority, Sealing, SecretText, TrustedClock};
@@ -65,6 +66,7 @@ impl<'a> Workplace<'a> {
             .recursive(true)
             .mode(0o700)
             .create(&folder)?;
+        import.let_gateway_read(&File::open(&folder)?, WORK_MODE)?;
         Ok(Self { import, folder })
     }
 
@@ -101,13 +103,10 @@ impl<'a> Workplace<'a> {
         Ok(record)
     }
 
-    /// Takes away what an import has prepared that was never decided.
+    /// Takes away what an import has prepared, and writes over it: keys are in it.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.import.step()?;
-        match fs::remove_dir_all(self.folder.join(STAGED)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        Ok(reset::destroy_secrets(&self.folder.join(STAGED))?)
     }
 
     /// Forgets what was decided: it can never be carried out.
@@ -282,9 +281,12 @@ impl<'a> Workplace<'a> {
 
     /// Writes a file that is nobody else's yet, and waits until it is on the disk.
     fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            // An import that was cut has left it, and it may be a key.
+            Ok(_) => reset::destroy_secrets(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         self.import.step()?;
         let mut file = OpenOptions::new()
@@ -319,7 +321,7 @@ fn put_users(offline: &mut Offline, users: Vec<NewUser>, dry_run: bool) -> Resul
 /// Where a file is written until it takes its place.
 pub(super) fn beside(to: &Path) -> PathBuf {
     let mut name = to.as_os_str().to_owned();
-    name.push(".import");
+    name.push(reset::IMPORT);
     PathBuf::from(name)
 }
 

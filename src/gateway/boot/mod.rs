@@ -10,14 +10,17 @@ mod record;
 
 use std::cell::Cell;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group};
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Group, fchown, geteuid};
 
 use super::lock::StateLock;
 use super::offline::{self, OfflineFault};
+use crate::appliance::reset;
 use crate::auth::users::UserFault;
 use crate::auth::users::rfc3339;
 use crate::ca::CaError;
@@ -30,8 +33,12 @@ use notes::{ERRORS, IMPORTED};
 /// Folder of the boot partition.
 const FOLDER: &str = "fieldgate";
 
-/// Folder beside the configuration in which imports are prepared and remembered.
-const WORK: &str = ".import";
+/// Folder beside the configuration in which imports are prepared and remembered. A reset writes over what is in it.
+const WORK: &str = reset::IMPORT;
+
+/// The gateway reads what is said in there by its name, and lists nothing.
+const WORK_MODE: u32 = 0o710;
+const ERRORS_MODE: u32 = 0o640;
 
 /// The group that the gateway runs as.
 const GROUP: &str = "fieldgate";
@@ -170,9 +177,12 @@ impl BootImport {
     }
 
     /// What the last import had to say against the card; `None` where it said nothing.
-    #[must_use]
-    pub fn last_errors(etc: &Path) -> Option<String> {
-        fs::read_to_string(etc.join(WORK).join(ERRORS)).ok()
+    pub fn last_errors(etc: &Path) -> io::Result<Option<String>> {
+        match fs::read_to_string(etc.join(WORK).join(ERRORS)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Finishes what was begun, and takes what is new. The gateway must not run meanwhile.
@@ -349,7 +359,29 @@ impl BootImport {
         }
         // Where it cannot be written the service manager has it none the less.
         let _ = notes::write(&self.card, ERRORS, &text);
-        let _ = fs::write(self.work_folder().join(ERRORS), &text);
+        let _ = self.keep_errors(&text);
+    }
+
+    /// Says it to the gateway and the console, which do not read the card.
+    fn keep_errors(&self, text: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(self.work_folder().join(ERRORS))?;
+        self.let_gateway_read(&file, ERRORS_MODE)?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// Gives something to the group of the gateway, whatever the mask of this process is.
+    fn let_gateway_read(&self, file: &File, mode: u32) -> io::Result<()> {
+        if self.group.is_some() && geteuid().is_root() {
+            fchown(file, None, self.group)?;
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
     }
 
     fn forget_errors(&self) {

@@ -204,6 +204,7 @@ fn one_fault_and_nothing_is_taken() {
     assert!(
         BootImport::last_errors(&world.path("etc"))
             .unwrap()
+            .unwrap()
             .contains("188300")
     );
     assert_eq!(
@@ -221,7 +222,52 @@ fn one_fault_and_nothing_is_taken() {
     fs::remove_file(world.path("boot/fieldgate/ca/key.pem")).unwrap();
     assert_eq!(world.takes().len(), 3);
     assert_eq!(world.on_card("errors.txt"), None);
-    assert_eq!(BootImport::last_errors(&world.path("etc")), None);
+    assert_eq!(BootImport::last_errors(&world.path("etc")).unwrap(), None);
+}
+
+/// Its blocks would be on the medium until they are needed, and no reset would find them.
+#[test]
+fn what_was_prepared_is_written_over() {
+    let root = crate::ca::intermediate_of_tests();
+    let world = World::new();
+    world.card("users", HASHED);
+    world.card("tls/server.key", "-----BEGIN PRIVATE KEY-----\n");
+    world.card("ca/chain.pem", &root.0);
+    world.card("ca/key.pem", &root.1);
+    // Cut once it is decided, so that everything lies there.
+    for steps in 0.. {
+        let import = world.import();
+        import.power.set(Some(steps));
+        assert!(import.run().is_err(), "it is decided before it is done");
+        if world.path("etc/.import/list.json").exists() {
+            break;
+        }
+    }
+    // And another import was cut while it brought the key to its place.
+    fs::create_dir_all(world.path("etc/tls")).unwrap();
+    fs::write(world.path("etc/tls/server.key.import"), "a key").unwrap();
+    // Another name shows what becomes of the bytes.
+    let kept = world.path("kept");
+    fs::create_dir(&kept).unwrap();
+    for (folder, names) in [
+        (
+            "etc/.import/new",
+            &["0", "chain.pem", "key.pem", "users.json"][..],
+        ),
+        ("etc/tls", &["server.key.import"]),
+    ] {
+        for name in names {
+            fs::hard_link(world.path(folder).join(name), kept.join(name)).unwrap();
+        }
+    }
+    world.takes();
+    assert!(!world.path("etc/.import/new").exists());
+    for entry in fs::read_dir(&kept).unwrap() {
+        let path = entry.unwrap().path();
+        let left = fs::read(&path).unwrap();
+        assert!(left.iter().all(|byte| *byte == 0), "{}", path.display());
+        assert!(!left.is_empty(), "{}", path.display());
+    }
 }
 
 #[test]
