@@ -5,7 +5,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::gateway::Offline;
-use crate::gateway::lock::once_let_go;
 
 const OPEN: &str = "[admin]\nhttp = \"off\"\n[[listener]]\nname = \"hall\"\n[[listener.port]]\nport = 1883\n\
                     authentication = \"none\"\nauthorization = \"none\"\n";
@@ -53,16 +52,9 @@ impl World {
         )
     }
 
-    /// Goes on where a lock that was let go a moment ago is still held, as after a power cut.
-    fn run(import: &BootImport) -> Result<BootReport, BootFault> {
-        let is_ours =
-            |fault: &BootFault| matches!(fault, BootFault::Offline(fault) if fault.is_ours());
-        once_let_go(|| import.run(), is_ours)
-    }
-
     #[track_caller]
     fn takes(&self) -> Vec<String> {
-        let report = Self::run(&self.import()).unwrap();
+        let report = self.import().run().unwrap();
         assert_eq!(report.warnings, [""; 0]);
         report.taken
     }
@@ -70,7 +62,7 @@ impl World {
     /// The problems, one text each.
     #[track_caller]
     fn refuses(&self) -> Vec<String> {
-        match Self::run(&self.import()) {
+        match self.import().run() {
             Err(BootFault::Refused(problems)) => problems.iter().map(ToString::to_string).collect(),
             other => panic!("not refused: {other:?}"),
         }
@@ -80,8 +72,7 @@ impl World {
         if !Offline::is_there(&self.path("state")) {
             return Vec::new();
         }
-        let open = || Offline::open(&self.path("state"));
-        let mut offline = once_let_go(open, OfflineFault::is_ours).unwrap();
+        let mut offline = Offline::open(&self.path("state")).unwrap();
         let users = offline.take_users();
         users.iter().map(|user| user.username.to_string()).collect()
     }
@@ -162,7 +153,7 @@ fn record_that_is_damaged_is_set_aside_and_said() {
         fs::write(world.path("etc/.import/taken.json"), damage).unwrap();
         world.card("hostname", "press-hall");
 
-        let report = World::run(&world.import()).unwrap();
+        let report = world.import().run().unwrap();
         assert_eq!(report.taken, ["gateway.toml", "hostname"]);
         let [warning] = &report.warnings[..] else {
             panic!("{:?}", report.warnings);
@@ -359,7 +350,7 @@ fn import_that_can_never_be_finished_does_not_keep_the_next_from_being_taken() {
     for steps in 0.. {
         let import = world.import();
         import.power.set(Some(steps));
-        let cut = World::run(&import);
+        let cut = import.run();
         if list.exists() {
             break;
         }
@@ -379,7 +370,7 @@ fn import_that_can_never_be_finished_does_not_keep_the_next_from_being_taken() {
 
     fs::write(&list, "{").unwrap();
     world.card("hostname", "press-hall");
-    let report = World::run(&world.import()).unwrap();
+    let report = world.import().run().unwrap();
     assert_eq!(report.taken, ["hostname"]);
     assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
 }
@@ -426,10 +417,7 @@ fn fault_that_is_in_no_file_of_the_card_is_told_on_it() {
     world.card("gateway.toml", OPEN);
     fs::remove_dir(world.path("etc")).unwrap();
     fs::write(world.path("etc"), "").unwrap();
-    assert!(matches!(
-        World::run(&world.import()),
-        Err(BootFault::Io { .. })
-    ));
+    assert!(matches!(world.import().run(), Err(BootFault::Io { .. })));
     let errors = world.on_card("errors.txt").unwrap();
     assert!(errors.contains("cannot use"), "{errors}");
 }
@@ -457,7 +445,7 @@ fn power_cut_at_any_step_leaves_the_old_or_leads_to_the_new() {
         world.card("ca/key.pem", &root.1);
         let import = world.import();
         import.power.set(Some(steps));
-        let cut = World::run(&import);
+        let cut = import.run();
         let is_decided = world.path("etc/.import/list.json").exists();
         let is_done = cut.is_ok();
         let record = world.installed(".import/taken.json").unwrap_or_default();
@@ -470,7 +458,7 @@ fn power_cut_at_any_step_leaves_the_old_or_leads_to_the_new() {
             assert_eq!(world.users(), [""; 0], "cut at step {steps}");
             assert!(world.on_card("users").is_some(), "cut at step {steps}");
         }
-        let again = World::run(&world.import()).unwrap();
+        let again = world.import().run().unwrap();
         assert_eq!(again.warnings, [""; 0], "cut at step {steps}");
         assert_eq!(
             world.installed("gateway.toml").unwrap(),
