@@ -4,6 +4,7 @@ mod bounds;
 mod bundle;
 mod changes;
 mod outages;
+mod pod;
 mod resources;
 mod retries;
 mod tokens;
