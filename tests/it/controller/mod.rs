@@ -8,6 +8,7 @@ mod pod;
 mod resources;
 mod retries;
 mod tokens;
+mod written;
 
 use std::fs;
 use std::net::TcpStream;
