@@ -174,11 +174,27 @@ fn what_was_made_for_resources_goes_with_the_bundle() {
     assert!(asked_for[rest].ends_with(made), "{asked_for:#?}");
     at("kubectl -n fieldgate delete certificates.cert-manager.io");
     assert!(resources < bundle && bundle < rest, "{asked_for:#?}");
+    // Or k3s takes the same file for applied when it comes back.
+    let addon = at("kubectl -n kube-system delete addons.k3s.cattle.io fieldgate");
+    assert!(addon > rest && addon > at("kubectl -n fieldgate delete certificates"));
     at("  kind: Deployment");
     at("  kind: CustomResourceDefinition");
     for kept in ["PersistentVolumeClaim", "Namespace"] {
         assert!(!asked_for.contains(&format!("  kind: {kept}")), "{kept}");
     }
+}
+
+#[test]
+fn a_cluster_that_is_no_k3s_has_no_addon() {
+    let machine = Machine::new();
+    let program = "echo \"$*\" >>\"$0.log\"\ncase \"$*\" in *'get crd addons'*) exit 1 ;; esac";
+    machine.program("k3s", program);
+    let said = machine.run("uninstall", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let asked_for = asked(&machine);
+    let is_asked = |what: &str| asked_for.iter().any(|line| line.contains(what));
+    assert!(is_asked("get crd addons.k3s.cattle.io"), "{asked_for:#?}");
+    assert!(!is_asked("kube-system"), "{asked_for:#?}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 """The gateway against a real API server and its database, in a network namespace of their own: see scripts/kube-e2e.
 
-The bundle is applied as it is committed, so a right that is missing shows. A token of an API server is good for ten minutes at
-least, so nothing here waits for the end of one.
+The bundle is applied as it is committed, so a right that is missing shows, and the gateway starts with the configuration in it and
+finds its cluster as a pod does: by variables and by a folder with a token that is bound to its pod. A token of an API server is
+good for ten minutes at least, so nothing here waits for the end of one.
 """
 
 import argparse
 import base64
 import json
+import os
 import pathlib
 import socket
 import ssl
@@ -21,11 +23,15 @@ import urllib.request
 import yaml
 
 ADDRESS = "10.99.0.1"
+# Where pods find the API server: the first address of services. It is its own here, as nothing leads from one to the other.
+SERVICE = "10.43.0.1"
 ADMIN = "admin-token"
 OWN, ORIGINAL = "mqttbroker.fieldgate.io", "mqttbroker.iotoperations.azure.com"
 GROUP = f"/apis/{OWN}/v1/namespaces/fieldgate"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE = 120
+# Where every pod has it.
+MEANS = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Failure(Exception):
@@ -54,7 +60,7 @@ class Api:
         self.context = ssl.create_default_context(cafile=folder / "pki/apiserver.crt")
 
     def call(self, method, path, body=None, content_type="application/json"):
-        request = urllib.request.Request(f"https://{ADDRESS}:6443{path}", method=method)
+        request = urllib.request.Request(f"https://{ADDRESS}{path}", method=method)
         request.add_header("Authorization", f"Bearer {ADMIN}")
         if body is not None:
             request.data = json.dumps(body).encode()
@@ -114,6 +120,7 @@ def start_cluster(folder, api_server):
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "cbr0", "type", "bridge")
     run("ip", "addr", "add", f"{ADDRESS}/24", "dev", "cbr0")
+    run("ip", "addr", "add", f"{SERVICE}/32", "dev", "cbr0")
     run("ip", "link", "set", "cbr0", "up")
     run("openssl", "genrsa", "-out", folder / "sa.key", "2048")
     run("openssl", "rsa", "-in", folder / "sa.key", "-pubout", "-out", folder / "sa.pub")
@@ -125,8 +132,8 @@ def start_cluster(folder, api_server):
     issuer = "https://kubernetes.default.svc"
     subprocess.Popen(
         [
-            api_server, f"--etcd-servers={client}", f"--cert-dir={folder}/pki", f"--bind-address={ADDRESS}",
-            f"--advertise-address={ADDRESS}", "--secure-port=6443", f"--service-account-issuer={issuer}",
+            api_server, f"--etcd-servers={client}", f"--cert-dir={folder}/pki", "--bind-address=0.0.0.0",
+            f"--advertise-address={ADDRESS}", "--secure-port=443", f"--service-account-issuer={issuer}",
             f"--service-account-key-file={folder}/sa.pub", f"--service-account-signing-key-file={folder}/sa.key",
             f"--api-audiences={issuer}", "--service-cluster-ip-range=10.43.0.0/16", "--authorization-mode=Node,RBAC",
             f"--token-auth-file={folder}/tokens.csv", "--allow-privileged=true",
@@ -140,10 +147,13 @@ def start_cluster(folder, api_server):
     return api
 
 
-def token_of(api, namespace, name, audience=None, seconds=3600):
+def token_of(api, namespace, name, audience=None, pod=None, seconds=3607):
     body = {"spec": {"expirationSeconds": seconds}}
     if audience:
         body["spec"]["audiences"] = [audience]
+    if pod:
+        metadata = pod["metadata"]
+        body["spec"]["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
     return api.call("POST", path, body)["status"]["token"]
 
@@ -163,11 +173,15 @@ def number(value):
             return encoded
 
 
+ADDRESSES = (f"127.0.{high}.{low}" for high in range(1, 255) for low in range(1, 255))
+
+
 class Client:
     """As much of a client as is needed, of MQTT 3.1.1 or 5."""
 
     def __init__(self, port, context=None, name=None):
-        self.stream = socket.create_connection(("127.0.0.1", port), 10)
+        # Each has an address of its own, as pods have: one address that fails ten times is banned.
+        self.stream = socket.create_connection(("127.0.0.1", port), 10, (next(ADDRESSES), 0))
         self.stream.settimeout(30)
         if context:
             self.stream = context.wrap_socket(self.stream, server_hostname=name)
@@ -406,16 +420,54 @@ def check_others(api):
     assert connect(1884, "pod-3", "K8S-SAT", token_of(api, "default", "press", "aio-internal")) == 0
 
 
-def configuration(folder):
-    """That of the bundle, which finds its cluster as one that is no pod."""
-    cluster = (
-        f'api_server = "https://{ADDRESS}:6443"\nca = "{folder}/pki/apiserver.crt"\ntoken_file = "{folder}/token"\n'
-    )
-    found = (ROOT / "k3s/gateway.toml").read_text()
-    for key, more in (("controller = true\n", 'namespace = "fieldgate"\n'), ('audiences = ["fieldgate", "aio-internal"]\n', "")):
-        assert found.count(key) == 1, key
-        found = found.replace(key, key + more + cluster)
-    return found + '\n[protection]\nnever_banned = ["127.0.0.0/8"]\n'
+def make_pod(api, namespace, name, template):
+    """A pod that no kubelet runs, so its token is asked for here."""
+    # The controller that makes the Secret which an API server of this age mounts is not here.
+    spec = {**template["spec"], "automountServiceAccountToken": False}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {**template.get("metadata", {}), "name": name}, "spec": spec}
+    return api.call("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
+
+
+def check_projected_token(api, folder):
+    """That of a volume of a pod, which ends with its pod, at the listener of the file."""
+    projected = {"serviceAccountToken": {"audience": "fieldgate", "expirationSeconds": 3607, "path": "token"}}
+    container = {"name": "press", "image": "press", "volumeMounts": [{"name": "token", "mountPath": "/token"}]}
+    volume = {"name": "token", "projected": {"sources": [projected]}}
+    spec = {"serviceAccountName": "press", "containers": [container], "volumes": [volume]}
+    pod = make_pod(api, "default", "press-0", {"spec": spec})
+    context = ssl.create_default_context(cafile=folder / "state/ca/trust.pem")
+    # What is said of one is kept, so each is asked about once. Of one length of life those of one second would be the same.
+    tokens = [token_of(api, "default", "press", "fieldgate", pod, 3607 + more) for more in range(20)]
+    opened = lambda: Client(18883, context, "aio-broker.fieldgate.svc")
+    client = opened()
+    assert client.connect_with_token("pod-6", tokens.pop()) == 0
+    client.ping()
+    api.call("DELETE", "/api/v1/namespaces/default/pods/press-0?gracePeriodSeconds=0")
+    until("its pod has gone", lambda: opened().connect_with_token("pod-7", tokens.pop()) == 0x87)
+
+
+def start_gateway(api, folder, binary, objects):
+    """As its pod starts it: with the ConfigMap of the bundle, and with what a kubelet gives to every pod."""
+    of = lambda kind: [found for found in objects if found["kind"] == kind]
+    [deployment] = of("Deployment")
+    template = deployment["spec"]["template"]
+    assert template["spec"]["automountServiceAccountToken"], "it has the folder"
+    pod = make_pod(api, "fieldgate", "fieldgate-0", template)
+    run("mount", "-t", "tmpfs", "tmpfs", os.path.realpath("/var/run"))
+    MEANS.mkdir(parents=True)
+    (MEANS / "token").write_text(token_of(api, "fieldgate", template["spec"]["serviceAccountName"], pod=pod))
+    (MEANS / "ca.crt").write_bytes((folder / "pki/apiserver.crt").read_bytes())
+    (MEANS / "namespace").write_text("fieldgate")
+    [config] = of("ConfigMap")
+    (folder / "config").mkdir()
+    for name, content in config["data"].items():
+        (folder / "config" / name).write_text(content)
+    server = until("the service of the API server", lambda: api.find("/api/v1/namespaces/default/services/kubernetes"))["spec"]
+    assert server["clusterIP"] == SERVICE, server
+    means = {"KUBERNETES_SERVICE_HOST": SERVICE, "KUBERNETES_SERVICE_PORT": str(server["ports"][0]["port"])}
+    log = open(folder / "gateway.log", "w", encoding="utf-8")
+    command = [binary, "serve", "--config", folder / "config/gateway.toml", "--state-dir", folder / "state"]
+    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **means})
 
 
 def main():
@@ -432,16 +484,12 @@ def main():
             for found in objects:
                 api.apply(path_of(found), found)
             until("the definitions", lambda: api.status("GET", f"{GROUP}/brokerlisteners") == 200)
-            (folder / "token").write_text(token_of(api, "fieldgate", "fieldgate"))
-            config = folder / "gateway.toml"
-            config.write_text(configuration(folder))
-            log = open(folder / "gateway.log", "w", encoding="utf-8")
-            command = [arguments.binary, "serve", "--config", config, "--state-dir", folder / "state"]
-            gateway = subprocess.Popen(command, stdout=log, stderr=log)
+            gateway = start_gateway(api, folder, arguments.binary, objects)
             check_definitions(api)
             check_listeners(api)
             seconds = check_late_secret(api, folder)
             check_tokens(api)
+            check_projected_token(api, folder)
             check_closing(api)
             check_default(api, folder, OWN)
             check_original_group(api, folder)

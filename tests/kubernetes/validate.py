@@ -2,26 +2,35 @@
 
     validate.py --binary target/debug/fieldgate
 
-An unknown field, a wrong type and an unknown kind are faults. What is checked: the bundle of k3s/, and what
-`fieldgate k8s render` prints for configurations that use every kind of port, method and file.
+An unknown field, a wrong type and an unknown kind are faults. What is checked: the bundle of k3s/, what `fieldgate k8s render`
+prints for configurations that use every kind of port, method and file, and written.json, which is what the controller writes: the
+tests of the controller compare it. Certificates of cert-manager are held against certificate.json, which has the fields of `v1`
+that matter here, as its reference of the API describes them.
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
 # The oldest that a gateway in the field still runs, one in between, and the newest.
 VERSIONS = ["1.28", "1.33", "1.37"]
 
-# Resources of others, which Kubernetes has no schema of.
-FOREIGN = {("cert-manager.io/v1", "Certificate"), ("kustomize.config.k8s.io/v1beta1", "Kustomization")}
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+CERTIFICATE = jsonschema.Draft202012Validator(json.loads((HERE / "certificate.json").read_text()))
+
+# No resource of a cluster.
+KUSTOMIZATION = ("kustomize.config.k8s.io/v1beta1", "Kustomization")
+
+# What the controller writes, all of which there has to be.
+WRITTEN = {"Certificate", "Event", "NetworkPolicy", "Service"}
 
 
 class Strict(yaml.SafeLoader):
@@ -35,13 +44,22 @@ class Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def documents(text):
+    for document in yaml.load_all(text, Strict):
+        yield from document["items"] if document.get("kind") == "List" else [document]
+
+
 def faults(name, text):
     """Everything that is wrong with the documents of a text, and how many there are."""
     found, count = [], 0
-    for document in yaml.load_all(text, Strict):
+    for document in documents(text):
         count += 1
         kind = (document.get("apiVersion"), document.get("kind"))
-        if kind in FOREIGN:
+        if kind == KUSTOMIZATION:
+            continue
+        if kind == ("cert-manager.io/v1", "Certificate"):
+            for error in CERTIFICATE.iter_errors(document):
+                found.append(f"{name}: {kind[1]}: {'.'.join(str(part) for part in error.path)}: {error.message}")
             continue
         for version in VERSIONS:
             try:
@@ -83,10 +101,13 @@ def main():
             if text is not None:
                 configurations += 1
                 texts[f"{config.name} {' '.join(options[:1])}"] = text
+    texts["written.json"] = (HERE / "written.json").read_text()
+    for kind in WRITTEN - {document["kind"] for document in documents(texts["written.json"])}:
+        found.append(f"written.json: there is no {kind}")
     for name, text in texts.items():
-        wrong, documents = faults(name, text)
+        wrong, checked = faults(name, text)
         found += wrong
-        count += documents
+        count += checked
     # What would be missed if the checks checked nothing.
     for broken in (
         {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": "1883x", "colour": 1}]}},
@@ -95,6 +116,10 @@ def main():
     ):
         if len(faults("broken", yaml.safe_dump(broken))[0]) != len(VERSIONS):
             found.append(f"a broken {broken['kind']} was taken")
+    [good] = [one for one in documents(texts["written.json"]) if one["kind"] == "Certificate"][:1]
+    for change in ({"secretname": "x"}, {"privateKey": {"algorithm": "ECDSA", "size": 2048}}, {"duration": "90d"}, {"dnsNames": []}):
+        if not faults("broken", yaml.safe_dump({**good, "spec": {**good["spec"], **change}}))[0]:
+            found.append(f"a Certificate with {change} was taken")
     for line in found:
         print(line, file=sys.stderr)
     if configurations < 20:

@@ -23,14 +23,18 @@ fn document(file: &str, kind: &str, name: &str, port: u16) -> Value {
     document.unwrap_or_else(|| panic!("no {kind} {name} in {file}"))
 }
 
-/// A cluster with what the bundle brings, at other ports.
-fn installed(port: u16, devices: u16) -> Option<Cluster> {
+/// The configuration of the bundle, at other ports.
+pub(super) fn configuration(port: u16, devices: u16) -> String {
     let text = fs::read_to_string(root().join("k3s/gateway.toml")).expect("the bundle");
     // The one number ends like the other.
-    let text = text
-        .replace("18883", "PORT")
+    text.replace("18883", "PORT")
         .replace("8883", &devices.to_string())
-        .replace("PORT", &port.to_string());
+        .replace("PORT", &port.to_string())
+}
+
+/// A cluster with what the bundle brings, at other ports.
+fn installed(port: u16, devices: u16) -> Option<Cluster> {
+    let text = configuration(port, devices);
     let (before, after) = text
         .split_once("[kubernetes]\ncontroller = true\n")
         .expect("the bundle follows resources");

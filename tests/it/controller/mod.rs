@@ -5,10 +5,12 @@ mod bundle;
 mod certificates;
 mod changes;
 mod outages;
+mod pod;
 mod resources;
 mod retries;
 mod tokens;
 mod trust;
+mod written;
 
 use std::fs;
 use std::net::TcpStream;

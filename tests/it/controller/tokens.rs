@@ -8,21 +8,21 @@ use super::*;
 use crate::support::property;
 
 /// A token with an end; `name` makes it another one.
-fn token(name: &str, seconds_left: i64) -> String {
+pub(super) fn token(name: &str, seconds_left: i64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = i64::try_from(now.expect("a clock").as_secs()).expect("seconds");
     let claims = json!({"exp": now + seconds_left, "name": name}).to_string();
     format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.as_bytes()))
 }
 
-fn connect(client_id: &str, token: &str) -> Connect {
+pub(super) fn connect(client_id: &str, token: &str) -> Connect {
     Connect::new(V5, client_id)
         .with(property::AUTHENTICATION_METHOD, "K8S-SAT")
         .with(property::AUTHENTICATION_DATA, token.as_bytes())
 }
 
 /// What the API server says about a token of the account `press`.
-fn about(audience: &str) -> Value {
+pub(super) fn about(audience: &str) -> Value {
     json!({"username": "system:serviceaccount:plant:press", "audiences": [audience]})
 }
 

@@ -1,6 +1,6 @@
 //! Runs the binary as a person would.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,6 +17,18 @@ pub(crate) fn binary() -> Command {
     };
     let mut command = Command::new(program);
     command.args(words).arg(binary);
+    command
+}
+
+/// The binary, started by another command that has its command line as its last arguments.
+pub(crate) fn binary_by(around: &[OsString]) -> Command {
+    let binary = binary();
+    let Some((program, args)) = around.split_first() else {
+        return binary;
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    command.arg(binary.get_program()).args(binary.get_args());
     command
 }
 

@@ -45,6 +45,7 @@ pub(crate) struct TestGateway {
     child: Option<Child>,
     extra: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
+    around: Vec<OsString>,
     notify: Option<UnixDatagram>,
     addresses: Vec<Option<SocketAddr>>,
     _turn: Option<MutexGuard<'static, ()>>,
@@ -106,6 +107,7 @@ impl TestGateway {
             child: None,
             extra: Vec::new(),
             variables: Vec::new(),
+            around: Vec::new(),
             notify: None,
             addresses: Vec::new(),
             _turn: None,
@@ -129,6 +131,12 @@ impl TestGateway {
         self.variables.push((name, value.into()));
     }
 
+    /// Lets another command start it, which has its command line as its last arguments and becomes it.
+    #[cfg(feature = "kube")]
+    pub(crate) fn start_by(&mut self, command: Vec<OsString>) {
+        self.around = command;
+    }
+
     #[track_caller]
     fn launch(config: &str) -> Self {
         Self::launch_in(tempfile::tempdir().expect("a folder for the test"), config)
@@ -141,6 +149,7 @@ impl TestGateway {
             child: None,
             extra: Vec::new(),
             variables: Vec::new(),
+            around: Vec::new(),
             notify: None,
             addresses: Vec::new(),
             _turn: None,
@@ -182,7 +191,7 @@ impl TestGateway {
             .append(true)
             .open(self.path("gateway.log"))
             .expect("a log file");
-        let child = command::binary()
+        let child = command::binary_by(&self.around)
             .arg("serve")
             .arg("--config")
             .arg(self.path("gateway.toml"))
@@ -344,6 +353,7 @@ impl TestGateway {
             child: Some(child),
             extra: Vec::new(),
             variables: Vec::new(),
+            around: Vec::new(),
             notify: None,
             addresses: vec![Some(address)],
             _turn: None,
@@ -371,6 +381,7 @@ impl TestGateway {
             child: None,
             extra: Vec::new(),
             variables: Vec::new(),
+            around: Vec::new(),
             notify: None,
             addresses: vec![address],
             _turn: Some(turn),
