@@ -32,7 +32,7 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 CONF
-    fetch_lists env "APT_CONFIG=$folder/apt.conf" apt-get
+    again env "APT_CONFIG=$folder/apt.conf" apt-get -qq -o APT::Update::Error-Mode=any update >&2
 }
 
 # foreign_version FOLDER PACKAGE BEGINNING: the newest version that begins so.

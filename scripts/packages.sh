@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: installs Debian packages for commands that are missing.
 
-# again COMMAND...: up to three times, for what comes over a network and may come a moment later. Not for what falls back.
+# again COMMAND...: up to three times, for what comes over a network and may come a moment later.
 again() {
     local pause
     for pause in 10 30; do

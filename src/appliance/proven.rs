@@ -11,6 +11,9 @@ use super::reset::write_durably;
 /// Folder of the marks. Nothing of an owner is in them.
 pub(super) const FOLDER: &str = "proven";
 
+/// What is in it: a file for each slot, by its name for the boot loader.
+pub(super) const SLOTS: [&str; 2] = ["A", "B"];
+
 /// What is said of a slot whose image came with the device.
 const DELIVERED: &str = "as delivered";
 

@@ -64,7 +64,7 @@ impl<H: Host> Loader<H> {
         let needed = plan.needed.iter().map(|need| need.object.file.clone());
         let named: BTreeSet<String> = made.chain(needed).collect();
         let folder = self.folder.clone();
-        // What is left over costs nothing but room.
+        // What is left over goes another time, and nothing names it meanwhile.
         let _ = spawn_blocking(move || folder.tidy(&named)).await;
         Ok(())
     }

@@ -152,7 +152,8 @@ async fn run_once<H: Host>(
             cache: Arc::clone(&cache),
             namespace: Arc::clone(namespace),
             collection,
-            is_expected: collection.is_among(&former),
+            // Kinds of the cluster itself are always there.
+            is_expected: collection.is_auxiliary() || collection.is_among(&former),
         };
         tasks.spawn(follower.run());
     }

@@ -377,6 +377,7 @@ fn secrets_are_named_and_read_when_they_are_there() {
 
 #[test]
 fn nobody_is_let_in_by_authorities_that_are_gone() {
+    const CERT: &str = "-----BEGIN CERTIFICATE-----";
     let x509 = json!({"authenticationMethods": [{"method": "X509"}]});
     let mut given = Given::of(vec![resource(Kind::Authentication, "machines", x509)]);
     let name = ("ConfigMap", "client-ca".to_owned());
@@ -384,11 +385,11 @@ fn nobody_is_let_in_by_authorities_that_are_gone() {
         let [need] = &plan.needed[..] else {
             panic!("one object is named");
         };
-        let (file, nobody) = ("/files/client-ca.pem", "/files/client-ca.nobody");
+        let (file, nobody) = ("/files/client-ca.clients", "/files/client-ca.nobody");
         let is_trusted = plan.text.contains(file);
         assert_ne!(is_trusted, plan.text.contains(nobody), "{}", plan.text);
         // What nobody names is removed.
-        assert_eq!(need.object.file == "client-ca.pem", is_trusted);
+        assert_eq!(need.object.file == "client-ca.clients", is_trusted);
         is_trusted
     };
     let plan = given.plan();
@@ -400,8 +401,13 @@ fn nobody_is_let_in_by_authorities_that_are_gone() {
         Zeroizing::new(map.to_string())
     };
     for (data, trusted, is_there) in [
-        (json!({"a": "CERT"}), true, true),
-        (json!({"a": "", "b": "CERT"}), true, true),
+        (json!({"a": CERT}), true, true),
+        (json!({"a": "", "b": CERT}), true, true),
+        (
+            json!({"README": "authorities of the plant", "a": "# none\n"}),
+            false,
+            false,
+        ),
         (json!({}), false, false),
         (Value::Null, false, false),
         (json!({"a": "", "b": " \n"}), false, false),

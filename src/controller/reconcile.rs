@@ -235,10 +235,13 @@ impl<H: Host> Controller<H> {
         let (plan, refused, unwritten) = match plan {
             Ok(plan) => {
                 self.planning.succeeded();
-                let is_there = cert_manager == Some(true);
-                let unwritten = self.writer.write(&resources, &plan, is_there).await;
+                let unwritten = self.writer.write(&resources, &plan).await;
                 self.faults.extend(unwritten.faults.iter().cloned());
                 let refused = self.loader.load(&plan).await.err();
+                // What the gateway still goes by is not taken from it.
+                let is_certain = cert_manager == Some(true) && refused.is_none();
+                let left = self.writer.sweep(&resources, &plan, is_certain).await;
+                self.faults.extend(left);
                 (plan, refused, unwritten)
             }
             Err(why) => {

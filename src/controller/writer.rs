@@ -53,8 +53,6 @@ struct Wanted {
     services: Vec<Manifest>,
     policy: Option<Manifest>,
     certificates: Vec<Manifest>,
-    /// Listeners that count, by `uid`, where it is certain that the Certificates above are all that they wish for.
-    listeners: Option<BTreeSet<String>>,
 }
 
 impl Writer {
@@ -86,24 +84,35 @@ impl Writer {
         self.retries.next()
     }
 
-    /// Services, so that they have addresses before anything else is there, then certificates. `has_cert_manager` where it is
-    /// certain that it is there, and the plan made so.
-    pub(super) async fn write(
-        &mut self,
-        resources: &[Resource],
-        plan: &Plan,
-        has_cert_manager: bool,
-    ) -> Unwritten {
-        let mut wanted = self.wanted(resources, plan);
-        wanted.listeners = has_cert_manager.then(|| uids(resources, plan));
+    /// Services, so that they have addresses before anything else is there, then certificates. [`Writer::sweep`] ends what this begins.
+    pub(super) async fn write(&mut self, resources: &[Resource], plan: &Plan) -> Unwritten {
+        let wanted = self.wanted(resources, plan);
         let mut unwritten = Unwritten::default();
         self.retries.begin();
         self.write_all(&wanted, &mut unwritten).await;
         let paths: BTreeSet<&str> = wanted.all().map(|manifest| &*manifest.path).collect();
         self.applied.retain(|path, _| paths.contains(&**path));
         self.mended.retain(|path, _| paths.contains(&**path));
-        self.retries.end();
         unwritten
+    }
+
+    /// Removes Certificates that nobody wishes for, where it is certain that cert-manager is there, that the plan was made so, and
+    /// that it counts. Returns what failed.
+    pub(super) async fn sweep(
+        &mut self,
+        resources: &[Resource],
+        plan: &Plan,
+        is_certain: bool,
+    ) -> Vec<String> {
+        let mut faults = Vec::new();
+        if is_certain {
+            let wanted = plan.certificates.iter();
+            let names = wanted.map(|(_, wanted)| wanted.secret.clone()).collect();
+            let sweep = (names, uids(resources, plan));
+            self.remove_certificates(sweep, &mut faults).await;
+        }
+        self.retries.end();
+        faults
     }
 
     async fn write_all(&mut self, wanted: &Wanted, unwritten: &mut Unwritten) {
@@ -144,8 +153,6 @@ impl Writer {
                     .extend(owners.map(|key| (key, text.clone())));
             }
         }
-        self.remove_certificates(wanted, &mut unwritten.faults)
-            .await;
     }
 
     fn wanted(&self, resources: &[Resource], plan: &Plan) -> Wanted {
@@ -183,7 +190,6 @@ impl Writer {
             policy,
             certificates: certificates.collect(),
             services,
-            listeners: None,
         }
     }
 
@@ -314,13 +320,11 @@ impl Writer {
 
     /// Removes Certificates that we have made for listeners that wish for none, or for another, any more. Those of a listener
     /// that is not here stay: it may only not be known, and where it is gone the cluster removes them.
-    async fn remove_certificates(&mut self, wanted: &Wanted, faults: &mut Vec<String>) {
-        let Some(listeners) = &wanted.listeners else {
-            return;
-        };
-        let names = wanted.certificates.iter().map(|one| one.name.clone());
-        let names: BTreeSet<String> = names.collect();
-        let sweep = (names, listeners.clone());
+    async fn remove_certificates(
+        &mut self,
+        sweep: (BTreeSet<String>, BTreeSet<String>),
+        faults: &mut Vec<String>,
+    ) {
         if self.swept.as_ref() == Some(&sweep) {
             return;
         }
@@ -340,7 +344,7 @@ impl Writer {
         let items = found.get("items").and_then(Value::as_array);
         for found in items.into_iter().flatten() {
             let name = metadata(found, "name").unwrap_or_default();
-            let is_ours = is_made_by(&self.instance, found) && is_of(listeners, found);
+            let is_ours = is_made_by(&self.instance, found) && is_of(&sweep.1, found);
             if !is_ours || !is_plain(name) || sweep.0.contains(name) {
                 continue;
             }

@@ -146,6 +146,12 @@ fn word_or(words: &[&str], older: &[&str]) -> Value {
     })
 }
 
+/// What is refused by the importer where it says nothing, and not by a server that has dropped it.
+fn nullable(mut schema: Value) -> Value {
+    schema["nullable"] = json!(true);
+    schema
+}
+
 fn default(mut schema: Value, value: &str) -> Value {
     schema["default"] = json!(value);
     schema
@@ -230,9 +236,9 @@ fn listener() -> Value {
             ("port", number(1, 65535)),
             ("nodePort", number(0, 65535)),
             ("protocol", default(protocol, "Mqtt")),
-            ("authenticationRef", name()),
-            ("authorizationRef", name()),
-            ("tls", tls()),
+            ("authenticationRef", nullable(name())),
+            ("authorizationRef", nullable(name())),
+            ("tls", nullable(tls())),
         ],
     );
     let mut ports = list(port);
@@ -394,7 +400,7 @@ fn broker() -> Value {
         &[],
         [
             ("partitions", number(1, 16)),
-            ("redundancyFactor", number(1, 5)),
+            ("redundancyFactor", number(2, 5)),
             ("workers", number(1, 16)),
         ],
     );

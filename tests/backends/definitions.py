@@ -70,12 +70,14 @@ SCHEMAS = schemas()
 
 
 def drop_unknown(schema, value):
-    """Drops the keys that a schema does not have, as far down as it says anything."""
+    """Drops the keys that a schema does not have, and those that say nothing where it does not take that."""
     if isinstance(value, dict):
         properties, other = schema.get("properties", {}), schema.get("additionalProperties")
         for key in list(value):
             below = properties.get(key, other)
-            if below is not None:
+            if below is not None and value[key] is None and not below.get("nullable"):
+                del value[key]
+            elif below is not None:
                 drop_unknown(below, value[key])
             elif not schema.get("x-kubernetes-preserve-unknown-fields"):
                 del value[key]

@@ -58,7 +58,7 @@ def test_data_partition_that_is_damaged(device):
     machine.damage("data", 0, machine.partitions()["data"][1])
     machine.start()
     machine.await_console("fieldgate-data: beyond repair")
-    machine.until("systemctl is-active --quiet fieldgate.service multi-user.target")
+    machine.until("systemctl is-active --quiet fieldgate.service && systemctl is-active --quiet multi-user.target")
     assert machine.shell("ls /run/fieldgate-data") == "made-again"
     machine.cut()
     data = machine.data()

@@ -143,7 +143,7 @@ def test_card_with_a_fault_is_named_and_the_gateway_starts(device):
     machine.put_on_boot({"fieldgate/gateway.toml": "[limits]\nconections_max = 5\n"})
     machine.start()
     machine.await_console("conections_max")
-    machine.until("systemctl is-active --quiet fieldgate.service multi-user.target")
+    machine.until("systemctl is-active --quiet fieldgate.service && systemctl is-active --quiet multi-user.target")
     # With what it had, on the ports of the device itself.
     assert "\npassed" in machine.shell("fieldgate health --gate --timeout 2min")
     assert machine.shell("systemctl show -p Result --value fieldgate-boot-import.service") == "exit-code"
@@ -159,7 +159,7 @@ def test_boot_partition_is_not_written_without_a_cause(device):
     machine = device("idle", card=False, debug=True)
     for _ in range(2):
         machine.start()
-        machine.until("systemctl is-active --quiet fieldgate.service multi-user.target")
+        machine.until("systemctl is-active --quiet fieldgate.service && systemctl is-active --quiet multi-user.target")
         assert machine.shell("awk '$2 == \"/boot\" { print $4 }' /proc/self/mounts").startswith("ro,")
         # What was written to since the start, in the numbers of the kernel.
         assert machine.shell("awk '{ print $5 }' /sys/class/block/vda1/stat") == "0"

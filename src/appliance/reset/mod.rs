@@ -162,7 +162,11 @@ impl Reset<'_, '_> {
             // What has gone counts anew when it comes again.
             let left = causes.kept(&done);
             if left != done {
-                self.remember(&left)?;
+                self.reach(&self.done_file())?;
+                // A start of which nobody has asked a reset does not fail for that.
+                if let Err(fault) = self.put_done(&left) {
+                    warn!(error = %fault.source, "{fault}");
+                }
             }
             return Ok(Outcome::NotAsked);
         };
@@ -205,7 +209,14 @@ impl Reset<'_, '_> {
                 }
                 // Name, that there was a first start, and whatever else is there. The slots stay, and what has proved good is not
                 // put to the test again.
-                removal.contents(&home, &[proven::FOLDER])?;
+                let mut kept = Vec::new();
+                if let Some(proven) = removal.child(&home, proven::FOLDER) {
+                    removal.contents(&proven, &proven::SLOTS)?;
+                    if !removal.names(&proven).is_empty() {
+                        kept.push(proven::FOLDER);
+                    }
+                }
+                removal.contents(&home, &kept)?;
                 if removal.names(&home).is_empty() {
                     removal.entry(&data, HOME.as_ref())?;
                 }
@@ -255,7 +266,8 @@ impl Reset<'_, '_> {
                 stays.add(Cause::BootFile);
             }
         }
-        self.remember(&stays)?;
+        self.reach(&self.done_file())?;
+        self.put_done(&stays)?;
         let marker = self.marker();
         self.reach(&marker)?;
         erase::unlink(&marker).map_err(ResetFault::at("remove", &marker))
@@ -298,13 +310,16 @@ impl Reset<'_, '_> {
     }
 
     fn done(&self) -> Causes {
-        let text = fs::read_to_string(self.appliance.data().join(DONE)).unwrap_or_default();
+        let text = fs::read_to_string(self.done_file()).unwrap_or_default();
         Causes::parse(&text)
     }
 
-    fn remember(&mut self, causes: &Causes) -> Result<(), ResetFault> {
-        let path = self.appliance.data().join(DONE);
-        self.reach(&path)?;
+    fn done_file(&self) -> PathBuf {
+        self.appliance.data().join(DONE)
+    }
+
+    fn put_done(&self, causes: &Causes) -> Result<(), ResetFault> {
+        let path = self.done_file();
         if causes.is_empty() {
             return erase::unlink(&path).map_err(ResetFault::at("remove", &path));
         }
@@ -322,8 +337,12 @@ impl Reset<'_, '_> {
     /// Once there is a cause: a start that has none does not write to the boot partition. The unit closes it.
     fn open_card(&self) {
         let program = self.appliance.boot_program();
-        if program.exists() {
-            best_effort(Command::new(program).arg("open"));
+        if !program.exists() {
+            return;
+        }
+        // It says itself what it cannot do.
+        if let Err(error) = Command::new(&program).arg("open").status() {
+            warn!(%error, "`{}` cannot be run", program.display());
         }
     }
 

@@ -31,6 +31,7 @@ impl Machine {
             ("data/fieldgate/.provisioned", ""),
             ("data/fieldgate/hostname", "press\n"),
             ("data/fieldgate/proven/A", "slot A\n"),
+            ("data/fieldgate/proven/notes", "of somebody\n"),
             ("data/fieldgate/etc/gateway.toml", "# of the owner\n"),
             ("data/fieldgate/etc/server.key", "a private key\n"),
             ("data/fieldgate/etc/both.txt", "-----BEGIN PRIVATE KEY-----"),
@@ -292,6 +293,28 @@ fn file_that_windows_names_asks_as_well() {
         machine.assert_as_delivered(&[]);
         assert_eq!(machine.run(), Outcome::NotAsked, "{name}");
     }
+}
+
+#[test]
+fn cause_that_cannot_be_forgotten_stops_no_start() {
+    let machine = Machine::new();
+    machine.write("proc/cmdline", "rauc.slot=A fieldgate.factory-reset\n");
+    machine.write("data/factory-reset.done", "boot-file\ncommand-line\n");
+    machine.write("data/factory-reset.done.new/in-the-way", "");
+    assert_eq!(machine.run(), Outcome::NotAsked);
+}
+
+#[test]
+fn link_in_the_place_of_the_marks_is_removed() {
+    let machine = Machine::new();
+    let (marks, elsewhere) = (machine.path("data/fieldgate/proven"), machine.path("other"));
+    fs::remove_dir_all(&marks).unwrap();
+    machine.write("other/A", "");
+    std::os::unix::fs::symlink(&elsewhere, &marks).unwrap();
+    ask(&machine.appliance()).unwrap();
+    assert_eq!(machine.run(), Outcome::Done(Cause::Command));
+    assert!(fs::symlink_metadata(&marks).is_err());
+    assert!(elsewhere.join("A").exists(), "it leads to what is not ours");
 }
 
 #[test]

@@ -32,7 +32,14 @@ impl<'n> Fields<'n> {
 }
 
 /// Fields without which a port is open. One that says nothing is that of a template which was not filled in.
-const CLOSING: &[&str] = &["authenticationRef", "authorizationRef", "tls"];
+const CLOSING: &[&str] = &[
+    "authenticationEnabled",
+    "authenticationRef",
+    "authorizationEnabled",
+    "authorizationRef",
+    "listenerRef",
+    "tls",
+];
 
 /// A word of an enumeration, with the older words for the same.
 pub(super) type Word = (&'static str, &'static [&'static str]);

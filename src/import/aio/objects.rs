@@ -118,7 +118,7 @@ impl Object {
         values.find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// All values, one after the other, where any of them says something.
+    /// All values, one after the other, where there is a certificate in any of them, whole or not.
     fn certificates(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut all = Zeroizing::new(Vec::new());
         for (_, value) in self.values.iter().flatten() {
@@ -127,7 +127,8 @@ impl Object {
                 all.push(b'\n');
             }
         }
-        Some(all).filter(|all| !all.trim_ascii().is_empty())
+        let mark: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        Some(all).filter(|all| all.windows(mark.len()).any(|part| part == mark))
     }
 }
 
@@ -275,8 +276,9 @@ impl Materials {
         Some(named.to_owned())
     }
 
-    /// The authorities of a ConfigMap that let clients in. In a cluster that has none of them the file is one that never comes
-    /// and that nothing was read from yet: of the other one the gateway would keep what it held.
+    /// The authorities of a ConfigMap that let clients in. In a cluster they are in a file that nothing else has a use for, so that
+    /// it is gone once nobody trusts them; and where there are none, the file is one that never comes and that nothing was read from
+    /// yet: of the other one the gateway would keep what it held.
     pub(super) fn authorities_of_clients(
         &mut self,
         notes: &mut Notes<'_>,
@@ -286,9 +288,10 @@ impl Materials {
     ) -> String {
         let found = self.objects.used("ConfigMap", config_map);
         let is_without = found.is_some_and(|object| object.certificates().is_none());
-        let ending = match self.cluster.is_some() && is_without {
-            true => "nobody",
-            false => "pem",
+        let ending = match (&self.cluster, is_without) {
+            (Some(_), true) => "nobody",
+            (Some(_), false) => "clients",
+            (None, _) => "pem",
         };
         let name = format!("{config_map}.{ending}");
         self.authorities_in(notes, at, (config_map, &name), namespace)

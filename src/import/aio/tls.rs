@@ -165,7 +165,7 @@ fn automatically(
     let mut table = vec![("mode", quote("Automatic"))];
     let mut dns = place.names();
     match wishes {
-        Some(at) => certificate(notes, at, place.chain, &mut table, dns),
+        Some(at) => certificate(notes, at, place, &mut table, dns),
         None if dns.is_empty() => {}
         None => {
             dns.dedup();
@@ -348,7 +348,7 @@ fn wished_key(notes: &mut Notes<'_>, fields: &Fields<'_>, wanted: &mut WantedCer
 fn certificate(
     notes: &mut Notes<'_>,
     at: &At<'_>,
-    chain: &mut Option<KeyAlgorithm>,
+    place: &mut Place<'_>,
     table: &mut Table,
     mut own: Vec<String>,
 ) {
@@ -362,9 +362,11 @@ fn certificate(
                 let how = "the authority of the gateway issues the certificate; see docs/ca.md for one under your own";
                 notes.differs(below, how);
             }
-            "privateKey" => private_key(notes, below, chain, table),
+            "privateKey" => private_key(notes, below, place.chain, table),
             "san" => drop(names(notes, below, table, std::mem::take(&mut own))),
             "duration" | "renewBefore" => {}
+            // With cert-manager it would be refused there, and may come any day.
+            "secretNamespace" => drop(place.materials.secret_namespace(notes, below)),
             _ => notes.not_needed(below, "the certificate is kept in the state folder"),
         }
     }

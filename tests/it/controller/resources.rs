@@ -83,6 +83,16 @@ fn a_bad_resource_is_told_why_and_the_others_serve() {
     assert!(message.contains("authenticationRef"), "{message}");
     let found = cluster.object(&listener_path("bad")).expect("it is there");
     assert_eq!(found["status"]["runtimeStatus"]["status"], "Failed");
+    // A template that was not filled in opens nothing.
+    let ports = json!([{"port": free_port(), "authenticationRef": null}]);
+    let template = json!({"serviceType": "LoadBalancer", "ports": ports});
+    cluster.apply(
+        &listener_path("template"),
+        resource("BrokerListener", template),
+    );
+    let accepted = cluster.condition(&listener_path("template"), "Accepted", "False", "Invalid");
+    let message = accepted["message"].as_str().expect("a text");
+    assert!(message.contains("authenticationRef"), "{message}");
     cluster.condition(&listener_path("good"), "Ready", "True", "Listening");
     let mut client = client(good, "a");
     assert!(is_closed(bad));

@@ -114,7 +114,7 @@ fn an_authority_that_is_deleted_lets_nobody_in() {
     assert!(site.admitted("d").is_none());
     inside.disconnect_reason();
     ping(&mut stays);
-    assert!(!kept(&site.cluster).join("files/client-ca.pem").exists());
+    assert!(!kept(&site.cluster).join("files/client-ca.clients").exists());
 
     // Nor does a start, with the cluster or without it.
     let again = site.cluster.server.take().expect("it runs").stop();
