@@ -3,7 +3,7 @@
 use super::AioCluster;
 use super::authorization::{is_plain, listener_refs};
 use super::fields::{At, Fields, Notes, Word};
-use super::objects::Materials;
+use super::objects::{AuthoritiesOf, Materials};
 use super::resources::Resource;
 use super::yaml::{Value, shown_key};
 use crate::import::report::ImportReport;
@@ -339,9 +339,13 @@ impl Reading<'_> {
         if let Some(at) = below.get("caCertConfigMap")
             && let Some(config_map) = super::objects::object_name(&mut self.notes, at)
         {
-            let path = self
-                .materials
-                .authorities(&mut self.notes, at, config_map, self.namespace);
+            let path = self.materials.authorities(
+                &mut self.notes,
+                at,
+                config_map,
+                self.namespace,
+                AuthoritiesOf::Server,
+            );
             self.notes
                 .translated(at, format!("custom.ca, the file {path}"));
             method.set("ca", quote(&path));
@@ -438,9 +442,13 @@ impl Reading<'_> {
             Some(at) => (at, super::objects::object_name(&mut self.notes, at)?),
             None => (&fields.at, "client-ca"),
         };
-        let path =
-            self.materials
-                .authorities_of_clients(&mut self.notes, at, config_map, self.namespace);
+        let path = self.materials.authorities(
+            &mut self.notes,
+            at,
+            config_map,
+            self.namespace,
+            AuthoritiesOf::Clients,
+        );
         self.notes
             .translated(at, format!("x509.trust, the file {path}"));
         method

@@ -206,6 +206,15 @@ impl Objects {
     }
 }
 
+/// Whose certificates authorities issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AuthoritiesOf {
+    /// Clients, which they let in.
+    Clients,
+    /// A server that is asked.
+    Server,
+}
+
 /// What resources name, where it goes on the gateway, and how it comes there.
 pub(super) struct Materials {
     pub(super) objects: Objects,
@@ -276,49 +285,28 @@ impl Materials {
         Some(named.to_owned())
     }
 
-    /// The authorities of a ConfigMap that let clients in. In a cluster they are in a file that nothing else has a use for, so that
-    /// it is gone once nobody trusts them; and where there are none, the file is one that never comes and that nothing was read from
-    /// yet: of the other one the gateway would keep what it held.
-    pub(super) fn authorities_of_clients(
-        &mut self,
-        notes: &mut Notes<'_>,
-        at: &At<'_>,
-        config_map: &str,
-        namespace: Option<&str>,
-    ) -> String {
-        let found = self.objects.used("ConfigMap", config_map);
-        let is_without = found.is_some_and(|object| object.certificates().is_none());
-        let ending = match (&self.cluster, is_without) {
-            (Some(_), true) => "nobody",
-            (Some(_), false) => "clients",
-            (None, _) => "pem",
-        };
-        let name = format!("{config_map}.{ending}");
-        self.authorities_in(notes, at, (config_map, &name), namespace)
-    }
-
     /// The certificates of a ConfigMap, whatever their keys.
+    ///
+    /// Those that let clients in are, in a cluster, in a file that nothing else has a use for, so that it is gone once nobody trusts
+    /// them; and where there are none, the file is one that never comes and that nothing was read from yet: of the other one the
+    /// gateway would keep what it held.
     pub(super) fn authorities(
         &mut self,
         notes: &mut Notes<'_>,
         at: &At<'_>,
         config_map: &str,
         namespace: Option<&str>,
+        of: AuthoritiesOf,
     ) -> String {
-        let name = format!("{config_map}.pem");
-        self.authorities_in(notes, at, (config_map, &name), namespace)
-    }
-
-    fn authorities_in(
-        &mut self,
-        notes: &mut Notes<'_>,
-        at: &At<'_>,
-        (config_map, name): (&str, &str),
-        namespace: Option<&str>,
-    ) -> String {
-        let path = self.path(name);
         let found = self.objects.used("ConfigMap", config_map);
         let content = found.map(Object::certificates);
+        let ending = match (of, &self.cluster, &content) {
+            (AuthoritiesOf::Clients, Some(_), Some(None)) => "nobody",
+            (AuthoritiesOf::Clients, Some(_), _) => "clients",
+            (AuthoritiesOf::Clients, None, _) | (AuthoritiesOf::Server, ..) => "pem",
+        };
+        let name = format!("{config_map}.{ending}");
+        let path = self.path(&name);
         let command = format!(
             "kubectl get configmap {config_map}{} -o go-template='{{{{range .data}}}}{{{{.}}}}{{{{\"\\n\"}}}}{{{{end}}}}' > {}",
             of_namespace(namespace),
@@ -328,7 +316,7 @@ impl Materials {
             kind: "ConfigMap",
             object: config_map,
             key: ANY_KEY,
-            file: name,
+            file: &name,
             command,
         };
         self.take(notes, at, wanted, content, false);
